@@ -1,0 +1,1 @@
+"""What runs declarations: store, API, engine, sync. Knows no built-in kind by name."""
