@@ -1,0 +1,35 @@
+"""What every test gets: coroutine tests run on a fresh event loop, and a loop left dirty is an error."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Generator
+
+import pytest
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run `async def` tests to their end, bounded so that a lost wake-up fails instead of hanging."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    wanted = pyfuncitem._fixtureinfo.argnames
+    arguments = {name: pyfuncitem.funcargs[name] for name in wanted}
+    limit = pyfuncitem.get_closest_marker("time_limit_s")
+    timeout_s = float(limit.args[0]) if limit else 30.0
+
+    async def bounded() -> None:
+        async with asyncio.timeout(timeout_s):
+            await pyfuncitem.obj(**arguments)
+
+    asyncio.run(bounded())
+    return True
+
+
+@pytest.fixture(autouse=True)
+def _no_leftover_home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+    """A test never sees, and never writes, the state of a real control plane of this machine's user."""
+    monkeypatch.setenv("RECONCILE_HOME", str(tmp_path_factory.mktemp("home")))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    yield
