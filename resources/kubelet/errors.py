@@ -1,0 +1,95 @@
+"""Every error that the kubelet's runtimes raise.
+
+ReconcileError
+└── RuntimeFailure                  a container runtime could not do what it was asked
+    ├── StartError                  the command never ran: not found, not executable, no working directory
+    ├── SandboxNotFoundError        no such sandbox, or its shim is gone: run_sandbox again
+    ├── ContainerNotFoundError      no such container in the sandbox
+    ├── ContainerNotRunningError    exec into a container that does not run
+    ├── ExecTimeoutError            a command run by exec took longer than it was given
+    ├── StaleAttemptError           an attempt that was removed is asked to start again
+    ├── InvalidNameError            a pod uid or container name that cannot be a file name
+    └── ShimError                   the runtime itself failed: no zygote, no answer, a broken reply
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reconcile.errors import ReconcileError
+
+if TYPE_CHECKING:
+    from reconcile.resources.kubelet.runtime import ContainerStatus
+
+
+class RuntimeFailure(ReconcileError):
+    """A container runtime could not do what it was asked."""
+
+
+class StartError(RuntimeFailure):
+    """The container's command never ran; `status` is the record that stays: exited, with the code a shell would give.
+
+    The exit code is 127 where the command was not found, 126 where it cannot be executed, 128 for all else.
+    """
+
+    def __init__(self, status: ContainerStatus) -> None:
+        super().__init__(f"container {status.name}: {status.message}")
+        self.status = status
+
+
+class SandboxNotFoundError(RuntimeFailure):
+    """There is no sandbox for the pod, or its shim is gone."""
+
+    def __init__(self, pod_uid: str) -> None:
+        super().__init__(f"pod {pod_uid}: no sandbox is up; run_sandbox makes one")
+        self.pod_uid = pod_uid
+
+
+class ContainerNotFoundError(RuntimeFailure):
+    """The sandbox has no such container."""
+
+    def __init__(self, pod_uid: str, container: str) -> None:
+        super().__init__(f"pod {pod_uid}: no container {container!r} in its sandbox; start_container makes one")
+        self.pod_uid, self.container = pod_uid, container
+
+
+class ContainerNotRunningError(RuntimeFailure):
+    """The container is there and has ended."""
+
+    def __init__(self, pod_uid: str, container: str) -> None:
+        super().__init__(f"pod {pod_uid}: container {container!r} does not run; nothing can be executed in it")
+        self.pod_uid, self.container = pod_uid, container
+
+
+class ExecTimeoutError(RuntimeFailure):
+    """A command run by exec took longer than it was given, and was killed."""
+
+    def __init__(self, pod_uid: str, container: str, command: str, timeout_s: float) -> None:
+        super().__init__(f"command {command!r} timed out after {timeout_s:g}s in container {container!r} of pod {pod_uid}")
+        self.pod_uid, self.container, self.timeout_s = pod_uid, container, timeout_s
+
+
+class StaleAttemptError(RuntimeFailure):
+    """The attempt, or a later one, was removed already: it may not run a second time."""
+
+    def __init__(self, pod_uid: str, container: str, attempt: int) -> None:
+        super().__init__(
+            f"pod {pod_uid}: attempt {attempt} of container {container!r} ran and was removed; start the next attempt instead"
+        )
+        self.pod_uid, self.container, self.attempt = pod_uid, container, attempt
+
+
+class InvalidNameError(RuntimeFailure):
+    """A pod uid or container name holds characters that cannot stand in a file name."""
+
+    def __init__(self, what: str, name: str) -> None:
+        super().__init__(f"{what} {name!r} cannot be used; give letters, digits, '-', '_' and '.', 1 to 128 of them")
+        self.what, self.name = what, name
+
+
+class ShimError(RuntimeFailure):
+    """The runtime itself failed; `doing` says at what."""
+
+    def __init__(self, doing: str, detail: str) -> None:
+        super().__init__(f"process runtime: {doing}: {detail}")
+        self.doing, self.detail = doing, detail
