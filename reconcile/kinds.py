@@ -1,0 +1,337 @@
+"""Resource kinds as attrs classes: `@kind` declares one, `Resource` is what it inherits.
+
+    @struct
+    class WebSiteSpec:
+        replicas: int = field(default=1, minimum=0)
+
+    @kind("example.com", "v1", short_names=("ws",), columns=(Column("Replicas", ".spec.replicas", "integer"),))
+    class WebSite(Resource):
+        "A small web site."
+        spec: WebSiteSpec
+        status: WebSiteStatus = field(factory=WebSiteStatus)
+
+A kind's whole behaviour in the API server is derived from this declaration: schema, defaults, validation, columns,
+subresources. Where a built-in kind needs more (a Pod is deleted with grace), it says so in `Hooks`; the server itself knows
+no kind by name. `Kind` values are also made from CustomResourceDefinitions and from discovery: then `cls` is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, cast, dataclass_transform
+
+import attrs
+
+from .errors import Cause, DeclarationError, Tree
+from .views import field, struct, tree_of, view
+
+R = TypeVar("R", bound="Resource")
+
+
+@struct
+class OwnerReference:
+    """Points at the object that this one belongs to; at most one has `controller` set."""
+
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+    controller: bool | None = None
+    block_owner_deletion: bool | None = None
+
+
+@struct
+class ObjectMeta:
+    """What every object carries: its name, its labels, and what the server keeps about it."""
+
+    name: str = ""
+    generate_name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    generation: int = 0
+    creation_timestamp: str = field(default="", format="date-time")
+    deletion_timestamp: str = field(default="", format="date-time")
+    deletion_grace_period_seconds: int | None = None
+    labels: dict[str, str] = field(factory=dict)
+    annotations: dict[str, str] = field(factory=dict)
+    owner_references: list[OwnerReference] = field(
+        factory=list, list_type="map", list_map_keys=("uid",), merge_key="uid", merge_strategy="merge"
+    )
+    finalizers: list[str] = field(factory=list, list_type="set", merge_strategy="merge")
+    managed_fields: list[dict[str, Any]] = field(factory=list, list_type="atomic")
+
+
+@attrs.frozen
+class Column:
+    """A printer column: what `get` shows. `path` is a simple JSONPath; `cell` computes it instead (tree, now in seconds).
+
+    `type` is string, integer, number, boolean or date; a `priority` above 0 shows in wide output only.
+    """
+
+    name: str
+    path: str = ""
+    type: str = "string"
+    cell: Callable[[Tree, float], Any] | None = None
+    priority: int = 0
+    format: str = ""
+    doc: str = ""
+
+
+@attrs.frozen
+class Scale:
+    """Where the scale subresource finds its numbers (simple JSONPaths) and its selector."""
+
+    replicas: str = ".spec.replicas"
+    status_replicas: str = ".status.replicas"
+    selector: str = ".spec.selector"
+
+
+@attrs.frozen
+class Hooks:
+    """What a kind adds to the generic storage strategy. Trees handed in are the caller's own: change them in place.
+
+    - `default(tree)`: what schema defaults cannot say; runs after them, on every write.
+    - `prepare(tree, old)`: server-owned fields; `old` is None on create. Runs before validation. It must not await.
+    - `validate(tree, old)`: rules beyond the schema, one Cause each.
+    - `grace_s(tree, asked_s)`: seconds that a deleted object lingers with deletionTimestamp before somebody deletes it
+      with grace 0; 0 deletes at once.
+    - `actions`: further subresources written by POST or PUT: (current tree, body) -> new tree; e.g. `binding`.
+    - `finalizers`: set on create (a Namespace's).
+    """
+
+    default: Callable[[Tree], None] | None = None
+    prepare: Callable[[Tree, Tree | None], None] | None = None
+    validate: Callable[[Tree, Tree | None], Iterable[Cause]] | None = None
+    grace_s: Callable[[Tree, int | None], int] | None = None
+    actions: Mapping[str, Callable[[Tree, Tree], Tree]] = attrs.field(factory=dict)
+    finalizers: tuple[str, ...] = ()
+
+
+@attrs.frozen(eq=False)
+class Kind:
+    """One resource kind in one version, as discovery shows it, plus how the server treats it.
+
+    `selectable` maps a field selector's label (`spec.nodeName`) to a path; metadata.name and metadata.namespace always
+    work. `has_generation`: metadata.generation counts changes of everything but metadata and status.
+    """
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+    namespaced: bool = True
+    singular: str = ""
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
+    status: bool = False
+    scale: Scale | None = None
+    selectable: tuple[str, ...] = ()
+    hooks: Hooks = Hooks()
+    cls: type[Resource] | None = None
+    schema_given: Tree | None = attrs.field(default=None, repr=False)
+    builtin: bool = False
+    has_generation: bool = True
+
+    @property
+    def api_version(self) -> str:
+        """`apps/v1`, or `v1` for the core group."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def resource(self) -> str:
+        """`deployments.apps`, or `pods` for the core group: the name that errors and prefixes use."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def schema(self) -> Tree:
+        """The structural OpenAPI v3 schema of the whole object; derived from the class unless given."""
+        if self.schema_given is not None:
+            return self.schema_given
+        if self.cls is None:
+            return {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+        from .schema import schema_of  # the derivation reads classes of this module
+
+        return schema_of(cast(Any, self.cls))  # Any: a class is hashable, whatever its instances are
+
+    def __str__(self) -> str:
+        return f"{self.kind}.{self.api_version}"
+
+
+@struct
+class Resource:
+    """An object of a kind. `name`, `namespace`, `labels` and `annotations` are short for those of `metadata`."""
+
+    metadata: ObjectMeta = field(factory=ObjectMeta)
+
+    if TYPE_CHECKING:
+        # Fields to a type checker (so that constructors take them), properties at run time (see below).
+        name: str = ""
+        namespace: str = ""
+        labels: dict[str, str] = field(factory=dict)
+        annotations: dict[str, str] = field(factory=dict)
+    __kind__ = cast("Kind", None)
+
+    @property
+    def uid(self) -> str:
+        """The id that no other object, before or after, ever has."""
+        return self.metadata.uid
+
+    @property
+    def generation(self) -> int:
+        """Counts the changes of the desired state."""
+        return self.metadata.generation
+
+    @property
+    def revision(self) -> int:
+        """The store revision at which this object was last written; 0 for one not read from a server."""
+        return int(self.metadata.resource_version or 0)
+
+    @property
+    def deleting(self) -> bool:
+        """Whether somebody asked for its deletion and it still lingers."""
+        return bool(self.metadata.deletion_timestamp)
+
+    @property
+    def tree(self) -> Tree:
+        """The whole object as plain JSON, with apiVersion and kind."""
+        declared = type(self).__kind__
+        return {"apiVersion": declared.api_version, "kind": declared.kind, **tree_of(self)}
+
+    def controller_uid(self) -> str:
+        """The uid of the owner reference marked `controller`, or an empty string."""
+        for reference in self.metadata.owner_references:
+            if reference.controller:
+                return reference.uid
+        return ""
+
+    def owner_reference(self, *, controller: bool = True) -> OwnerReference:
+        """A reference that makes another object belong to this one."""
+        declared = type(self).__kind__
+        return OwnerReference(
+            api_version=declared.api_version, kind=declared.kind, name=self.name, uid=self.uid,
+            controller=controller or None, block_owner_deletion=controller or None,
+        )  # fmt: skip
+
+
+_SHORTHAND = ("name", "namespace", "labels", "annotations")
+
+
+def _shorthand(name: str) -> property:
+    def read(self: Resource) -> Any:
+        return getattr(self.metadata, name)
+
+    def write(self: Resource, value: Any) -> None:
+        setattr(self.metadata, name, value)
+
+    return property(read, write, doc=f"Short for metadata.{name}.")
+
+
+for _name in _SHORTHAND:
+    setattr(Resource, _name, _shorthand(_name))
+
+
+def _set_resource(self: Any, name: str, value: Any) -> None:
+    """Properties go to metadata; everything else is a field, refused on shared views."""
+    if name in _SHORTHAND:
+        setattr(self.metadata, name, value)
+        return
+    if "_frozen" in self.__dict__:
+        raise TypeError(f"this {type(self).__name__} is a shared, read-only view of the cache; take thawed(obj) first")
+    self.__dict__[name] = value
+
+
+Resource.__setattr__ = _set_resource  # type: ignore[method-assign]  # struct's own refuses the short names
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(field,))
+def kind(
+    group: str,
+    version: str,
+    *,
+    plural: str = "",
+    namespaced: bool = True,
+    short_names: tuple[str, ...] = (),
+    categories: tuple[str, ...] = (),
+    columns: tuple[Column, ...] = (),
+    scale: Scale | None = None,
+    selectable: tuple[str, ...] = (),
+    hooks: Hooks | None = None,
+    builtin: bool = False,
+    has_generation: bool = True,
+) -> Callable[[type[R]], type[R]]:
+    """Declare the decorated `Resource` subclass as a kind of `group`/`version` (an empty group is the core group).
+
+    A class with a `status` field gets the status subresource.
+
+    Raises:
+        DeclarationError: the class is no Resource, or the names break the API's rules.
+    """
+
+    def declare(cls: type[R]) -> type[R]:
+        if not (isinstance(cls, type) and issubclass(cls, Resource)):
+            raise DeclarationError(f"@kind on {cls!r}: inherit from reconcile.Resource")
+        made = struct(cls)
+        made.__setattr__ = _set_resource  # type: ignore[method-assign]  # as on Resource itself
+        _accept_shorthand(made)
+        singular = made.__name__.lower()
+        made.__kind__ = Kind(
+            group=group, version=version, kind=made.__name__, plural=plural or pluralised(singular), singular=singular,
+            namespaced=namespaced, short_names=tuple(short_names), categories=tuple(categories), columns=tuple(columns),
+            status="status" in shape_names(made), scale=scale, selectable=tuple(selectable),
+            hooks=hooks or Hooks(), cls=made, builtin=builtin, has_generation=has_generation,
+        )  # fmt: skip
+        return made
+
+    return declare
+
+
+def shape_names(cls: type) -> set[str]:
+    """The attribute names of an attrs class."""
+    return {a.name for a in attrs.fields(cls)}
+
+
+def pluralised(singular: str) -> str:
+    """`website` -> `websites`, `policy` -> `policies`, `ingress` -> `ingresses`: the usual English, as kubebuilder does."""
+    if singular.endswith("y") and singular[-2:-1] not in tuple("aeiou"):
+        return singular[:-1] + "ies"
+    return singular + ("es" if singular.endswith(("s", "x", "z", "ch", "sh")) else "s")
+
+
+def _accept_shorthand(cls: type[Resource]) -> None:
+    """Let the constructor take name, namespace, labels and annotations."""
+    made_by_attrs = cls.__init__
+
+    def __init__(self: Resource, **values: Any) -> None:
+        short = {name: values.pop(name) for name in _SHORTHAND if name in values}
+        made_by_attrs(self, **values)
+        for name, value in short.items():
+            setattr(self.metadata, name, value)
+
+    cls.__init__ = __init__  # type: ignore[method-assign]  # attrs wrote the one we wrap
+
+
+def kind_of(cls: type[Resource] | Kind) -> Kind:
+    """The declaration behind a class (or the Kind itself).
+
+    Raises:
+        DeclarationError: the class was not declared with `@kind`.
+    """
+    if isinstance(cls, Kind):
+        return cls
+    declared = getattr(cls, "__kind__", None)
+    if declared is None:
+        raise DeclarationError(f"{cls!r} is not a kind; declare it with @kind(group, version)")
+    return cast(Kind, declared)
+
+
+def typed(cls: type[R], tree: Tree, *, frozen: bool = False) -> R:
+    """The object in `tree` as a view of its class; O(1)."""
+    return view(cls, tree, frozen=frozen)
+
+
+__all__ = [
+    "Column", "Hooks", "Kind", "ObjectMeta", "OwnerReference", "Resource", "Scale", "kind", "kind_of", "pluralised",
+    "typed",
+]  # fmt: skip

@@ -1,0 +1,148 @@
+"""The decorators: `@on.reconcile(Site)`, `@on.create(Site)`, `@on.timer(Site, interval_s=60)` ...
+
+Every handler is level-triggered underneath: it is queued by object key, never by event. `reconcile` is the native form;
+create, update, delete, field, resume and timer are classified when the key is dequeued, from the cached object and what this
+very handler saw last, so that no change is lost and none is handled twice.
+
+Common options: `labels`, `fields`, `annotations`, `when` (see `registry.Filters`); `timeout_s` cancels an attempt that
+takes longer; `backoff_s_first`, `backoff_s_max` bound the exponential back-off after a failure (with jitter);
+`retries_max` gives up after so many failures until the object changes (0: never); `name` tells handlers apart.
+
+Source: the vocabulary is kopf's (https://docs.kopf.dev), the semantics are controller-runtime's.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from .kinds import Resource
+from .registry import Filters, Handler, Operator, Trigger, Watch, default_operator, handler
+
+F = TypeVar("F", bound=Callable[..., Any])
+_FILTERS = ("labels", "fields", "annotations", "when")
+
+
+class Decorators:
+    """The decorators of one operator."""
+
+    def __init__(self, operator: Callable[[], Operator]) -> None:
+        self._operator = operator
+
+    def reconcile(
+        self,
+        cls: type[Resource],
+        *,
+        owns: tuple[type[Resource], ...] = (),
+        watches: tuple[Watch, ...] = (),
+        workers: int = 4,
+        resync_s: float = 0.0,
+        while_deleting: bool = False,
+        **options: Any,
+    ) -> Callable[[F], F]:
+        """Make the world as the object says; called with the newest state whenever anything relevant changed.
+
+        The function may yield the children it wants: the engine applies what changed, owns them, prunes what is no longer
+        yielded, and calls again when a child changes. `owns` names kinds whose controlled objects re-run their owner
+        (yielded kinds need not be named), `watches` maps others. `while_deleting`: also call for objects that are going
+        away. Returns None (done), `Requeue`, `Wait`; raises `TemporaryError`, `PermanentError`, or anything (retried).
+        The decorated function has `.cleanup`, a decorator for what to do before the object goes (adds a finalizer).
+        """
+        return self._declare(
+            "reconcile", cls, owns=tuple(owns), watches=tuple(watches), workers=workers, resync_s=resync_s,
+            while_deleting=while_deleting, **options,
+        )  # fmt: skip
+
+    def create(self, cls: type[Resource], **options: Any) -> Callable[[F], F]:
+        """Called until it succeeds once for each new object."""
+        return self._declare("create", cls, **options)
+
+    def update(self, cls: type[Resource], *, field: str = "", **options: Any) -> Callable[[F], F]:
+        """Called when anything but status and server-owned metadata differs from what it last saw (`old`, `new`, `diff`)."""
+        return self._declare("update", cls, field=field, **options)
+
+    def delete(self, cls: type[Resource], **options: Any) -> Callable[[F], F]:
+        """Called, until it succeeds, before the object goes away (a finalizer holds it)."""
+        return self._declare("delete", cls, **options)
+
+    def resume(self, cls: type[Resource], **options: Any) -> Callable[[F], F]:
+        """Called once for each object that is already there when the operator starts."""
+        return self._declare("resume", cls, **options)
+
+    def field(self, cls: type[Resource], *, field: str, **options: Any) -> Callable[[F], F]:
+        """Called when the value at path `field` (`spec.size`) differs from what it last saw, the first value included."""
+        return self._declare("field", cls, field=field, **options)
+
+    def event(self, cls: type[Resource], *, inline: bool = False, **options: Any) -> Callable[[F], F]:
+        """Called for each change as it is seen (`event` is its type); not retried.
+
+        With `inline=True` a plain function is called at once, in revision order, before anything else sees the change:
+        for handlers that keep a model of the cluster in memory.
+        """
+        return self._declare("event", cls, inline=inline, **options)
+
+    def timer(self, cls: type[Resource], *, interval_s: float, initial_delay_s: float = 0.0, **options: Any) -> Callable[[F], F]:
+        """Called for each object every `interval_s` seconds while it lives."""
+        return self._declare("timer", cls, interval_s=interval_s, initial_delay_s=initial_delay_s, **options)
+
+    def mutate(self, cls: type[Resource], **options: Any) -> Callable[[F], F]:
+        """Called before a write is stored; may change `review.tree`, or raise to refuse."""
+        return self._declare("mutate", cls, **options)
+
+    def validate(self, cls: type[Resource], **options: Any) -> Callable[[F], F]:
+        """Called before a write is stored, after all mutate handlers; raises to refuse."""
+        return self._declare("validate", cls, **options)
+
+    def startup(self, **options: Any) -> Callable[[F], F]:
+        """Called once before any other handler of the operator; an error stops the operator."""
+        return self._declare("startup", None, **options)
+
+    def cleanup(self, **options: Any) -> Callable[[F], F]:
+        """Called once when the operator stops."""
+        return self._declare("cleanup", None, **options)
+
+    def _declare(self, trigger: Trigger, cls: type[Resource] | None, **options: Any) -> Callable[[F], F]:
+        filters = Filters(**{name: options.pop(name) for name in _FILTERS if name in options})
+
+        def decorate(fn: F) -> F:
+            declared = handler(trigger, fn, cls, filters=filters, **options)
+            self._operator().add(declared)
+            fn.__reconcile__ = declared  # type: ignore[attr-defined]  # how the engine and `.cleanup` find the declaration
+            if trigger == "reconcile":
+                fn.cleanup = _cleanup_of(declared, cls)  # type: ignore[attr-defined]  # documented on `reconcile`
+            return fn
+
+        return decorate
+
+
+def _cleanup_of(declared: Handler, cls: type[Resource] | None) -> Callable[[F], F]:
+    def cleanup(fn: F) -> F:
+        declared.cleanup.append(handler("delete", fn, cls, filters=declared.filters))
+        return fn
+
+    return cleanup
+
+
+def _caller() -> Operator:
+    """The default operator of the module that is being loaded."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__") == __name__:
+        frame = frame.f_back
+    module: Mapping[str, Any] = frame.f_globals if frame is not None else {}
+    return default_operator(str(module.get("__name__", "operator")))
+
+
+_default = Decorators(_caller)
+reconcile = _default.reconcile
+create = _default.create
+update = _default.update
+delete = _default.delete
+resume = _default.resume
+field = _default.field
+event = _default.event
+timer = _default.timer
+mutate = _default.mutate
+validate = _default.validate
+startup = _default.startup
+cleanup = _default.cleanup

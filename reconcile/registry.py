@@ -1,0 +1,187 @@
+"""What was declared: handlers, as values that the engine reads. Nothing here runs anything.
+
+An `Operator` is one identity (a domain name) and the handlers declared under it: `app = Operator("shop.example.com")`,
+`@app.on.reconcile(Site)`. The identity is the field manager of its writes, the prefix of its finalizer, the source of its
+Events. `from reconcile import on` declares on the default operator of the module's own file name.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+import attrs
+
+from .errors import DeclarationError
+from .handling import Key
+from .kinds import Resource, kind_of
+
+Trigger = Literal[
+    "reconcile", "create", "update", "delete", "resume", "field", "event", "timer", "mutate", "validate", "startup", "cleanup"
+]
+_OBJECT_NAMES = frozenset(
+    [
+        "obj",
+        "spec",
+        "status",
+        "meta",
+        "name",
+        "namespace",
+        "uid",
+        "labels",
+        "annotations",
+        "cluster",
+        "conditions",
+        "events",
+        "clock",
+        "log",
+        "attempt",
+        "old",
+        "new",
+        "diff",
+        "event",
+        "review",
+        "patch",
+        "memo",
+    ]
+)
+
+
+@attrs.frozen
+class Filters:
+    """Which objects a handler is for; all given filters must hold.
+
+    `labels` and `fields` are selectors in Kubernetes' syntax (`app=web,tier!=db`, `spec.nodeName=n1`), the latter over any
+    field path; `when` sees the object.
+    """
+
+    labels: str = ""
+    fields: str = ""
+    annotations: Mapping[str, str] = attrs.field(factory=dict)
+    when: Callable[[Any], bool] | None = None  # Any: an object of the handler's kind
+
+
+@attrs.frozen
+class Watch:
+    """A further kind to watch: `to` maps one of its objects to the keys of handled objects to run."""
+
+    cls: type[Resource]
+    to: Callable[[Any], Iterable[Key]]  # Any: an object of `cls`
+
+
+@attrs.frozen(eq=False)
+class Handler:
+    """One declared handler. Times are in seconds; see the decorators in `on` for what the options mean."""
+
+    trigger: Trigger
+    fn: Callable[..., Any]
+    name: str
+    cls: type[Resource] | None = None
+    filters: Filters = Filters()
+    parameters: tuple[str, ...] = ()
+    object_parameter: str = ""
+    takes_all: bool = False
+    owns: tuple[type[Resource], ...] = ()
+    watches: tuple[Watch, ...] = ()
+    field: str = ""
+    interval_s: float = 0.0
+    initial_delay_s: float = 0.0
+    workers: int = 4
+    resync_s: float = 0.0
+    timeout_s: float = 0.0
+    backoff_s_first: float = 0.005
+    backoff_s_max: float = 1000.0
+    retries_max: int = 0
+    while_deleting: bool = False
+    inline: bool = False
+    file: str = ""
+    line: int = 0
+    cleanup: list[Handler] = attrs.field(factory=list)
+
+    @property
+    def where(self) -> str:
+        """`app.py:31`, for errors and logs."""
+        return f"{self.file.rsplit('/', 1)[-1]}:{self.line}"
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.where})"
+
+
+def handler(trigger: Trigger, fn: Callable[..., Any], cls: type[Resource] | None, **options: Any) -> Handler:
+    """Check a function against what a handler can be given, and describe it.
+
+    Raises:
+        DeclarationError: it takes something that no handler is given.
+    """
+    code = inspect.unwrap(fn).__code__
+    where = f"handler {fn.__qualname__} ({code.co_filename.rsplit('/', 1)[-1]}:{code.co_firstlineno})"
+    if cls is not None:
+        kind_of(cls)
+    taken, object_parameter, takes_all = [], "", False
+    for position, p in enumerate(inspect.signature(fn).parameters.values()):
+        if p.kind is p.VAR_KEYWORD:
+            takes_all = True
+        elif p.kind is p.VAR_POSITIONAL:
+            raise DeclarationError(f"{where} takes *{p.name}; name what it needs: {', '.join(sorted(_OBJECT_NAMES))}")
+        elif p.name in _OBJECT_NAMES:
+            taken.append(p.name)
+        elif position == 0 and cls is not None:
+            object_parameter = p.name
+        elif p.default is p.empty:
+            raise DeclarationError(
+                f"{where} takes {p.name!r}, which no handler is given; it can take: {', '.join(sorted(_OBJECT_NAMES))}"
+            )
+    return Handler(
+        trigger, fn, options.pop("name", "") or fn.__name__, cls, parameters=tuple(taken), object_parameter=object_parameter,
+        takes_all=takes_all, file=code.co_filename, line=code.co_firstlineno, **options,
+    )  # fmt: skip
+
+
+class Operator:
+    """One identity and what is declared under it.
+
+    `domain` names it everywhere: field manager, finalizer (`<domain>/finalizer`), lease, source of Events.
+    """
+
+    def __init__(self, domain: str) -> None:
+        if not domain or "/" in domain:
+            raise DeclarationError(f"operator domain {domain!r}: give a domain name such as shop.example.com")
+        self.domain = domain
+        self.handlers: list[Handler] = []
+        self.kinds: list[type[Resource]] = []
+        from .on import Decorators  # the decorators declare on operators
+
+        self.on = Decorators(lambda: self)
+
+    @property
+    def finalizer(self) -> str:
+        """The finalizer that this operator adds where it has a cleanup or delete handler."""
+        return f"{self.domain}/finalizer"
+
+    def add(self, declared: Handler) -> None:
+        """Declare one more handler; its kind is registered with it."""
+        self.handlers.append(declared)
+        self.serve(*([declared.cls] if declared.cls else ()), *declared.owns, *(w.cls for w in declared.watches))
+
+    def serve(self, *classes: type[Resource]) -> None:
+        """Register kinds, so that the API serves them, with or without handlers."""
+        for cls in classes:
+            kind_of(cls)
+            if cls not in self.kinds:
+                self.kinds.append(cls)
+
+    def clear(self) -> None:
+        """Forget every declaration (a file is about to be loaded again)."""
+        self.handlers.clear()
+        self.kinds.clear()
+
+
+_DEFAULTS: dict[str, Operator] = {}
+
+
+def default_operator(module: str) -> Operator:
+    """The operator that `from reconcile import on` declares on, one for each module."""
+    if module not in _DEFAULTS:
+        _DEFAULTS[module] = Operator(f"{module.rsplit('.', 1)[-1].strip('_').replace('_', '-').lower()}.reconcile.local")
+    return _DEFAULTS[module]

@@ -1,0 +1,323 @@
+"""Typed views over plain trees: what makes `site.spec.replicas` an `int` without decoding the whole object.
+
+A struct is an attrs class that maps to a JSON object: `ready_replicas` is `readyReplicas` on the wire. An instance made by
+its constructor holds its values; an instance made by `view` holds the tree and decodes a field when it is first read, so
+that an object with hundreds of fields costs what is used of it. `tree_of` goes back: fields never touched (and fields the
+class does not know) are taken over from the source tree as they are, so nothing is lost on the way.
+
+Views of cached objects are frozen: they are shared, and a handler that wants to change one takes `thawed` first.
+What it leaves to others: rules (ranges, patterns, enums) are derived in `schema` and checked by the API server.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar, dataclass_transform
+
+import attrs
+
+from .errors import DeclarationError, Tree
+
+T = TypeVar("T")
+_RULES = "reconcile"  # the key of our entry in an attrs field's metadata
+
+
+@attrs.frozen
+class FieldRules:
+    """What a field promises beyond its type; everything here ends in the OpenAPI schema.
+
+    `list_type` is "atomic", "set" or "map" (with `list_map_keys`), `map_type` is "atomic" or "granular": how server-side
+    apply merges it. `merge_key` and `merge_strategy` are what strategic merge patch uses.
+
+    Source: https://kubernetes.io/docs/reference/using-api/server-side-apply/#merge-strategy
+    """
+
+    name: str = ""
+    doc: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    min_length: int | None = None
+    max_length: int | None = None
+    min_items: int | None = None
+    max_items: int | None = None
+    pattern: str = ""
+    enum: tuple[Any, ...] = ()  # Any: an enum's values are whatever JSON values the field's type allows
+    format: str = ""
+    list_type: str = ""
+    list_map_keys: tuple[str, ...] = ()
+    map_type: str = ""
+    merge_key: str = ""
+    merge_strategy: str = ""
+    immutable: bool = False
+    preserve_unknown: bool = False
+    server_default: Any = None  # Any: a JSON value, written by the server where the field is absent
+
+
+def field(
+    *,
+    default: Any = attrs.NOTHING,
+    factory: Callable[[], Any] | None = None,
+    name: str = "",
+    doc: str = "",
+    minimum: float | None = None,
+    maximum: float | None = None,
+    min_length: int | None = None,
+    max_length: int | None = None,
+    min_items: int | None = None,
+    max_items: int | None = None,
+    pattern: str = "",
+    enum: tuple[Any, ...] = (),
+    format: str = "",  # noqa: A002 - the schema's own word
+    list_type: str = "",
+    list_map_keys: tuple[str, ...] = (),
+    map_type: str = "",
+    merge_key: str = "",
+    merge_strategy: str = "",
+    immutable: bool = False,
+    preserve_unknown: bool = False,
+    server_default: Any = None,
+) -> Any:
+    """Declare a field of a struct or a kind with its rules; see `FieldRules`.
+
+    `default` is what a Python reader sees where the field is absent; `server_default` is written into the object by the
+    API server (a simple scalar `default` of a user's kind is used for both: see `schema`).
+    """
+    rules = FieldRules(
+        name=name, doc=doc, minimum=minimum, maximum=maximum, min_length=min_length, max_length=max_length,
+        min_items=min_items, max_items=max_items, pattern=pattern, enum=tuple(enum), format=format, list_type=list_type,
+        list_map_keys=tuple(list_map_keys), map_type=map_type, merge_key=merge_key, merge_strategy=merge_strategy,
+        immutable=immutable, preserve_unknown=preserve_unknown, server_default=server_default,
+    )  # fmt: skip
+    if factory is not None:
+        return attrs.field(factory=factory, metadata={_RULES: rules})
+    return attrs.field(default=default, metadata={_RULES: rules})
+
+
+@attrs.frozen
+class Wire:
+    """One field as it crosses between attribute and JSON: names, default, and the two directions."""
+
+    attribute: str
+    name: str
+    type: Any  # Any: a resolved type annotation
+    rules: FieldRules
+    has_default: bool
+    make_default: Callable[[], Any]
+    decode: Callable[[Any, bool], Any]
+    encode: Callable[[Any], Any]
+
+
+@attrs.frozen
+class Shape:
+    """A struct class, compiled once: its fields by attribute name."""
+
+    fields: dict[str, Wire]
+
+
+_SHAPES: dict[type, Shape] = {}
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(field,))
+def struct(cls: type[T]) -> type[T]:
+    """Make `cls` an attrs class whose instances can be lazy views of a JSON object. All fields are keyword-only."""
+    made = attrs.define(cls, slots=False, kw_only=True, eq=False, repr=False, on_setattr=attrs.setters.NO_OP)
+    for name, method in (
+        ("__getattr__", _read_lazily), ("__setattr__", _set), ("__eq__", _equal), ("__repr__", _repr),
+    ):  # fmt: skip
+        setattr(made, name, method)
+    made.__hash__ = None  # type: ignore[method-assign, assignment]  # views are compared by content and can change
+    return made
+
+
+def wire_name(attribute: str) -> str:
+    """`ready_replicas` -> `readyReplicas`; a trailing underscore (`type_`, `continue_`) is dropped."""
+    head, *rest = attribute.rstrip("_").split("_")
+    return head + "".join(word[:1].upper() + word[1:] for word in rest)
+
+
+def shape_of(cls: type) -> Shape:
+    """The compiled fields of an attrs class.
+
+    Raises:
+        DeclarationError: a field's type cannot stand in a JSON object.
+    """
+    shape = _SHAPES.get(cls)
+    if shape is None:
+        hints = typing.get_type_hints(cls, include_extras=True)
+        fields = {}
+        for a in attrs.fields(cls):
+            if not a.init:
+                continue
+            rules = a.metadata.get(_RULES) or FieldRules()
+            decode, encode = _codec(hints[a.name], f"{cls.__module__}.{cls.__qualname__}.{a.name}")
+            default = a.default
+            make = default.factory if isinstance(default, attrs.Factory) else (lambda value=default: value)  # type: ignore[arg-type]  # attrs types Factory as a function
+            fields[a.name] = Wire(
+                a.name, rules.name or wire_name(a.name), hints[a.name], rules, default is not attrs.NOTHING, make, decode, encode
+            )
+        shape = _SHAPES[cls] = Shape(fields)
+    return shape
+
+
+def view(cls: type[T], tree: Mapping[str, Any], *, frozen: bool = False) -> T:
+    """Make an instance of the struct `cls` that reads `tree` lazily; the tree itself is never changed. O(1)."""
+    made = object.__new__(cls)
+    state = made.__dict__
+    state["_tree"] = tree
+    if frozen:
+        state["_frozen"] = True
+    return made
+
+
+def thawed(obj: T) -> T:
+    """An instance of its own, free to be changed, of what a frozen view shows. O(1)."""
+    return view(type(obj), tree_of(obj))
+
+
+def is_struct(cls: Any) -> bool:
+    """Whether `cls` was made by `struct` (or `kind`)."""
+    return isinstance(cls, type) and attrs.has(cls) and getattr(cls, "__getattr__", None) is _read_lazily
+
+
+def tree_of(obj: Any) -> Tree:
+    """The JSON object of a struct or any attrs instance; shares what was not changed with the source tree."""
+    state = getattr(obj, "__dict__", None)
+    source = state.get("_tree") if state is not None else None
+    if source is not None and state is not None and (state.get("_frozen") or len(state) == 1):
+        return typing.cast(Tree, source)
+    out: Tree = dict(source) if source is not None else {}
+    for attribute, wire in shape_of(type(obj)).fields.items():
+        if state is not None:
+            if attribute not in state:
+                continue
+            value = state[attribute]
+        else:
+            value = getattr(obj, attribute)
+        encoded = None if value is None else wire.encode(value)
+        if encoded is None or (wire.name not in out and wire.has_default and _is_default(wire, encoded)):
+            out.pop(wire.name, None)
+        else:
+            out[wire.name] = encoded
+    return out
+
+
+def _is_default(wire: Wire, encoded: Any) -> bool:
+    default = wire.make_default()
+    return default is not None and bool(wire.encode(default) == encoded)
+
+
+def _read_lazily(self: Any, name: str) -> Any:
+    """Decode `name` on first use; Python calls this only when the instance does not hold the value yet."""
+    if name.startswith("__"):
+        raise AttributeError(name)
+    wire = shape_of(type(self)).fields.get(name)
+    state = self.__dict__
+    if wire is None or "_tree" not in state:
+        known = ", ".join(shape_of(type(self)).fields)
+        raise AttributeError(f"{type(self).__name__} has no field {name!r}; its fields are {known}")
+    frozen = "_frozen" in state
+    raw = state["_tree"].get(wire.name)
+    if raw is not None:
+        value = wire.decode(raw, frozen)
+    elif wire.has_default:
+        value = wire.make_default()
+        if frozen and is_struct(type(value)):
+            value.__dict__["_frozen"] = True
+    else:
+        value = wire.decode({}, frozen) if is_struct(wire.type) else None
+    state[name] = value
+    return value
+
+
+def _set(self: Any, name: str, value: Any) -> None:
+    if "_frozen" in self.__dict__:
+        raise TypeError(
+            f"this {type(self).__name__} is a shared, read-only view of the cache; change a copy: thawed(obj).{name} = ..."
+        )
+    self.__dict__[name] = value
+
+
+def _equal(self: Any, other: object) -> Any:
+    return tree_of(self) == tree_of(other) if type(other) is type(self) else NotImplemented
+
+
+def _repr(self: Any) -> str:
+    return f"{type(self).__name__}({tree_of(self)!r})"
+
+
+_Codec = tuple[Callable[[Any, bool], Any], Callable[[Any], Any]]
+
+
+def _same(value: Any, frozen: bool = False) -> Any:  # noqa: ARG001 - a decoder's signature
+    return value
+
+
+_IDENTITY: _Codec = (_same, _same)
+
+
+def _codec(annotation: Any, where: str) -> _Codec:
+    """Compile the two directions for one annotation."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _codec(args[0], where)
+    if annotation in (str, int, float, bool, Any, object) or origin is typing.Literal:
+        return _IDENTITY
+    if isinstance(annotation, typing.NewType):
+        return _codec(annotation.__supertype__, where)
+    if annotation is datetime:
+        return (lambda raw, _: datetime.fromisoformat(raw)), _encode_datetime
+    if origin in (typing.Union, types.UnionType):
+        options = [a for a in args if a is not type(None)]
+        return _codec(options[0], where) if len(options) == 1 else _IDENTITY
+    if origin is list or origin is tuple:
+        return _list_codec(*_codec(args[0], where))
+    if origin is dict:
+        return _dict_codec(*_codec(args[1], where))
+    if annotation in (list, dict):
+        return _IDENTITY
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        return (lambda raw, _: annotation(raw)), (lambda member: member.value)
+    if isinstance(annotation, type) and attrs.has(annotation):
+        if is_struct(annotation):
+            return (lambda raw, frozen: view(annotation, raw, frozen=frozen)), tree_of
+        return (lambda raw, _: _build(annotation, raw)), tree_of
+    raise DeclarationError(
+        f"{where}: the type {annotation!r} cannot stand in a JSON object; use str, int, float, bool, datetime, an enum, "
+        f"a list, a dict with string keys, or an attrs class"
+    )
+
+
+def _list_codec(decode: Callable[[Any, bool], Any], encode: Callable[[Any], Any]) -> _Codec:
+    if decode is _same:
+        return (lambda raw, _: list(raw)), list
+    return (lambda raw, frozen: [decode(item, frozen) for item in raw]), (lambda items: [encode(item) for item in items])
+
+
+def _dict_codec(decode: Callable[[Any, bool], Any], encode: Callable[[Any], Any]) -> _Codec:
+    if decode is _same:
+        return (lambda raw, _: dict(raw)), dict
+    return (
+        (lambda raw, frozen: {key: decode(item, frozen) for key, item in raw.items()}),
+        (lambda items: {key: encode(item) for key, item in items.items()}),
+    )
+
+
+def _encode_datetime(value: datetime) -> str:
+    aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+    return re.sub(r"(\.\d+)?\+00:00$", "Z", aware.astimezone(UTC).isoformat())
+
+
+def _build(cls: type, tree: Mapping[str, Any]) -> Any:
+    """Decode a plain attrs class at once, for users who bring their own."""
+    values = {}
+    for attribute, wire in shape_of(cls).fields.items():
+        if wire.name in tree and tree[wire.name] is not None:
+            values[attribute.lstrip("_")] = wire.decode(tree[wire.name], False)
+        elif not wire.has_default:
+            values[attribute.lstrip("_")] = None
+    return cls(**values)
