@@ -79,6 +79,16 @@ class StaleAttemptError(RuntimeFailure):
         self.pod_uid, self.container, self.attempt = pod_uid, container, attempt
 
 
+class StillRunningError(RuntimeFailure):
+    """Another attempt of the same container runs."""
+
+    def __init__(self, pod_uid: str, container: str, attempt: int) -> None:
+        super().__init__(
+            f"pod {pod_uid}: attempt {attempt} of container {container!r} cannot start while another attempt runs; stop that first"
+        )
+        self.pod_uid, self.container, self.attempt = pod_uid, container, attempt
+
+
 class InvalidNameError(RuntimeFailure):
     """A pod uid or container name holds characters that cannot stand in a file name."""
 

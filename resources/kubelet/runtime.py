@@ -168,6 +168,7 @@ class Runtime(Protocol):
             StartError: the command never ran; repeated with the same attempt it is raised again.
             SandboxNotFoundError: the pod has no sandbox that is up.
             StaleAttemptError: the attempt was removed already.
+            StillRunningError: another attempt of the same container runs.
             InvalidNameError: the container's name cannot be a file name.
         """
 

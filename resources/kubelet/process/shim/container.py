@@ -1,0 +1,186 @@
+"""One container of a sandbox: its main process, its output, its record, its end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from . import processes, pump, records
+from .launch import LaunchError, launch
+from .loop import Loop
+
+SWEEP_S = 0.005
+SWEEP_S_MAX = 5.0
+SHELLS = frozenset({"ash", "bash", "busybox", "dash", "fish", "ksh", "mksh", "sh", "yash", "zsh"})
+
+
+class Container:
+    """An attempt, from the record of the intent to the record of the exit.
+
+    `members` finds the container's living processes in the pod's tree; `ended` is called once, after the last of them is
+    dead, the log is complete and the exit is on disk.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        directory: str,
+        record: records.Record,
+        members: Callable[[Container], list[processes.Process]],
+        ended: Callable[[Container], None],
+    ) -> None:
+        self.record = record
+        self.pid = 0
+        self.env: Mapping[str, str] = {}
+        self.working_dir = "/"
+        self.waiters: list[Callable[[], None]] = []
+        self._loop, self._members, self._ended = loop, members, ended
+        self._path = records.container_path(directory, record)
+        self._streams: dict[int, pump.Lines] = {}
+        self._log: pump.LogFile | None = None
+        self._stop_signal = int(signal.SIGTERM)
+        self._stopping = False
+        self._sweep_until = 0.0
+
+    @property
+    def exited(self) -> bool:
+        """Whether the exit is on record."""
+        return bool(self.record["state"] == "exited")
+
+    def start(self, request: Mapping[str, Any], mark: str) -> None:
+        """Record the intent, then run the command; one that cannot run leaves a record that says why."""
+        self.env = {**request["env"], processes.MARK: mark}
+        self.working_dir = request["working_dir"]
+        self._stop_signal = request["stop_signal"]
+        records.write(self._path, self.record)
+        ends: list[int] = []
+        try:
+            self._log = pump.LogFile(self.record["log_path"])
+            for stream in ("stdout", "stderr"):
+                ours, theirs = os.pipe2(os.O_CLOEXEC)
+                self._streams[ours] = pump.Lines(stream, self._log)
+                ends.append(theirs)
+            self.pid = launch(request["argv"], self.env, self.working_dir, *ends)
+        except LaunchError as error:
+            self._refuse(error.exit_code, str(error))
+        except OSError as error:
+            self._refuse(128, f"its log or pipes cannot be opened: {error}")
+        else:
+            self._run()
+        finally:
+            for fd in ends:
+                os.close(fd)
+
+    def reaped(self, status: int, code: int) -> None:
+        """The main process has ended: `code` is a signal's number where `status` is not CLD_EXITED."""
+        self.pid = 0
+        died = status != os.CLD_EXITED
+        self.record.update(
+            exit_code=128 + code if died else code,
+            signal=code if died else 0,
+            reason="Completed" if not died and code == 0 else "Error",
+        )
+        self._sweep_until = time.monotonic() + SWEEP_S_MAX
+        self._sweep()
+
+    def stop(self, grace_s: float) -> None:
+        """Ask it to end, and kill its tree after the grace; a later call can only bring the kill forward."""
+        if self.exited:
+            return
+        if grace_s > 0 and not self._stopping:
+            self._stopping = True
+            self.signal(self._stop_signal)
+        if grace_s > 0:
+            self._loop.after(grace_s, self.kill)
+        else:
+            self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL to the main process and every process of its tree."""
+        if self.pid:
+            # Its own last children first would let it start new ones: the main process goes first.
+            os.kill(self.pid, signal.SIGKILL)
+            processes.kill(process for process in self._members(self) if process.pid != self.pid)
+
+    def signal(self, signum: int) -> None:
+        """Send a signal to the main process; a shell does not pass it on, so with one the whole group gets it."""
+        if not self.pid:
+            return
+        try:
+            program = os.path.basename(os.readlink(f"/proc/{self.pid}/exe"))
+        except OSError:
+            program = ""
+        if program in SHELLS:
+            os.killpg(self.pid, signum)
+        else:
+            os.kill(self.pid, signum)
+
+    def status(self) -> records.Record:
+        """The record as it goes to the engine."""
+        if self._log is not None:
+            self.record["log_lost_bytes"] = self._log.lost_bytes
+        return self.record
+
+    def _run(self) -> None:
+        process = processes.look(self.pid)
+        self.record.update(
+            state="running", pid=self.pid, starttime=process.starttime if process else 0, started_at=time.time()
+        )  # fmt: skip  # one fact a word reads better packed
+        records.write(self._path, self.record)
+        for fd in self._streams:
+            os.set_blocking(fd, False)
+            self._loop.watch(fd, lambda _events, fd=fd: self._read(fd))  # type: ignore[misc]  # mypy cannot infer defaults
+
+    def _refuse(self, code: int, message: str) -> None:
+        self.record.update(exit_code=code, reason="StartError", message=message, finished_at=time.time())
+        self._close()
+        self.record["state"] = "exited"
+        records.write(self._path, self.record, sync=True)
+
+    def _read(self, fd: int) -> bool:
+        """Move one chunk to the log; False once there is none."""
+        try:
+            chunk = os.read(fd, pump.CHUNK_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            assert error.errno == errno.EIO, error
+            chunk = b""
+        if chunk:
+            self._streams[fd].feed(chunk)
+            return True
+        self._streams.pop(fd).end()
+        self._loop.unwatch(fd)
+        os.close(fd)
+        return False
+
+    def _sweep(self) -> None:
+        """Kill what the main process left behind, look again until nothing is left, then finish."""
+        left = self._members(self)
+        if left and time.monotonic() < self._sweep_until:
+            processes.kill(left)
+            self._loop.after(SWEEP_S, self._sweep)
+            return
+        if left:
+            self.record["message"] = f"{len(left)} of its processes cannot be killed: {[process.pid for process in left]}"
+        for fd in list(self._streams):
+            while self._read(fd):
+                pass
+        self._close()
+        self.record.update(state="exited", finished_at=time.time())
+        records.write(self._path, self.status(), sync=True)
+        self._ended(self)
+
+    def _close(self) -> None:
+        for fd, lines in self._streams.items():
+            lines.end()
+            self._loop.unwatch(fd)
+            os.close(fd)
+        self._streams.clear()
+        if self._log is not None:
+            self.status()
+            self._log.close()

@@ -1,0 +1,122 @@
+"""The files of a sandbox: what a shim writes down, and what an engine reads after the shim, or itself, was killed.
+
+    <pod uid>/pod.json                            what the engine asked for; there before any process is
+    <pod uid>/lock                                held (flock) by the shim as long as it lives
+    <pod uid>/sock                                where the shim listens
+    <pod uid>/floor.json                          the highest removed attempt of each container: it never starts again
+    <pod uid>/containers/<name>.<attempt>.json    one record a container: starting -> running -> exited
+
+A record is replaced by rename, so a reader sees the one or the other. "starting" is written before the fork: a process
+without a record cannot be. An exit is fsynced before anybody is told of it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from typing import Any
+
+from . import processes
+
+Record = dict[str, Any]  # Any: a decoded JSON object
+LOST_CODE = 137
+
+
+def write(path: str, value: Record, *, sync: bool = False) -> None:
+    """Replace the file at `path` by `value` as JSON, at once; with `sync` it survives a power cut."""
+    temporary = path + ".tmp"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, json.dumps(value).encode())
+        if sync:
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.rename(temporary, path)
+    if sync:
+        folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def read(path: str) -> Record | None:
+    """The JSON object in the file, None where there is no file."""
+    try:
+        with open(path, "rb") as file:
+            value: Record = json.loads(file.read())
+    except FileNotFoundError:
+        return None
+    return value
+
+
+def read_containers(directory: str) -> list[Record]:
+    """Every container's record of the sandbox, by name and attempt."""
+    folder = os.path.join(directory, "containers")
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    found = [read(os.path.join(folder, name)) for name in names if name.endswith(".json")]
+    return sorted((record for record in found if record), key=lambda record: (record["name"], record["attempt"]))
+
+
+def container_path(directory: str, record: Record) -> str:
+    """Where the record of a container stands."""
+    return os.path.join(directory, "containers", f"{record['name']}.{record['attempt']}.json")
+
+
+def lock(directory: str) -> int | None:
+    """Take the sandbox's lock: the descriptor that holds it, or None while a living shim does.
+
+    Raises:
+        FileNotFoundError: the sandbox was removed.
+    """
+    path = os.path.join(directory, "lock")
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    # Between the open and the lock the folder may have been removed and even made anew: a lock on a file that is no
+    # longer there guards nothing.
+    if not is_same_file(path, fd):
+        os.close(fd)
+        raise FileNotFoundError(path)
+    return fd
+
+
+def is_same_file(path: str, fd: int) -> bool:
+    """Whether the open file is still the one at `path`."""
+    ours = os.fstat(fd)
+    try:
+        there = os.stat(path)
+    except FileNotFoundError:
+        return False
+    return (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)
+
+
+def bury(directory: str, mark: str) -> list[Record]:
+    """Settle what a shim that was killed left behind; call it holding the lock. Returns the records it closed.
+
+    A container without an exit on record is lost: whatever lives of it is killed (its main process died with the shim
+    already, its children did not), and it is recorded as exited with 137, reason ContainerStatusUnknown.
+    """
+    lost = [record for record in read_containers(directory) if record["state"] != "exited"]
+    if not lost:
+        return []
+    same_boot = [record for record in lost if record.get("boot_id") == processes.boot_id()]
+    if same_boot:
+        mains = [(record["pid"], record["starttime"]) for record in same_boot if record["pid"]]
+        processes.end_all(lambda: [*processes.alive(mains), *processes.marked(mark)], within_s=5.0)
+    for record in lost:
+        record.update(
+            state="exited", exit_code=LOST_CODE, signal=9, reason="ContainerStatusUnknown", finished_at=time.time(),
+            message="the shim that watched over this container was killed, or the machine restarted; its exit code is lost",
+        )  # fmt: skip  # one fact a word reads better packed
+        write(container_path(directory, record), record, sync=True)
+    return lost
