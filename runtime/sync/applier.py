@@ -1,0 +1,219 @@
+"""Applies manifests with server-side apply, and remembers what came from the folder so that it can be pruned.
+
+The memory survives a restart because it is on the objects: a label names the folder, an annotation the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import posixpath
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import orjson
+
+from reconcile.client import APPLY_PATCH, Client, DeleteOptions, Patch
+from reconcile.clock import Clock, timestamp
+from reconcile.errors import ApiError, Cause, NotFoundError, Tree
+from reconcile.kinds import Kind
+
+from .manifests import Manifest
+from .problems import Problem
+
+log = logging.getLogger(__name__)
+
+FIELD_MANAGER = "sync"
+FOLDER_LABEL = "reconcile.dev/folder"
+SOURCE_ANNOTATION = "reconcile.dev/source"
+SOURCE_DIR_ANNOTATION = "reconcile.dev/source-dir"
+
+
+@attrs.frozen
+class ObjectKey:
+    """Names an object whatever version it is read in."""
+
+    group: str
+    kind: str
+    namespace: str
+    name: str
+
+
+@attrs.define
+class Applied:
+    """What is known of one object of the folder: its kind, its file, and the digest of what was last applied."""
+
+    kind: Kind
+    file: str
+    digest: str = ""
+
+
+class Applier:
+    """Brings manifests to the cluster and takes back what left the folder."""
+
+    def __init__(self, client: Client, root: Path, folder: str) -> None:
+        self._client, self._root, self._folder = client, root, folder
+        self._applied: dict[ObjectKey, Applied] = {}
+        self._kinds: dict[tuple[str, str], Kind] = {}
+        self._inventoried: set[tuple[str, str]] = set()
+        self._said: list[str] = []
+
+    def said(self) -> Iterator[str]:
+        """What was done since the last call, a line each."""
+        said, self._said = self._said, []
+        return iter(said)
+
+    async def apply(self, desired: list[Manifest], problems: list[Problem]) -> bool:
+        """Apply what changed; refusals become problems. Returns whether any may succeed later without a change."""
+        await self._learn_kinds()
+        refused = False
+        # Cluster-scoped kinds (a Namespace) first: namespaced ones may live in them.
+        for manifest in sorted(desired, key=lambda m: self._is_namespaced(m)):
+            kind = self._kind_of(manifest)
+            if kind is None:
+                problems.append(self._unknown_kind(manifest))
+                refused = True
+                continue
+            try:
+                await self._apply_one(kind, manifest)
+            except ApiError as error:
+                problems.append(refusal(manifest, error))
+                refused = True
+        return refused
+
+    def missing(self, desired: list[Manifest]) -> dict[ObjectKey, str]:
+        """What came from the folder and is no longer declared: key -> file it came from."""
+        wanted = {self._key(kind, manifest) for manifest in desired if (kind := self._kind_of(manifest)) is not None}
+        return {key: applied.file for key, applied in self._applied.items() if key not in wanted}
+
+    async def delete(self, key: ObjectKey) -> None:
+        """Delete an object of the folder; its dependents go with it."""
+        applied = self._applied.pop(key)
+        try:
+            await self._client.delete(applied.kind, key.name, key.namespace, DeleteOptions(propagation="Background"))
+        except NotFoundError:
+            return
+        self._said.append(f"deleted {key.kind} {key.name} (left {applied.file})")
+
+    async def warn(self, problem: Problem, clock: Clock) -> None:
+        """Tell a problem as an Event too, if Events are served. The same problem is one Event, counted."""
+        kind = self._kinds.get(("v1", "Event"))
+        if kind is None:
+            return
+        name = "sync." + hashlib.blake2b(f"{problem}".encode(), digest_size=8).hexdigest()
+        at = timestamp(clock.now())
+        event: Tree = {
+            "apiVersion": "v1", "kind": "Event", "metadata": {"name": name, "namespace": "default"},
+            "involvedObject": {"apiVersion": "reconcile.dev/v1alpha1", "kind": "Folder", "name": self._folder},
+            "type": "Warning", "reason": "InvalidSource", "message": str(problem)[:1024], "count": 1,
+            "firstTimestamp": at, "lastTimestamp": at, "source": {"component": FIELD_MANAGER},
+        }  # fmt: skip
+        try:
+            await self._client.patch(
+                kind, name, Patch(APPLY_PATCH, event), "default", field_manager=FIELD_MANAGER, force=True
+            )  # fmt: skip
+        except ApiError as error:
+            log.warning("event not written", extra={"object": name, "error": str(error)})
+
+    async def _apply_one(self, kind: Kind, manifest: Manifest) -> None:
+        key = self._key(kind, manifest)
+        tree = self._marked(kind, manifest, key.namespace)
+        fingerprint = hashlib.blake2b(orjson.dumps(tree), digest_size=12).hexdigest()
+        known = self._applied.get(key)
+        if known is not None and known.digest == fingerprint:
+            return
+        await self._client.patch(
+            kind, manifest.name, Patch(APPLY_PATCH, tree), key.namespace, field_manager=FIELD_MANAGER, force=True
+        )
+        self._applied[key] = Applied(kind, manifest.file, fingerprint)
+        self._said.append(f"applied {manifest.title} ({manifest.file}:{manifest.line})")
+
+    def _marked(self, kind: Kind, manifest: Manifest, namespace: str) -> Tree:
+        """The manifest with the folder's label and its source; pod templates learn the folder they run in."""
+        metadata = dict(manifest.tree["metadata"])
+        labels, annotations = metadata.get("labels"), metadata.get("annotations")
+        if not isinstance(labels, dict | None) or not isinstance(annotations, dict | None):
+            return manifest.tree  # the server says what is wrong with it
+        metadata["labels"] = {**(labels or {}), FOLDER_LABEL: self._folder}
+        metadata["annotations"] = {**(annotations or {}), SOURCE_ANNOTATION: f"{manifest.file}:{manifest.line}"}
+        if kind.namespaced:
+            metadata["namespace"] = namespace
+        source_dir = str(self._root / posixpath.dirname(manifest.file))
+        return _with_source_dir({**manifest.tree, "metadata": metadata}, source_dir)
+
+    async def _learn_kinds(self) -> None:
+        served = await self._client.kinds()
+        self._kinds = {(kind.api_version, kind.kind): kind for kind in served}
+        for kind in served:
+            if (kind.group, kind.kind) not in self._inventoried:
+                self._inventoried.add((kind.group, kind.kind))
+                await self._inventory(kind)
+
+    async def _inventory(self, kind: Kind) -> None:
+        """What an earlier run applied from this folder."""
+        page = await self._client.list(kind, labels=f"{FOLDER_LABEL}={self._folder}")
+        for tree in page.items:
+            metadata = tree["metadata"]
+            file = metadata.get("annotations", {}).get(SOURCE_ANNOTATION, "").rpartition(":")[0]
+            key = ObjectKey(kind.group, kind.kind, metadata.get("namespace", ""), metadata["name"])
+            if not any(reference.get("controller") for reference in metadata.get("ownerReferences", ())):
+                self._applied.setdefault(key, Applied(kind, file))
+
+    def _kind_of(self, manifest: Manifest) -> Kind | None:
+        return self._kinds.get((manifest.api_version, manifest.kind))
+
+    def _is_namespaced(self, manifest: Manifest) -> bool:
+        kind = self._kind_of(manifest)
+        return kind is None or kind.namespaced
+
+    def _key(self, kind: Kind, manifest: Manifest) -> ObjectKey:
+        namespace = (manifest.namespace or "default") if kind.namespaced else ""
+        return ObjectKey(kind.group, kind.kind, namespace, manifest.name)
+
+    def _unknown_kind(self, manifest: Manifest) -> Problem:
+        """Nobody serves it: name what comes nearest."""
+        line, column = manifest.position("kind")
+        versions = sorted(version for version, name in self._kinds if name == manifest.kind)
+        hint = "drop the .py file that declares it into the folder, or see `reconcile api-resources`"
+        if versions:
+            hint = f"{manifest.kind} is served as {', '.join(versions)}"
+        else:
+            import difflib  # only for the error
+
+            near = difflib.get_close_matches(manifest.kind, {name for _, name in self._kinds}, n=1)
+            hint = f"did you mean {near[0]}?" if near else hint
+        return Problem(
+            manifest.file,
+            line,
+            column,
+            f"{manifest.title}: the kind {manifest.kind} of {manifest.api_version} is not served",
+            hint,
+        )
+
+
+def refusal(manifest: Manifest, error: ApiError) -> Problem:
+    """What the server refused, at the line of the field that it names."""
+    causes = error.causes or (Cause("", error.message),)
+    line, column = manifest.position(causes[0].field) if causes[0].field else (manifest.line, 1)
+    told = "; ".join(f"{cause.field}: {cause.message}" if cause.field else cause.message for cause in causes)
+    hint = "the last good state stays"
+    if isinstance(error, NotFoundError) and "namespace" in error.message:
+        hint = "add a Namespace manifest; it is tried again until then"
+    return Problem(manifest.file, line, column, f"{manifest.title}: {told}", hint)
+
+
+def _with_source_dir(tree: Tree, source_dir: str) -> Tree:
+    """Annotate whatever runs containers, at any depth of `template`, so that relative commands find their folder."""
+    spec = tree.get("spec")
+    if not isinstance(spec, dict):
+        return tree
+    if isinstance(spec.get("containers"), list):
+        metadata = tree.get("metadata") if isinstance(tree.get("metadata"), dict) else {}
+        assert metadata is not None
+        annotations = {SOURCE_DIR_ANNOTATION: source_dir, **(metadata.get("annotations") or {})}
+        return {**tree, "metadata": {**metadata, "annotations": annotations}}
+    for name in ("template", "jobTemplate"):
+        if isinstance(spec.get(name), dict):
+            return {**tree, "spec": {**spec, name: _with_source_dir(spec[name], source_dir)}}
+    return tree

@@ -1,0 +1,89 @@
+"""Loads the Python files of a folder: decorated kinds and handlers become running operators.
+
+A file is executed as a module of its own; what it declared (on the module's default operator, or on `Operator`s that it
+made) is handed to the host. A file that fails to load leaves its last good version running.
+"""
+
+from __future__ import annotations
+
+import linecache
+import re
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Protocol
+
+import attrs
+
+from reconcile.kinds import Resource
+from reconcile.registry import Operator, default_operator
+
+from .problems import Problem, SourceError
+
+
+class ProgramHost(Protocol):
+    """Who runs operators: the cluster."""
+
+    async def start_operator(self, operator: Operator) -> None:
+        """Serve its kinds and run its handlers. Raises whatever its startup handlers raise."""
+
+    async def stop_operator(self, operator: Operator) -> None:
+        """Stop its handlers. Its kinds stay served: their objects are still there."""
+
+
+@attrs.frozen(eq=False)
+class Program:
+    """One loaded file and the operators it declared."""
+
+    file: str
+    module: ModuleType
+    operators: tuple[Operator, ...]
+
+
+def load_program(root: Path, file: str, source: bytes) -> Program:
+    """Execute a file and collect what it declares.
+
+    The file's folder is importable while it runs, so that programs can share modules.
+
+    Raises:
+        SourceError: it does not compile, or raised; with line and traceback.
+    """
+    name = "reconcile_folder." + re.sub(r"\W+", "_", file.removesuffix(".py"))
+    path = str(root / file)
+    module = ModuleType(name)
+    module.__file__ = path
+    operator = default_operator(name)
+    operator.clear()
+    linecache.checkcache(path)
+    sys.modules[name] = module
+    sys.path.insert(0, str((root / file).parent))
+    try:
+        exec(compile(source, path, "exec"), module.__dict__)  # noqa: S102 - running the user's program is the point
+    except SyntaxError as error:
+        problem = Problem(file, error.lineno or 0, error.offset or 0, f"not valid Python: {error.msg}", "mend that line")
+        raise SourceError(problem) from error
+    except Exception as error:
+        raise SourceError(program_problem(file, path, error)) from error
+    finally:
+        sys.path.remove(str((root / file).parent))
+    _serve_kinds(module, operator)
+    own = [value for value in vars(module).values() if isinstance(value, Operator) and value is not operator]
+    declared = [op for op in (operator, *own) if op.handlers or op.kinds]
+    return Program(file, module, tuple(declared))
+
+
+def program_problem(file: str, path: str, error: BaseException) -> Problem:
+    """An exception of a user's program as a problem: the innermost line of its own file, and the whole traceback."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path and frame.lineno]
+    text = "".join(traceback.format_exception(error))
+    hint = "the version that worked before keeps running; save the file again when it is mended"
+    return Problem(file, lines[-1] if lines else 0, 0, f"{type(error).__name__}: {error}", hint, traceback=text)
+
+
+def _serve_kinds(module: ModuleType, operator: Operator) -> None:
+    """Kinds without handlers are served too."""
+    for value in vars(module).values():
+        is_kind = isinstance(value, type) and issubclass(value, Resource) and value.__module__ == module.__name__
+        if is_kind and value.__kind__ is not None:
+            operator.serve(value)
