@@ -1,0 +1,130 @@
+"""An MVCC watch store with etcd's semantics, embedded, on SQLite.
+
+`Store.open` a folder; write with `txn`, `put`, `delete`; read with `get`, `range`, `range_at`; follow with `watch`.
+It promises what etcd promises: dense revisions, atomic multi-key txns, watches that lose nothing, and that what was
+acknowledged survives kill -9 and power failure. It leaves the wire (gRPC), users and quotas to others.
+
+    errors, model       what goes in and out
+    store               the facade; the one place that knows all parts
+    check, evaluate     is a txn well formed; what does it do (pure)
+    stage, writer       group commit: staged state, and its way to the disk
+    index, ring, answer the present, the recent past, and how a range is answered from them
+    hub, watch          who learns of a revision, and how a slow one catches up
+    lease, compaction   what goes by itself
+    log, schema, hashkv, database, lock     the disk
+"""
+
+from .database import MEMORY, AioDatabase, Database, InlineDatabase
+from .errors import (
+    BusyError,
+    CompactedError,
+    DuplicateKeyError,
+    EmptyRangeError,
+    FutureRevisionError,
+    KeyEmptyError,
+    KeyNotFoundError,
+    LeaseExistsError,
+    LeaseNotFoundError,
+    LeaseProvidedError,
+    LeaseTooLongError,
+    NoSpaceError,
+    RequestError,
+    RequestTooLargeError,
+    SchemaVersionError,
+    StoreClosedError,
+    StoreError,
+    StoreFailedError,
+    StoreLockedError,
+    TooManyOpsError,
+    TooManyRequestsError,
+    UnavailableError,
+    ValueProvidedError,
+)
+from .model import (
+    DELETE,
+    FROM_KEY,
+    PUT,
+    Compare,
+    CompareOp,
+    CompareTarget,
+    DeleteRange,
+    DeleteResponse,
+    Event,
+    EventKind,
+    KeyValue,
+    LeaseStatus,
+    Operation,
+    Put,
+    PutResponse,
+    Range,
+    RangeResponse,
+    Response,
+    SortOrder,
+    SortTarget,
+    Txn,
+    TxnResponse,
+    WatchBatch,
+    WatchFilter,
+    prefix_end,
+)
+from .settings import Settings
+from .store import Store
+from .watch import Watch
+
+__all__ = [
+    "DELETE",
+    "FROM_KEY",
+    "MEMORY",
+    "PUT",
+    "AioDatabase",
+    "BusyError",
+    "CompactedError",
+    "Compare",
+    "CompareOp",
+    "CompareTarget",
+    "Database",
+    "DeleteRange",
+    "DeleteResponse",
+    "DuplicateKeyError",
+    "EmptyRangeError",
+    "Event",
+    "EventKind",
+    "FutureRevisionError",
+    "InlineDatabase",
+    "KeyEmptyError",
+    "KeyNotFoundError",
+    "KeyValue",
+    "LeaseExistsError",
+    "LeaseNotFoundError",
+    "LeaseProvidedError",
+    "LeaseStatus",
+    "LeaseTooLongError",
+    "NoSpaceError",
+    "Operation",
+    "Put",
+    "PutResponse",
+    "Range",
+    "RangeResponse",
+    "RequestError",
+    "RequestTooLargeError",
+    "Response",
+    "SchemaVersionError",
+    "Settings",
+    "SortOrder",
+    "SortTarget",
+    "Store",
+    "StoreClosedError",
+    "StoreError",
+    "StoreFailedError",
+    "StoreLockedError",
+    "TooManyOpsError",
+    "TooManyRequestsError",
+    "Txn",
+    "TxnResponse",
+    "UnavailableError",
+    "ValueProvidedError",
+    "Watch",
+    "WatchBatch",
+    "WatchFilter",
+    "prefix_end",
+]

@@ -1,0 +1,519 @@
+"""The store: the facade over index, writer, ring, hub, leases and disk.
+
+All state lives on the event loop's thread, without locks; only functions on a connection run elsewhere. A write goes
+through `Writer.submit`; what it changed becomes visible in `_publish`, one step of the loop after its commit: index,
+leases, ring, watches, then its caller. Reads see published state only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from reconcile.clock import Clock
+
+from .answer import answer
+from .check import check_txn
+from .compaction import Compactor
+from .database import MEMORY, AioDatabase, Database, DatabaseFactory, Place
+from .errors import (
+    BusyError,
+    CompactedError,
+    FutureRevisionError,
+    KeyEmptyError,
+    LeaseExistsError,
+    LeaseNotFoundError,
+    LeaseTooLongError,
+    RequestError,
+    StoreClosedError,
+    StoreError,
+    StoreFailedError,
+)
+from .evaluate import NO_HISTORY, History, evaluate
+from .hashkv import hash_log
+from .hub import Hub
+from .index import Index
+from .lease import Lease, LeaseChange, LeaseTable
+from .lock import FolderLock
+from .log import Loaded, Replay, cause_at, checkpoint, load, range_at, replay
+from .model import (
+    DeleteRange,
+    DeleteResponse,
+    KeyValue,
+    LeaseStatus,
+    Operation,
+    Put,
+    PutResponse,
+    Range,
+    RangeResponse,
+    Txn,
+    TxnResponse,
+    WatchFilter,
+)
+from .ring import Ring
+from .schema import ensure_schema
+from .settings import Settings
+from .stage import Batch, Stage
+from .watch import Watch
+from .writer import Writer
+
+log = logging.getLogger(__name__)
+
+FILE_NAME = "member.db"
+_REPLAY_BYTES_MAX = 8 << 20
+_EXPIRED_MAX = 500
+_Response = TypeVar("_Response")
+
+
+class Store:
+    """An open store. Make one with `Store.open`; `close` it, or use it as an async context manager."""
+
+    def __init__(self, database: Database, lock: FolderLock | None, loaded: Loaded, clock: Clock, settings: Settings) -> None:
+        self._database = database
+        self._lock = lock
+        self._clock = clock
+        self._settings = settings
+        self._closed = False
+        self._failure: str | None = None
+        self._revision = loaded.revision
+        self._compacted = loaded.compacted
+        self._index = Index(loaded.kvs)
+        self._leases = self._load_leases(loaded)
+        self._ring = Ring(loaded.revision, settings.ring_bytes_max)
+        self._hub = Hub(self._ring, clock, settings, loaded.compacted, self._replay)
+        self._compactor = Compactor(database, clock, settings, loaded.compacted_done, self._fail)
+        self._stage = Stage(self._index, self._leases, loaded.revision, loaded.compacted)
+        self._writer = Writer(
+            database, self._stage, settings, self._publish, lambda: (self._revision, self._compacted), self._fail
+        )
+        create_task = asyncio.get_running_loop().create_task
+        self._writer_task = create_task(self._writer.run())
+        self._expiry_task: asyncio.Task[None] | None = None
+        self._watch_leases()
+        self._compactor.start(loaded.compacted)
+
+    @classmethod
+    async def open(
+        cls,
+        path: Place,
+        clock: Clock,
+        *,
+        database: DatabaseFactory = AioDatabase,
+        settings: Settings | None = None,
+    ) -> Store:
+        """Open the store in the folder `path` (":memory:": nowhere), making it if it is missing.
+
+        Reads the newest value of each key into memory and resumes an interrupted compaction.
+
+        Raises:
+            StoreLockedError: another process has the folder.
+            SchemaVersionError: the file there is not a store of this version.
+        """
+        settings = settings or Settings()
+        folder = path if isinstance(path, Path) else None
+        lock = FolderLock(folder) if folder is not None else None
+        place: Place = folder / FILE_NAME if folder is not None else MEMORY
+        opened = database(place, settings.unsafe_no_fsync)
+        try:
+            loaded = await _open_and_load(opened, str(place))
+        except BaseException:
+            await opened.close()
+            if lock is not None:
+                lock.release()
+            raise
+        return cls(opened, lock, loaded, clock, settings)
+
+    async def close(self) -> None:
+        """Finish the writes that wait, end the watches, close the files. Later calls raise StoreClosedError."""
+        if self._closed:
+            return
+        self._closed = True
+        self._writer.close()
+        if self._expiry_task is not None:
+            self._expiry_task.cancel()
+            await asyncio.gather(self._expiry_task, return_exceptions=True)
+        await asyncio.gather(self._writer_task, return_exceptions=True)
+        await self._compactor.close()
+        self._hub.fail(StoreClosedError)
+        try:
+            if self._failure is None:
+                await self._database.write(partial(checkpoint, truncate=True))
+        finally:
+            await self._database.close()
+            if self._lock is not None:
+                self._lock.release()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    # Reading
+
+    @property
+    def revision(self) -> int:
+        """The newest published revision; 1 in an empty store."""
+        return self._revision
+
+    @property
+    def compacted(self) -> int:
+        """History starts here; -1 before the first compaction."""
+        return self._compacted
+
+    @property
+    def commits(self) -> int:
+        """How many transactions the writes took so far."""
+        return self._writer.commits
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def get(self, key: bytes) -> KeyValue | None:
+        """The newest value of a key, from memory."""
+        self._serving()
+        return self._index.get(key)
+
+    def count(self, key: bytes, range_end: bytes = b"") -> int:
+        """How many keys a range holds now; O(log keys)."""
+        self._serving()
+        return self._index.count(key, range_end)
+
+    def range(self, request: Range) -> RangeResponse:
+        """Answer a range at the newest revision, from memory; `range_at` answers older ones.
+
+        Raises:
+            KeyEmptyError, FutureRevisionError.
+            ValueError: the request names an older revision: await `range_at` instead.
+        """
+        self._serving()
+        if not request.key:
+            raise KeyEmptyError("in a range")
+        if request.revision > 0 and request.revision != self._revision:
+            if request.revision > self._revision:
+                raise FutureRevisionError(request.revision, self._revision)
+            raise ValueError(f"range() reads the present, not revision {request.revision}; await range_at() for the past")
+        index, key, range_end = self._index, request.key, request.range_end
+        return answer(request, self._revision, index.scan(key, range_end), index.count(key, range_end))
+
+    async def range_at(self, request: Range) -> RangeResponse:
+        """Answer a range at any revision that is not compacted: from memory if it is recent, else from the disk.
+
+        Raises:
+            KeyEmptyError, FutureRevisionError, CompactedError.
+        """
+        if request.revision <= 0 or request.revision == self._revision:
+            return self.range(request)
+        self._serving()
+        revision, key, range_end = request.revision, request.key, request.range_end
+        if not key:
+            raise KeyEmptyError("in a range")
+        if revision > self._revision:
+            raise FutureRevisionError(revision, self._revision)
+        self._not_compacted(revision)
+        patch = self._ring.undo(revision, key, range_end)
+        if patch is not None:
+            index = self._index
+            return answer(request, self._revision, index.scan(key, range_end, patch), index.count(key, range_end, patch))
+        kvs = await self._read(partial(range_at, key=key, range_end=range_end, revision=revision))
+        # Looked at after the read: a compaction meanwhile may have taken rows that it needed.
+        self._not_compacted(revision)
+        return answer(request, self._revision, kvs, len(kvs))
+
+    async def cause(self, revision: int) -> str | None:
+        """The cause that was given with the txn that made `revision`; None if there was none, or it is compacted away."""
+        self._serving()
+        record = self._ring.get(revision)
+        return record.cause if record is not None else await self._read(partial(cause_at, revision=revision))
+
+    async def hash_kv(self, revision: int = 0) -> int:
+        """The hash of the history up to `revision` (0: all), equal to a real etcd's for the same history.
+
+        Raises:
+            FutureRevisionError, CompactedError.
+        """
+        self._serving()
+        if revision > self._revision:
+            raise FutureRevisionError(revision, self._revision)
+        if revision > 0:
+            self._not_compacted(revision)
+        return await self._read(partial(hash_log, revision=revision or self._revision, compacted=self._compacted))
+
+    # Writing
+
+    async def txn(self, request: Txn, cause: str | None = None) -> TxnResponse:
+        """Run a txn; the answer comes when what it did, or was judged on, is durable.
+
+        `cause` is a small text that is kept beside the revision it makes.
+
+        Raises:
+            RequestError: it is malformed, or an operation of it is impossible; nothing of it is written.
+            BusyError: the disk or the queue is full; nothing of it is written.
+            StoreFailedError: it is not known whether it is written.
+        """
+        self._serving()
+        check_txn(request, self._settings.txn_operations_max, self._settings.request_bytes_max)
+        history = await self._history(request)
+        return await self._writer.submit(partial(evaluate, txn=request, cause=cause, history=history))
+
+    async def put(
+        self,
+        key: bytes,
+        value: bytes,
+        *,
+        lease: int = 0,
+        prev_kv: bool = False,
+        attachment: object | None = None,
+        cause: str | None = None,
+    ) -> PutResponse:
+        """Write one key: a txn of one Put."""
+        put = Put(key, value, lease, prev_kv, attachment=attachment)
+        response = (await self.txn(Txn(success=(put,)), cause)).responses[0]
+        assert isinstance(response, PutResponse)
+        return response
+
+    async def delete(
+        self, key: bytes, range_end: bytes = b"", *, prev_kv: bool = False, cause: str | None = None
+    ) -> DeleteResponse:
+        """Delete one key or a range: a txn of one DeleteRange."""
+        response = (await self.txn(Txn(success=(DeleteRange(key, range_end, prev_kv),)), cause)).responses[0]
+        assert isinstance(response, DeleteResponse)
+        return response
+
+    async def compact(self, revision: int, physical: bool = False) -> None:
+        """Forget history below `revision`; the newest value of each key at it stays.
+
+        Returns when that is durable; with `physical` when the rows are off the disk too.
+
+        Raises:
+            CompactedError: `revision` is at or below the last compaction.
+            FutureRevisionError: the store has not reached `revision`.
+
+        Source: etcd Compact
+        """
+        self._serving()
+        await self._writer.submit(partial(_compact, revision=revision))
+        if physical:
+            await self._compactor.finish()
+
+    # Following
+
+    def watch(
+        self,
+        key: bytes,
+        range_end: bytes = b"",
+        start_revision: int = 0,
+        *,
+        prev_kv: bool = False,
+        filters: Iterable[WatchFilter] = (),
+        progress_interval_s: float | None = None,
+    ) -> Watch:
+        """Follow a key or a range from `start_revision` on (0: from the next revision); see Watch.
+
+        Raises:
+            KeyEmptyError, EmptyRangeError. A compacted start is told by the first step of the iteration.
+        """
+        self._serving()
+        return self._hub.watch(key, range_end, start_revision, prev_kv, filters, progress_interval_s)
+
+    # Leases
+
+    async def lease_grant(self, ttl_s: int, lease: int = 0) -> LeaseStatus:
+        """Grant a lease of `ttl_s` seconds (at least 2), with the id asked for or a free one.
+
+        Raises:
+            LeaseExistsError, LeaseTooLongError.
+        """
+        self._serving()
+        if ttl_s > self._settings.lease_ttl_s_max:
+            raise LeaseTooLongError(ttl_s, self._settings.lease_ttl_s_max)
+        ttl_s = max(ttl_s, self._settings.lease_ttl_s_min)
+        pick = partial(self._clock.random.randrange, 1, 1 << 63)
+        return await self._writer.submit(partial(_grant, lease_id=lease, ttl_s=ttl_s, pick=pick))
+
+    async def lease_revoke(self, lease: int) -> int:
+        """Revoke a lease and delete its keys, in key order, in one revision; returns the store's revision.
+
+        Raises:
+            LeaseNotFoundError.
+        """
+        self._serving()
+        return await self._writer.submit(partial(_revoke, lease_id=lease))
+
+    async def lease_keep_alive(self, lease: int) -> int:
+        """Give a lease its full time again; returns that time in seconds, 0 when there is no such lease any more."""
+        self._serving()
+        found = self._leases.get(lease)
+        if found is None:
+            return 0
+        if self._leases.remaining_s(found) <= 0:
+            # It is over already: it is revoked, not renewed, and the answer comes after that.
+            await self._expire(lease)
+            return 0
+        self._leases.renew(found)
+        return found.ttl_s
+
+    def lease_time_to_live(self, lease: int, keys: bool = False) -> LeaseStatus:
+        """What is left of a lease (`ttl_s` -1: there is none), with its keys in order if asked for."""
+        self._serving()
+        found = self._leases.get(lease)
+        if found is None:
+            return LeaseStatus(lease, -1)
+        attached = tuple(sorted(found.keys)) if keys else ()
+        return LeaseStatus(lease, max(0, int(self._leases.remaining_s(found))), found.ttl_s, attached)
+
+    def lease_ids(self) -> tuple[int, ...]:
+        """All leases."""
+        self._serving()
+        return self._leases.ids()
+
+    # Inside
+
+    def _serving(self) -> None:
+        if self._failure is not None:
+            raise StoreFailedError(self._failure)
+        if self._closed:
+            raise StoreClosedError
+
+    def _not_compacted(self, revision: int) -> None:
+        if revision < self._compacted:
+            raise CompactedError(revision, self._compacted)
+
+    def _fail(self, reason: str) -> None:
+        """Stop serving: from here on every call raises, and so does every watch."""
+        if self._failure is None:
+            self._failure = reason
+            log.error("store failed", extra={"reason": reason, "place": str(self._database.place)})
+            self._writer.close()
+            self._hub.fail(lambda: StoreFailedError(reason))
+
+    def _publish(self, batch: Batch) -> None:
+        """Make a committed batch visible: one step of the loop, no await."""
+        for change in batch.leases:
+            self._leases.apply(change)
+        for record in batch.records:
+            for event in record.events:
+                self._index.apply(event)
+            self._leases.attach(record.events)
+            self._revision = record.revision
+            self._ring.append(record)
+            self._hub.publish(record)
+        if batch.compacted is not None:
+            self._compacted = batch.compacted
+            self._ring.drop_below(batch.compacted)
+            self._hub.compact(batch.compacted)
+            self._compactor.start(batch.compacted)
+        if batch.leases:
+            self._watch_leases()
+
+    async def _history(self, request: Txn) -> History:
+        """Read what a txn wants to know of the past: it does not change, and reading may take a while."""
+        wanted = tuple(_past_ranges((*request.success, *request.failure)))
+        if not wanted:
+            return NO_HISTORY
+        history: dict[int, RangeResponse | RequestError] = {}
+        for past in wanted:
+            try:
+                history[id(past)] = await self.range_at(past)
+            except RequestError as error:
+                history[id(past)] = error
+        return history
+
+    async def _read(self, function: Callable[[sqlite3.Connection], _Response]) -> _Response:
+        try:
+            return await self._database.read(function)
+        except sqlite3.Error as error:
+            self._serving()  # a store closed meanwhile says so
+            raise StoreFailedError(f"a read ended with {type(error).__name__}: {error}") from error
+
+    async def _replay(self, key: bytes, range_end: bytes, first: int, last: int) -> Replay:
+        return await self._read(
+            partial(replay, key=key, range_end=range_end, first=first, last=last, bytes_max=_REPLAY_BYTES_MAX)
+        )
+
+    def _load_leases(self, loaded: Loaded) -> LeaseTable:
+        leases = LeaseTable(self._clock)
+        for lease_id, ttl_s in loaded.leases:
+            leases.apply(LeaseChange(lease_id, Lease(lease_id, ttl_s)))
+        for kv in loaded.kvs:
+            if kv.lease and (lease := leases.get(kv.lease)) is not None:
+                lease.keys.add(kv.key)
+        return leases
+
+    def _watch_leases(self) -> None:
+        if len(self._leases) and (self._expiry_task is None or self._expiry_task.done()) and not self._closed:
+            self._expiry_task = asyncio.get_running_loop().create_task(self._expire_leases())
+
+    async def _expire_leases(self) -> None:
+        """Revoke the leases that are over, for as long as there are leases."""
+        check_s, ttl_s_min = self._settings.lease_check_s, self._settings.lease_ttl_s_min
+        while (next_s := self._leases.next_deadline_s()) is not None:
+            # Never longer than the shortest lease: one that is granted meanwhile is noticed in time.
+            await self._clock.sleep(min(max(next_s, check_s), ttl_s_min))
+            over = self._leases.expired(_EXPIRED_MAX)
+            if over:
+                # Submitted together, so they share a batch; each is a revision of its own.
+                await asyncio.gather(*(self._expire(lease_id) for lease_id in over))
+
+    async def _expire(self, lease_id: int) -> None:
+        try:
+            await self._writer.submit(partial(_revoke, lease_id=lease_id))
+        except LeaseNotFoundError:
+            pass  # revoked by its owner meanwhile
+        except BusyError as error:
+            self._leases.postpone(lease_id, self._settings.lease_check_s)
+            log.warning("lease not revoked, will be tried again", extra={"lease": lease_id, "reason": str(error)})
+        except StoreError:
+            if self._failure is None and not self._closed:
+                raise
+
+
+async def _open_and_load(database: Database, place: str) -> Loaded:
+    try:
+        await database.open()
+        await database.write(partial(ensure_schema, place=place))
+        return await database.write(load)
+    except sqlite3.Error as error:
+        raise StoreFailedError(f"{place} cannot be opened: {type(error).__name__}: {error}") from error
+
+
+def _past_ranges(operations: Iterable[Operation]) -> Iterable[Range]:
+    for operation in operations:
+        if isinstance(operation, Range):
+            if operation.revision > 0:
+                yield operation
+        elif isinstance(operation, Txn):
+            yield from _past_ranges((*operation.success, *operation.failure))
+
+
+def _compact(stage: Stage, revision: int) -> None:
+    if revision <= stage.compacted:
+        raise CompactedError(revision, stage.compacted)
+    if revision > stage.revision:
+        raise FutureRevisionError(revision, stage.revision)
+    stage.compact(revision)
+
+
+def _grant(stage: Stage, lease_id: int, ttl_s: int, pick: Callable[[], int]) -> LeaseStatus:
+    if lease_id and stage.lease(lease_id) is not None:
+        raise LeaseExistsError(lease_id)
+    while not lease_id or stage.lease(lease_id) is not None:
+        lease_id = pick()
+    stage.change_lease(LeaseChange(lease_id, Lease(lease_id, ttl_s)))
+    return LeaseStatus(lease_id, ttl_s, ttl_s)
+
+
+def _revoke(stage: Stage, lease_id: int) -> int:
+    if stage.lease(lease_id) is None:
+        raise LeaseNotFoundError(lease_id)
+    keys = stage.leased_keys(lease_id)
+    if keys:
+        evaluate(stage, Txn(success=[DeleteRange(key) for key in keys]))
+    stage.change_lease(LeaseChange(lease_id, None))
+    return stage.revision

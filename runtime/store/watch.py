@@ -1,0 +1,174 @@
+"""One watch: an async iterator over the events of a range, one batch per revision.
+
+It promises what etcd promises: events are ordered, unique, atomic per revision, none is missing, and a progress batch
+means that nothing at or below its revision follows. Everything a watch says goes through its one queue.
+
+A watch is synced while the hub puts events into its queue. When the queue is full, or when it starts in the past, it
+is unsynced: whoever iterates pulls what is missing from the ring, or from the disk, and is synced again when it has
+come to the present. So a slow watch costs no memory and loses nothing; only compaction can overtake it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import attrs
+
+from .errors import CompactedError, StoreError
+from .index import covers
+from .model import DELETE, PUT, Event, WatchBatch, WatchFilter
+from .ring import Record
+
+if TYPE_CHECKING:
+    from .hub import Hub
+
+_BATCH_OVERHEAD_BYTES = 200
+_DROPPED = {WatchFilter.NOPUT: PUT, WatchFilter.NODELETE: DELETE}
+
+
+class Watch:
+    """Iterate over it for batches; `cancel` it when done. One task iterates at a time."""
+
+    def __init__(
+        self, hub: Hub, key: bytes, range_end: bytes, start_revision: int, prev_kv: bool, filters: Iterable[WatchFilter]
+    ) -> None:
+        self.key = key
+        self.range_end = range_end
+        self.prev_kv = prev_kv
+        self.next_revision = start_revision
+        """Everything below it that this watch asked for is delivered or queued."""
+        self._hub = hub
+        self._dropped = frozenset(_DROPPED[kind] for kind in filters)
+        self._queue: deque[tuple[WatchBatch, int]] = deque()
+        self._queued_bytes = 0
+        self._synced = start_revision > hub.revision
+        self._waiter: asyncio.Future[None] | None = None
+        self._cancelled = False
+        self._error: StoreError | None = None
+        self.delivered = 0
+        """Batches with events put into the queue so far."""
+
+    @property
+    def synced(self) -> bool:
+        """True when everything up to the present is delivered or queued, and the watch has started."""
+        return self._synced and self.next_revision <= self._hub.revision + 1
+
+    def progress(self) -> bool:
+        """Ask for a progress batch behind what is queued. False, and silence, when the watch is not synced."""
+        if self.synced and not self._cancelled:
+            self._push(WatchBatch(self._hub.revision), 0)
+            return True
+        return False
+
+    def cancel(self) -> None:
+        """Stop: the iteration ends at once, what is queued is dropped."""
+        if not self._cancelled:
+            self._cancelled = True
+            self._queue.clear()
+            self._hub.forget(self)
+            self._wake()
+
+    async def aclose(self) -> None:
+        """The same as `cancel`."""
+        self.cancel()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.cancel()
+
+    async def __anext__(self) -> WatchBatch:
+        """The next batch.
+
+        Raises:
+            CompactedError: compaction has overtaken the watch: list again and watch from there.
+            StoreClosedError, StoreFailedError: the store serves no more.
+            StopAsyncIteration: the watch was cancelled.
+        """
+        while True:
+            if self._queue:
+                batch, size_bytes = self._queue.popleft()
+                self._queued_bytes -= size_bytes
+                return batch
+            if self._cancelled:
+                raise StopAsyncIteration
+            if self._error is not None:
+                raise self._error.with_traceback(None)
+            if not self._synced:
+                await self._catch_up()
+                continue
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
+    def offer(self, record: Record, events: tuple[Event, ...]) -> None:
+        """Take the events of a new revision that match this watch's range; called by the hub, right after the commit."""
+        if not self._synced or record.revision < self.next_revision:
+            return
+        if self._queued_bytes > self._hub.queue_bytes_max:
+            # What is queued stays; the rest is pulled, from this revision on, once the queue is read.
+            self._synced = False
+            self.next_revision = record.revision
+            return
+        self.next_revision = record.revision + 1
+        self._take(record.revision, events, record.size_bytes)
+
+    def fail(self, error: StoreError) -> None:
+        """End the iteration with `error`, after what is queued."""
+        if self._error is None:
+            self._error = error
+            self._wake()
+
+    async def _catch_up(self) -> None:
+        """Pull one chunk of the past into the queue."""
+        hub = self._hub
+        first = self.next_revision
+        records = hub.recent(first)
+        if records is None and first >= max(0, hub.compacted):
+            records = await hub.replay(self.key, self.range_end, first)
+        if self._cancelled or self._error is not None:
+            return
+        # Looked at after the read: compaction may have overtaken it, and then the rows were incomplete.
+        if records is None or first < hub.compacted:
+            self.fail(CompactedError(first, hub.compacted))
+            hub.forget(self)
+            return
+        for revision, events, size_bytes in records.revisions:
+            matching = tuple(event for event in events if covers(self.key, self.range_end, event.kv.key))
+            self._take(revision, matching, size_bytes)
+        self.next_revision = records.upto + 1
+        # No await between this test and the switch: no event can fall between the past and the present.
+        self._synced = self.next_revision > hub.revision
+
+    def _take(self, revision: int, events: tuple[Event, ...], size_bytes: int) -> None:
+        if self._dropped:
+            events = tuple(event for event in events if event.kind not in self._dropped)
+        if not events:
+            return
+        if not self.prev_kv:
+            events = tuple(Event(event.kind, event.kv) for event in events)
+        elif revision - 1 < self._hub.compacted:
+            # What was there before the compacted revision is not known after a restart either: etcd gives none.
+            events = tuple(attrs.evolve(event, prev_kv=None) for event in events)
+        self.delivered += 1
+        self._push(WatchBatch(revision, events), size_bytes)
+
+    def _push(self, batch: WatchBatch, size_bytes: int) -> None:
+        size_bytes += _BATCH_OVERHEAD_BYTES
+        self._queue.append((batch, size_bytes))
+        self._queued_bytes += size_bytes
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
