@@ -1,6 +1,9 @@
-"""Every error that the kubelet's runtimes raise.
+"""Every error that the kubelet and its runtimes raise.
 
 ReconcileError
+├── PodConfigError              a container cannot be started as its pod asks; `reason` is shown on the pod
+├── AddressesExhaustedError     no address is left for a pod on this node
+├── UnsafePathError             a volume's file would lie outside the volume
 └── RuntimeFailure                  a container runtime could not do what it was asked
     ├── StartError                  the command never ran: not found, not executable, no working directory
     ├── SandboxNotFoundError        no such sandbox, or its shim is gone: run_sandbox again
@@ -84,7 +87,7 @@ class StillRunningError(RuntimeFailure):
 
     def __init__(self, pod_uid: str, container: str, attempt: int) -> None:
         super().__init__(
-            f"pod {pod_uid}: attempt {attempt} of container {container!r} cannot start while another attempt runs; stop that first"
+            f"pod {pod_uid}: attempt {attempt} of container {container!r} cannot start while another runs; stop that first"
         )
         self.pod_uid, self.container, self.attempt = pod_uid, container, attempt
 
@@ -103,3 +106,27 @@ class ShimError(RuntimeFailure):
     def __init__(self, doing: str, detail: str) -> None:
         super().__init__(f"process runtime: {doing}: {detail}")
         self.doing, self.detail = doing, detail
+
+
+class PodConfigError(ReconcileError):
+    """A container cannot be started as its pod asks: it waits with `reason` until that changes."""
+
+    def __init__(self, reason: str, message: str, event: str = "Failed") -> None:
+        super().__init__(message)
+        self.reason, self.message, self.event = reason, message, event
+
+
+class AddressesExhaustedError(ReconcileError):
+    """Every address of the node's range is taken."""
+
+    def __init__(self, cidr: str) -> None:
+        super().__init__(f"pod range {cidr}: every address is taken; delete pods, or give the node a larger range")
+        self.cidr = cidr
+
+
+class UnsafePathError(ReconcileError):
+    """A volume's file would lie outside the volume."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"volume file {path!r}: give a relative path that has no '..' in it")
+        self.path = path
