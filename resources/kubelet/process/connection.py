@@ -15,7 +15,7 @@ Message = dict[str, Any]  # Any: a decoded JSON object
 _LINE_BYTES_MAX = 16 * 1024 * 1024
 
 
-class Refusal(Exception):  # noqa: N818  # it is an answer; the runtime turns it into an error of its vocabulary
+class Refusal(Exception):
     """The shim answered that it will not; `kind` says why."""
 
     def __init__(self, kind: str) -> None:
@@ -51,9 +51,10 @@ class Connection(asyncio.Protocol):
         reply = self._waiting[serial] = asyncio.get_running_loop().create_future()
         self._transport.write(json.dumps({"id": serial, "op": op, **more}).encode() + b"\n")
         try:
-            return await reply
+            answer: Message = await reply
         finally:
             self._waiting.pop(serial, None)
+        return answer
 
     def close(self) -> None:
         """Hang up; the shim goes on."""
@@ -80,7 +81,7 @@ class Connection(asyncio.Protocol):
                 self._on_event(self.pod_uid, message)
         assert len(self._rest) <= _LINE_BYTES_MAX, "a shim bounds what it says"
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         """Part of asyncio.Protocol."""
         self.lost.set()
         for reply in [*self._waiting.values(), self.greeting]:

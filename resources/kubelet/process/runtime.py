@@ -379,17 +379,16 @@ class ProcessRuntime:
 
     async def _delete_folder(self, sandbox: _Sandbox) -> None:
         """Wait until the shim is gone, then move the folder out of sight, then delete it: nobody sees a half."""
-        path = Path(sandbox.directory)
         try:
             while (lock := records.lock(sandbox.directory)) is None:
                 await self._clock.sleep(_POLL_S)
         except FileNotFoundError:
             return
         try:
-            gone = path.with_name(f".gone-{path.name}")
-            await asyncio.to_thread(shutil.rmtree, gone, ignore_errors=True)
-            path.rename(gone)
-            await asyncio.to_thread(shutil.rmtree, gone, ignore_errors=True)
+            gone = os.path.join(self._root, ".gone-" + os.path.basename(sandbox.directory))
+            shutil.rmtree(gone, ignore_errors=True)
+            os.rename(sandbox.directory, gone)
+            shutil.rmtree(gone, ignore_errors=True)
         finally:
             os.close(lock)
 

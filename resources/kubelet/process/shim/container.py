@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import functools
 import os
 import signal
 import time
@@ -133,7 +133,7 @@ class Container:
         records.write(self._path, self.record)
         for fd in self._streams:
             os.set_blocking(fd, False)
-            self._loop.watch(fd, lambda _events, fd=fd: self._read(fd))  # type: ignore[misc]  # mypy cannot infer defaults
+            self._loop.watch(fd, functools.partial(self._on_readable, fd))
 
     def _refuse(self, code: int, message: str) -> None:
         self.record.update(exit_code=code, reason="StartError", message=message, finished_at=time.time())
@@ -141,15 +141,15 @@ class Container:
         self.record["state"] = "exited"
         records.write(self._path, self.record, sync=True)
 
+    def _on_readable(self, fd: int, _events: int) -> None:
+        self._read(fd)
+
     def _read(self, fd: int) -> bool:
         """Move one chunk to the log; False once there is none."""
         try:
             chunk = os.read(fd, pump.CHUNK_BYTES)
         except BlockingIOError:
             return False
-        except OSError as error:
-            assert error.errno == errno.EIO, error
-            chunk = b""
         if chunk:
             self._streams[fd].feed(chunk)
             return True

@@ -37,7 +37,7 @@ class Execution:
             self._finish({"exit_code": error.exit_code})
         else:
             os.set_blocking(self._fd, False)
-            self._loop.watch(self._fd, lambda _events: self._read() and None)
+            self._loop.watch(self._fd, lambda _events: self._read())
             self._loop.after(request["timeout_s"], self._on_timeout)
         finally:
             os.close(end)

@@ -122,7 +122,7 @@ def _exec(argv: Sequence[str], env: Mapping[str, str], working_dir: str) -> NoRe
     for folder in folders:
         file = os.path.join(folder, command)
         try:
-            os.execve(file, list(argv), dict(env))
+            os.execve(file, list(argv), dict(env))  # noqa: S606  # no shell is wanted
         except (FileNotFoundError, NotADirectoryError) as error:
             if os.path.isfile(file):
                 refused = refused or (file, error)

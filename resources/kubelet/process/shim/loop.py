@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Callable
 
-Handler = Callable[[int], None]
+Handler = Callable[[int], object]
 
 
 class Loop:

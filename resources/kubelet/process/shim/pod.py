@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from typing import Any
 
 from . import processes, records
@@ -50,9 +49,11 @@ class Shim:
             os.chdir(self._directory)
             lock = records.lock(self._directory)
         except FileNotFoundError:
-            return self._turn_away("gone")
+            self._turn_away("gone")
+            return
         if lock is None:
-            return self._turn_away("taken")
+            self._turn_away("taken")
+            return
         self._lock = lock
         self._load()
         write_title(f"reconcile-shim {self._pod['namespace']}/{self._pod['name']}")
@@ -86,10 +87,8 @@ class Shim:
     def _listen(self) -> None:
         # The folder is this process's working directory: a bare name keeps under the 108 bytes of a socket's address.
         listener = socket.socket(socket.AF_UNIX)
-        try:
+        if os.path.exists("sock"):
             os.unlink("sock")
-        except FileNotFoundError:
-            pass
         listener.bind("sock")
         listener.listen(16)
         listener.setblocking(False)
