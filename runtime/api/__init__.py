@@ -1,0 +1,20 @@
+"""The API machinery: one storage strategy for every kind, over a watch store. Knows no built-in kind by name.
+
+`ApiServer` is the face; `reconcile.runtime.api.http` puts it on the wire, `reconcile.runtime.client.InProcessClient` hands it
+to controllers of the same process.
+
+    server, stored          the facade, and what it answers with
+    catalog                 which kinds are served, compiled once
+    reading, watching       get, list, watch
+    writing, deleting       create, update, patch, act; delete with grace, finalizers, propagation
+    admission, metadata     mutators and validators; what the server itself keeps in metadata
+    schemas, validation     structural schemas compiled to closures: defaults, pruning, rules
+    jsonpatch, mergepatch, strategic, apply, fieldsets, ownership   pure functions on trees
+    scale                   the scale subresource
+    refusals                the reference server's error texts
+"""
+
+from .server import ApiServer
+from .stored import ANONYMOUS, SYSTEM, Caller, Change, Deleted, Listing, Notes, Stored
+
+__all__ = ["ANONYMOUS", "SYSTEM", "ApiServer", "Caller", "Change", "Deleted", "Listing", "Notes", "Stored"]

@@ -1,0 +1,195 @@
+"""The API server: every kind, one storage strategy. This facade only says what there is; the parts do it.
+
+All methods raise `reconcile.errors.ApiError` subclasses with the reference server's texts. Trees handed in are never
+changed; trees that come out are shared and read-only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import TYPE_CHECKING, Literal
+
+from reconcile.client import DeleteOptions, Patch
+from reconcile.clock import Clock
+from reconcile.errors import Tree
+from reconcile.kinds import Kind
+from reconcile.runtime.store import Store
+
+from .stored import SYSTEM, Caller, Change, Deleted, Listing, Notes, Stored
+
+if TYPE_CHECKING:
+    from .admission import Admit
+    from .catalog import Read, Virtual
+
+FieldValidation = Literal["Ignore", "Warn", "Strict"]
+Match = Literal["", "Exact", "NotOlderThan"]
+REQUEST_BYTES_MAX = 3 << 20
+NOW = DeleteOptions()
+
+
+class ApiServer:
+    """Serves kinds over a store.
+
+    `namespace_kind` is the kind whose objects namespaces are: creating a namespaced object needs one that is not going
+    away. None: any namespace will do. It is served by being named here.
+    """
+
+    def __init__(
+        self, store: Store, clock: Clock, *, namespace_kind: Kind | None = None, request_bytes_max: int = REQUEST_BYTES_MAX,
+        bookmark_s: float = 60.0,
+    ) -> None:  # fmt: skip
+        from .admission import Admission
+        from .catalog import Catalog
+        from .deleting import Deleting
+        from .reading import Reading
+        from .watching import Watching
+        from .writing import Writing
+
+        self.store = store
+        self.clock = clock
+        self.namespace_kind = namespace_kind
+        self._catalog = Catalog()
+        self._admission = Admission()
+        self._reading = Reading(store, self._catalog)
+        self._watching = Watching(store, clock, self._catalog, bookmark_s)
+        self._writing = Writing(store, clock, self._catalog, self._admission, namespace_kind, request_bytes_max)
+        self._deleting = Deleting(store, clock, self._catalog, self._admission)
+        if namespace_kind is not None:
+            self.serve(namespace_kind)
+
+    # Kinds
+
+    def serve(self, kind: Kind) -> None:
+        """Start serving a kind; one of the same group, version and plural is replaced. O(schema), once."""
+        self._catalog.serve(kind)
+
+    def withdraw(self, kind: Kind) -> None:
+        """Stop serving a kind. Its objects stay in the store."""
+        self._catalog.withdraw(kind)
+
+    def serve_virtual(self, kind: Kind, provider: Virtual) -> None:
+        """Serve a kind whose objects are computed when asked for, not stored: get and list only."""
+        self._catalog.serve(kind, provider)
+
+    def kinds(self) -> tuple[Kind, ...]:
+        """Everything served, in the order it was registered."""
+        return self._catalog.kinds()
+
+    def find(self, group: str, version: str, plural: str) -> Kind | None:
+        """The served kind behind a URL, or None."""
+        return self._catalog.find(group, version, plural)
+
+    def on_kinds_changed(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback` after each change of what is served; returns a function that ends this."""
+        return self._catalog.on_changed(callback)
+
+    def add_reader(self, kind: Kind, subresource: str, read: Read) -> Callable[[], None]:
+        """Serve GET of a subresource that streams bytes (pods/log); returns a function that ends this."""
+        return self._catalog.add_reader(kind, subresource, read)
+
+    def readers(self, kind: Kind) -> Mapping[str, Read]:
+        """The streaming subresources of a kind."""
+        return self._catalog.readers(kind)
+
+    # Admission
+
+    def add_mutator(self, kind: Kind | None, admit: Admit) -> Callable[[], None]:
+        """Call `admit(review)` before each write of a kind (None: of all kinds); returns a function that ends this.
+
+        It may change `review.tree` in place, or raise an ApiError to refuse. It may be a coroutine function.
+        """
+        return self._admission.add_mutator(kind, admit)
+
+    def add_validator(self, kind: Kind | None, admit: Admit) -> Callable[[], None]:
+        """Call `admit(review)` before each write is stored, after all mutators and the schema; see `add_mutator`."""
+        return self._admission.add_validator(kind, admit)
+
+    # Reading
+
+    async def get(
+        self, kind: Kind, name: str, namespace: str = "", *, subresource: str = "", resource_version: str = "",
+        caller: Caller = SYSTEM,
+    ) -> Stored:  # fmt: skip
+        """The newest state of one object; `subresource` "scale" gives its Scale, "status" the object."""
+        return await self._reading.get(kind, name, namespace, subresource, resource_version)
+
+    async def list(
+        self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = "", limit: int = 0,
+        continue_token: str = "", resource_version: str = "", match: Match = "", caller: Caller = SYSTEM,
+    ) -> Listing:  # fmt: skip
+        """Objects of a kind at one consistent revision; of all namespaces where `namespace` is empty."""
+        return await self._reading.list(kind, namespace, labels, fields, limit, continue_token, resource_version, match)
+
+    def watch(
+        self, kind: Kind, namespace: str = "", *, since: int = 0, labels: str = "", fields: str = "", initial: bool = False,
+        bookmarks: bool = True, caller: Caller = SYSTEM,
+    ) -> AsyncIterator[Change]:  # fmt: skip
+        """Changes after revision `since`, or (`initial`) the current state, a bookmark that closes it, then changes.
+
+        `since=0` without `initial` starts now. An object that stops matching the selectors is DELETED, one that starts
+        is ADDED. With `bookmarks`, one comes about once a minute. Ends with ExpiredError when `since` is compacted.
+        Selector errors are raised at once, not at the first step.
+        """
+        return self._watching.watch(kind, namespace, since, labels, fields, initial, bookmarks)
+
+    async def read(
+        self, kind: Kind, name: str, subresource: str, namespace: str = "", *, options: Mapping[str, str] | None = None,
+        caller: Caller = SYSTEM,
+    ) -> AsyncIterator[bytes]:  # fmt: skip
+        """A streaming subresource (see `add_reader`)."""
+        stored = await self._reading.get(kind, name, namespace, "", "")
+        return await self._catalog.reader(kind, subresource)(stored.tree, options or {})
+
+    # Writing
+
+    async def create(
+        self, kind: Kind, tree: Tree, namespace: str = "", *, caller: Caller = SYSTEM, field_manager: str = "",
+        dry_run: bool = False, field_validation: FieldValidation = "Ignore", notes: Notes | None = None,
+    ) -> Stored:  # fmt: skip
+        """Create an object; metadata.generateName is honoured."""
+        return await self._writing.create(kind, tree, namespace, caller, field_manager, dry_run, field_validation, notes)
+
+    async def update(
+        self, kind: Kind, tree: Tree, namespace: str = "", *, name: str = "", subresource: str = "", caller: Caller = SYSTEM,
+        field_manager: str = "", dry_run: bool = False, field_validation: FieldValidation = "Ignore",
+        notes: Notes | None = None,
+    ) -> Stored:  # fmt: skip
+        """Replace an object, its status, or (`subresource` "scale", a Scale) its replicas.
+
+        `name` is the URL's; the tree's must agree with it.
+        """
+        return await self._writing.update(
+            kind, tree, namespace, name, subresource, caller, field_manager, dry_run, field_validation, notes
+        )
+
+    async def patch(
+        self, kind: Kind, name: str, patch: Patch, namespace: str = "", *, subresource: str = "", caller: Caller = SYSTEM,
+        field_manager: str = "", force: bool = False, dry_run: bool = False, field_validation: FieldValidation = "Ignore",
+        notes: Notes | None = None,
+    ) -> Stored:  # fmt: skip
+        """Change part of an object; APPLY_PATCH creates it where it is absent (`notes.created` tells)."""
+        return await self._writing.patch(
+            kind, name, patch, namespace, subresource, caller, field_manager, force, dry_run, field_validation, notes
+        )
+
+    async def act(
+        self, kind: Kind, name: str, action: str, body: Tree, namespace: str = "", *, caller: Caller = SYSTEM,
+        field_manager: str = "", dry_run: bool = False, notes: Notes | None = None,
+    ) -> Stored:  # fmt: skip
+        """Write one of the kind's further subresources (`Hooks.actions`)."""
+        return await self._writing.act(kind, name, action, body, namespace, caller, field_manager, dry_run, notes)
+
+    async def delete(
+        self, kind: Kind, name: str, namespace: str = "", options: DeleteOptions = NOW, *, caller: Caller = SYSTEM,
+        notes: Notes | None = None,
+    ) -> Deleted:  # fmt: skip
+        """Delete an object; it lingers while it has grace or finalizers."""
+        return await self._deleting.delete(kind, name, namespace, options, caller, notes)
+
+    async def delete_collection(
+        self, kind: Kind, namespace: str = "", options: DeleteOptions = NOW, *, labels: str = "", fields: str = "",
+        caller: Caller = SYSTEM, notes: Notes | None = None,
+    ) -> list[Deleted]:  # fmt: skip
+        """Delete all objects that the selectors match, each for itself."""
+        found = await self._reading.list(kind, namespace, labels, fields, 0, "", "", "")
+        return await self._deleting.delete_all(kind, found.items, options, caller, notes)

@@ -1,0 +1,140 @@
+"""What the API server answers with: objects that know their revision and their bytes.
+
+A `Stored` rides in the store as the attachment of its value, so an object is decoded once per revision, gets its
+resourceVersion once, and its wire bytes are made at most once, whoever reads it how often.
+
+Trees are immutable by agreement everywhere: a change makes new dicts along the changed path and shares the rest. That is
+what makes it safe to hand the same tree to every reader, and cheap to compare two versions.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+import attrs
+import orjson
+
+from reconcile.errors import Tree
+from reconcile.kinds import Kind
+from reconcile.runtime.store import KeyValue
+
+_METADATA = b'"metadata":{'
+
+
+@attrs.frozen
+class Caller:
+    """Who asks. Authorisation is the HTTP server's business; here it goes into admission reviews and managed fields."""
+
+    user: str
+    groups: tuple[str, ...] = ()
+
+
+SYSTEM = Caller("system:apiserver", ("system:masters",))
+"""The control plane itself."""
+ANONYMOUS = Caller("system:anonymous", ("system:unauthenticated",))
+
+
+class Stored:
+    """An object of a kind at a revision. `tree` is read-only and shared."""
+
+    __slots__ = ("_encoded", "kind", "revision", "tree", "value")
+
+    def __init__(self, kind: Kind, tree: Tree, value: bytes = b"", revision: int = 0) -> None:
+        self.kind = kind
+        self.tree = tree
+        self.value = value
+        """The JSON text in the store: the tree without metadata.resourceVersion. Empty for what is not stored."""
+        self.revision = revision
+        self._encoded: bytes | None = None
+
+    @property
+    def encoded(self) -> bytes:
+        """The object as JSON text; made when first asked for, then kept."""
+        if self._encoded is None:
+            self._encoded = self._spliced() if self.value else orjson.dumps(self.tree)
+        return self._encoded
+
+    @property
+    def name(self) -> str:
+        """metadata.name."""
+        return cast(str, self.tree["metadata"].get("name", ""))
+
+    @property
+    def namespace(self) -> str:
+        """metadata.namespace, or an empty string."""
+        return cast(str, self.tree["metadata"].get("namespace", ""))
+
+    def settle(self, revision: int) -> Stored:
+        """Take on the revision of the write that made it, once; before this nobody else has seen it."""
+        self.revision = revision
+        self.tree["metadata"]["resourceVersion"] = str(revision)
+        return self
+
+    def at(self, revision: int) -> Stored:
+        """The same object as of another revision: what a deletion event shows."""
+        metadata = {**self.tree["metadata"], "resourceVersion": str(revision)}
+        return Stored(self.kind, {**self.tree, "metadata": metadata}, self.value, revision)
+
+    def as_kind(self, kind: Kind) -> Stored:
+        """The same object in another version of its kind: nothing but apiVersion differs between versions here."""
+        if self.tree.get("apiVersion") == kind.api_version:
+            return self
+        return Stored(kind, {**self.tree, "apiVersion": kind.api_version, "kind": kind.kind}, b"", self.revision)
+
+    def _spliced(self) -> bytes:
+        """Put the resourceVersion into the stored text, which costs a copy instead of an encoding."""
+        at = self.value.find(_METADATA, 0, 400)
+        if at < 0:
+            return orjson.dumps(self.tree)
+        at += len(_METADATA)
+        comma = b"" if self.value[at : at + 1] == b"}" else b","
+        return b'%b"resourceVersion":"%d"%b%b' % (self.value[:at], self.revision, comma, self.value[at:])
+
+    def __repr__(self) -> str:
+        return f"Stored({self.kind}, {self.namespace}/{self.name}, revision {self.revision})"
+
+
+def stored_of(kv: KeyValue, kind: Kind) -> Stored:
+    """The object behind a value of the store: decoded if nobody did so yet."""
+    found = kv.attachment
+    if type(found) is not Stored:
+        found = kv.attachment = Stored(kind, orjson.loads(kv.value), kv.value)
+    if not found.revision:
+        found.settle(kv.mod_revision)
+    return found
+
+
+@attrs.frozen
+class Listing:
+    """One page of a list, at one revision. `remaining` is known only without selectors."""
+
+    items: list[Stored]
+    revision: int
+    continue_token: str = ""
+    remaining: int | None = None
+
+
+@attrs.frozen(slots=True)
+class Change:
+    """One event of a watch. A BOOKMARK has no object; `initial_end` marks the one that closes the initial events."""
+
+    type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
+    stored: Stored | None
+    revision: int
+    initial_end: bool = False
+
+
+@attrs.frozen
+class Deleted:
+    """What a deletion did: the object as it lingers, or (`gone`) as it last was."""
+
+    stored: Stored
+    gone: bool
+
+
+@attrs.define
+class Notes:
+    """Filled by a write for those who want to know: warnings for the client, and whether it created the object."""
+
+    warnings: list[str] = attrs.field(factory=list)
+    created: bool = False
