@@ -27,7 +27,7 @@ from .applier import FIELD_MANAGER, Applier, ObjectKey
 from .folder_kind import Folder
 from .manifests import Manifest, read_manifests
 from .problems import Problem, SourceError
-from .programs import Program, ProgramHost, load_program, program_problem
+from .programs import Program, ProgramHost, is_program, load_program, program_problem
 
 log = logging.getLogger(__name__)
 
@@ -161,6 +161,10 @@ class FolderSync:
                 source.problem = Problem(name, message=f"cannot be read: {error.strerror}", hint="check its permissions")
 
     async def _load(self, name: str, data: bytes) -> None:
+        if not is_program(data):
+            if name in self._programs:
+                await self._unload(name)
+            return
         program = load_program(self._root, name, data)
         if name in self._programs:
             await self._unload(name)

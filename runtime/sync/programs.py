@@ -1,11 +1,12 @@
 """Loads the Python files of a folder: decorated kinds and handlers become running operators.
 
-A file is executed as a module of its own; what it declared (on the module's default operator, or on `Operator`s that it
+A file that imports `reconcile` is executed as a module of its own; what it declared (on the module's default operator, or on `Operator`s that it
 made) is handed to the host. A file that fails to load leaves its last good version running.
 """
 
 from __future__ import annotations
 
+import ast
 import linecache
 import re
 import sys
@@ -39,6 +40,23 @@ class Program:
     file: str
     module: ModuleType
     operators: tuple[Operator, ...]
+
+
+def is_program(source: bytes) -> bool:
+    """Whether a Python file is meant for us: it imports `reconcile`. Other files (an app's own code) are left alone."""
+    if b"reconcile" not in source:
+        return False
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return True  # it speaks of reconcile and does not compile: the person wants to hear of it
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            names.add(node.module.partition(".")[0])
+    return "reconcile" in names
 
 
 def load_program(root: Path, file: str, source: bytes) -> Program:

@@ -1,0 +1,51 @@
+# Two commands are all a newcomer needs: `make demo` and `make test`. Both set up what they need.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ROOMS := runtime resources cli
+
+.PHONY: help demo test lint types check bench soak dev clean
+
+help:                ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.run   ## run samples/hello: a small web service, three replicas and a Service
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/reconcile up samples/hello
+
+test: $(VENV)/.dev   ## the whole test suite
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST)
+
+lint: $(VENV)/.dev   ## ruff, and the contracts between the rooms
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/.dev  ## mypy --strict
+	$(BIN)/mypy
+
+check: lint types test ## all of the above, as before every commit
+
+bench: $(VENV)/.dev  ## the figures of tests/bench, as medians and ratios
+	$(BIN)/python -m tests.bench
+
+soak: $(VENV)/.dev   ## the long faults: a hundred kills of the control plane, and more
+	$(BIN)/python -m pytest tests/faults --soak -q
+
+dev: $(VENV)/.dev    ## editable install with all tools, and links so that static tools see reconcile.runtime & co.
+
+clean:               ## remove what the other targets made
+	rm -rf $(VENV) build dist *.egg-info $(addprefix reconcile/,$(ROOMS))
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "reconcile needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade 'pip>=25.1'
+
+$(VENV)/.run: $(VENV)/bin/python pyproject.toml setup.py
+	$(BIN)/python -m pip install -q -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml setup.py
+	$(BIN)/python -m pip install -q -e . --group dev
+	@for room in $(ROOMS); do ln -sfn ../$$room reconcile/$$room; done
+	@touch $@ $(VENV)/.run

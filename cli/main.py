@@ -1,0 +1,106 @@
+"""The `reconcile` command: finds the command's module, and turns errors into messages and exit codes.
+
+Exit codes: 0 done, 1 the server or the cluster said no, 2 the command line was wrong, 3 no control plane could be reached,
+4 a wait timed out, 130 interrupted. Commands are loaded when they are called: `reconcile get` never imports what `up` needs.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from .errors import EXIT_INTERRUPTED, exit_code_of
+
+_COMMANDS = {
+    "up": "Run a folder of YAML as processes: the control plane in the foreground.",
+    "down": "Stop the control plane of this folder.",
+    "status": "Show what runs, what does not, and why.",
+    "get": "List objects of a kind, or show one.",
+    "describe": "Show an object with everything that concerns it.",
+    "logs": "Print what a container wrote.",
+    "events": "List what happened lately.",
+    "top": "Show CPU and memory of pods.",
+    "apply": "Create or change objects from files (server-side apply).",
+    "delete": "Delete objects.",
+    "scale": "Set the number of replicas.",
+    "rollout": "Follow, undo, restart a rollout, or show its history.",
+    "api-resources": "List the kinds that are served.",
+    "explain": "Show the fields of a kind.",
+    "kubeconfig": "Print the path of the kubeconfig.",
+    "version": "Print the versions of client and server.",
+}
+_GROUPS = (
+    ("Run", ("up", "down")),
+    ("Look", ("status", "get", "describe", "logs", "events", "top")),
+    ("Change", ("apply", "delete", "scale", "rollout")),
+    ("Know", ("api-resources", "explain", "kubeconfig", "version")),
+)
+
+
+class LazyGroup(click.Group):
+    """Loads a command's module when the command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands, in the order of the help text."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of module `cli/<name>.py`."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(f".{cmd_name.replace('-', '_')}", __package__)
+        command = getattr(module, "command")  # noqa: B009 - every command module has one; mypy cannot know
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """As click does, with a suggestion for a misspelt name."""
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            import difflib  # only for the error
+
+            near = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+            hint = f" Did you mean `reconcile {near[0]}`?" if near else " See `reconcile --help`."
+            ctx.fail(f"there is no command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands by what they are for; loads none of them."""
+        for title, names in _GROUPS:
+            with formatter.section(title):
+                formatter.write_dl([(name, _COMMANDS[name]) for name in names])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Begin with: reconcile up FOLDER",
+)
+def command() -> None:
+    """A folder of YAML becomes running, self-healing processes; a Kubernetes-style control plane in one command."""
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        command.main(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # The reader (`| head`) has seen enough. Python would complain once more when it flushes stdout at exit.
+        sys.stdout = None  # type: ignore[assignment]
+        sys.exit(0)
+    except Exception as error:
+        code, message = exit_code_of(error)
+        if not message:
+            raise
+        click.echo(message, err=True)
+        sys.exit(code)
+    sys.exit(0)
