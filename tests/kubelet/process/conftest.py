@@ -43,7 +43,12 @@ class Node:
         return await self.runtime.start_container(
             uid,
             ContainerConfig(
-                name, attempt, argv, env if env is not None else {"PATH": PATH}, working_dir, os.fspath(self.log(uid, name, attempt))
+                name,
+                attempt,
+                argv,
+                env if env is not None else {"PATH": PATH},
+                working_dir,
+                os.fspath(self.log(uid, name, attempt)),
             ),
         )
 
@@ -64,7 +69,6 @@ class Node:
         """Every living process that says it belongs to a sandbox of this node."""
         marks = [records.read(os.fspath(path)) for path in self.root.glob("*/pod.json")]
         return {process.pid for pod in marks if pod for process in processes.marked(pod["mark"])}
-
 
     @staticmethod
     async def until(condition: Callable[[], bool]) -> None:

@@ -98,7 +98,11 @@ async def test_a_command_that_cannot_run_says_what_is_wrong_and_what_to_do(
     open_node: NodeMaker, tmp_path: Path, argv: list[str], exit_code: int, words: list[str]
 ) -> None:
     """The most common mistake of all; a bare 'No such file or directory' sends people to strace."""
-    for name, text, mode in [("plain", "#!/bin/sh\n", 0o644), ("orphan", "#!/no/such/interpreter\n", 0o755), ("text", "?", 0o755)]:
+    for name, text, mode in [
+        ("plain", "#!/bin/sh\n", 0o644),
+        ("orphan", "#!/no/such/interpreter\n", 0o755),
+        ("text", "?", 0o755),
+    ]:
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(mode)
     argv = [argument.replace("{tmp}", str(tmp_path)) for argument in argv]
