@@ -8,6 +8,12 @@ Common options: `labels`, `fields`, `annotations`, `when` (see `registry.Filters
 takes longer; `backoff_s_first`, `backoff_s_max` bound the exponential back-off after a failure (with jitter);
 `retries_max` gives up after so many failures until the object changes (0: never); `name` tells handlers apart.
 
+Handlers may be coroutine functions, generators, asynchronous generators, or plain functions. Plain functions run on the
+event loop, where the whole control plane waits for them: keep them short, or declare `threaded=True` to run them in a
+thread of their own (a thread cannot be cancelled: on a timeout the attempt ends, the thread runs on).
+
+`Resource` itself as the kind stands for every kind served, now or later.
+
 Source: the vocabulary is kopf's (https://docs.kopf.dev), the semantics are controller-runtime's.
 """
 

@@ -20,32 +20,13 @@ from .kinds import Resource, kind_of
 Trigger = Literal[
     "reconcile", "create", "update", "delete", "resume", "field", "event", "timer", "mutate", "validate", "startup", "cleanup"
 ]
-_OBJECT_NAMES = frozenset(
-    [
-        "obj",
-        "spec",
-        "status",
-        "meta",
-        "name",
-        "namespace",
-        "uid",
-        "labels",
-        "annotations",
-        "cluster",
-        "conditions",
-        "events",
-        "clock",
-        "log",
-        "attempt",
-        "old",
-        "new",
-        "diff",
-        "event",
-        "review",
-        "patch",
-        "memo",
-    ]
-)
+OBJECT_NAMES = frozenset(
+    {
+        "obj", "spec", "status", "meta", "name", "namespace", "uid", "labels", "annotations", "cluster", "conditions",
+        "events", "clock", "log", "attempt", "old", "new", "diff", "event", "review", "patch", "memo",
+    }
+)  # fmt: skip
+"""What a handler can name as a parameter; `handling` says what each is."""
 
 
 @attrs.frozen
@@ -72,7 +53,10 @@ class Watch:
 
 @attrs.frozen(eq=False)
 class Handler:
-    """One declared handler. Times are in seconds; see the decorators in `on` for what the options mean."""
+    """One declared handler. Times are in seconds; see the decorators in `on` for what the options mean.
+
+    `cls` is `Resource` itself for handlers of every kind served, and None for startup and cleanup.
+    """
 
     trigger: Trigger
     fn: Callable[..., Any]
@@ -95,6 +79,7 @@ class Handler:
     retries_max: int = 0
     while_deleting: bool = False
     inline: bool = False
+    threaded: bool = False
     file: str = ""
     line: int = 0
     cleanup: list[Handler] = attrs.field(factory=list)
@@ -116,26 +101,55 @@ def handler(trigger: Trigger, fn: Callable[..., Any], cls: type[Resource] | None
     """
     code = inspect.unwrap(fn).__code__
     where = f"handler {fn.__qualname__} ({code.co_filename.rsplit('/', 1)[-1]}:{code.co_firstlineno})"
-    if cls is not None:
+    if cls is not None and cls is not Resource:
         kind_of(cls)
+    _check_options(trigger, fn, options, where)
     taken, object_parameter, takes_all = [], "", False
     for position, p in enumerate(inspect.signature(fn).parameters.values()):
         if p.kind is p.VAR_KEYWORD:
             takes_all = True
         elif p.kind is p.VAR_POSITIONAL:
-            raise DeclarationError(f"{where} takes *{p.name}; name what it needs: {', '.join(sorted(_OBJECT_NAMES))}")
-        elif p.name in _OBJECT_NAMES:
+            raise DeclarationError(f"{where} takes *{p.name}; name what it needs: {', '.join(sorted(OBJECT_NAMES))}")
+        elif p.name in OBJECT_NAMES:
             taken.append(p.name)
         elif position == 0 and cls is not None:
             object_parameter = p.name
         elif p.default is p.empty:
             raise DeclarationError(
-                f"{where} takes {p.name!r}, which no handler is given; it can take: {', '.join(sorted(_OBJECT_NAMES))}"
+                f"{where} takes {p.name!r}, which no handler is given; it can take: {', '.join(sorted(OBJECT_NAMES))}"
             )
     return Handler(
         trigger, fn, options.pop("name", "") or fn.__name__, cls, parameters=tuple(taken), object_parameter=object_parameter,
         takes_all=takes_all, file=code.co_filename, line=code.co_firstlineno, **options,
     )  # fmt: skip
+
+
+def _check_options(trigger: Trigger, fn: Callable[..., Any], options: Mapping[str, Any], where: str) -> None:
+    """Refuse at import what could only fail, or be ignored, at run time."""
+    unknown = sorted(set(options) - _OPTIONS)
+    if unknown:
+        raise DeclarationError(f"{where}: unknown option {unknown[0]!r}; options are: {', '.join(sorted(_OPTIONS))}")
+    yields = inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
+    if yields and trigger != "reconcile":
+        raise DeclarationError(f"{where} yields, but only reconcile handlers have children; use @on.reconcile, or return")
+    if options.get("inline") and (yields or inspect.iscoroutinefunction(fn)):
+        raise DeclarationError(f"{where} is inline, so it cannot await; make it a plain function, or drop inline=True")
+    if options.get("threaded") and (yields or inspect.iscoroutinefunction(fn)):
+        raise DeclarationError(f"{where} is threaded, but only plain functions run in threads; drop threaded=True")
+    if trigger == "timer" and not options.get("interval_s", 0.0) > 0:
+        raise DeclarationError(f"{where}: interval_s is {options.get('interval_s')!r}; give seconds, more than 0")
+    if trigger == "field" and not options.get("field"):
+        raise DeclarationError(f"{where}: name the field to follow, such as field='spec.size'")
+    if options.get("workers", 1) < 1:
+        raise DeclarationError(f"{where}: workers is {options['workers']!r}; give 1 or more")
+
+
+_OPTIONS = frozenset(
+    {
+        "name", "filters", "owns", "watches", "field", "interval_s", "initial_delay_s", "workers", "resync_s", "timeout_s",
+        "backoff_s_first", "backoff_s_max", "retries_max", "while_deleting", "inline", "threaded",
+    }
+)  # fmt: skip
 
 
 class Operator:
@@ -167,9 +181,17 @@ class Operator:
     def serve(self, *classes: type[Resource]) -> None:
         """Register kinds, so that the API serves them, with or without handlers."""
         for cls in classes:
+            if cls is Resource:
+                continue  # every kind that is served: there is nothing to register
             kind_of(cls)
             if cls not in self.kinds:
                 self.kinds.append(cls)
+
+    def extend(self, other: Operator) -> None:
+        """Take over what another operator declared: how several modules become one operator."""
+        for declared in other.handlers:
+            self.add(declared)
+        self.serve(*other.kinds)
 
     def clear(self) -> None:
         """Forget every declaration (a file is about to be loaded again)."""
