@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -279,3 +280,15 @@ class _Dead:
 
 
 DEAD = _Dead()
+
+
+async def test_a_sandbox_whose_folder_was_deleted_ends(open_node: NodeMaker) -> None:
+    """`rm -rf` of the data folder must not leave processes that nothing can find any more."""
+    async with open_node() as node:
+        status = await node.sh("pod", "setsid sleep 60 & exec sleep 60")
+        await node.until(lambda: len(node.living()) == 2)
+        living = node.living()
+        shutil.rmtree(node.root / "pod")
+        await node.until(lambda: not [pid for pid in living if not (processes.look(pid) or DEAD).dead])
+        assert (await node.ended(status)).exit_code == 137
+        assert await node.runtime.list() == []

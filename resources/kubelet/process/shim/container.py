@@ -13,6 +13,7 @@ from . import processes, pump, records
 from .launch import LaunchError, launch
 from .loop import Loop
 
+SAVE_AGAIN_S = 1.0
 SWEEP_S = 0.005
 SWEEP_S_MAX = 5.0
 SHELLS = frozenset({"ash", "bash", "busybox", "dash", "fish", "ksh", "mksh", "sh", "yash", "zsh"})
@@ -35,6 +36,7 @@ class Container:
     ) -> None:
         self.record = record
         self.pid = 0
+        self.forgotten = False
         self.env: Mapping[str, str] = {}
         self.working_dir = "/"
         self.waiters: list[Callable[[], None]] = []
@@ -56,9 +58,9 @@ class Container:
         self.env = {**request["env"], processes.MARK: mark}
         self.working_dir = request["working_dir"]
         self._stop_signal = request["stop_signal"]
-        records.write(self._path, self.record)
         ends: list[int] = []
         try:
+            records.write(self._path, self.record)
             self._log = pump.LogFile(self.record["log_path"])
             for stream in ("stdout", "stderr"):
                 ours, theirs = os.pipe2(os.O_CLOEXEC)
@@ -68,7 +70,7 @@ class Container:
         except LaunchError as error:
             self._refuse(error.exit_code, str(error))
         except OSError as error:
-            self._refuse(128, f"its log or pipes cannot be opened: {error}")
+            self._refuse(128, f"its record, log or pipes cannot be made: {error}")
         else:
             self._run()
         finally:
@@ -130,7 +132,7 @@ class Container:
         self.record.update(
             state="running", pid=self.pid, starttime=process.starttime if process else 0, started_at=time.time()
         )  # fmt: skip  # one fact a word reads better packed
-        records.write(self._path, self.record)
+        self._save()
         for fd in self._streams:
             os.set_blocking(fd, False)
             self._loop.watch(fd, functools.partial(self._on_readable, fd))
@@ -139,7 +141,15 @@ class Container:
         self.record.update(exit_code=code, reason="StartError", message=message, finished_at=time.time())
         self._close()
         self.record["state"] = "exited"
-        records.write(self._path, self.record, sync=True)
+        self._save()
+
+    def _save(self) -> None:
+        """Write the record as it is by now. On a full disk it is written later, and the world is told all the same."""
+        try:
+            records.write(self._path, self.status(), sync=self.exited)
+        except OSError:
+            if not self.forgotten:
+                self._loop.after(SAVE_AGAIN_S, self._save)
 
     def _on_readable(self, fd: int, _events: int) -> None:
         self._read(fd)
@@ -172,7 +182,7 @@ class Container:
                 pass
         self._close()
         self.record.update(state="exited", finished_at=time.time())
-        records.write(self._path, self.status(), sync=True)
+        self._save()
         self._ended(self)
 
     def _close(self) -> None:

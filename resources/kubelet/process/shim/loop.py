@@ -9,8 +9,11 @@ import heapq
 import os
 import select
 import signal
+import sys
 import time
 from collections.abc import Callable
+
+FAILURES_MAX = 1000
 
 Handler = Callable[[int], object]
 
@@ -23,6 +26,7 @@ class Loop:
         self._handlers: dict[int, Handler] = {}
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._serial = 0
+        self._failures = 0
         self._signals: dict[int, Callable[[], None]] = {}
         self._stopped = False
         self._woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -64,10 +68,21 @@ class Loop:
             for fd, events in self._epoll.poll(timeout_s):
                 handler = self._handlers.get(fd)
                 if handler is not None:
-                    handler(events)
+                    self._call(handler, events)
             now = time.monotonic()
             while self._timers and self._timers[0][0] <= now:
-                heapq.heappop(self._timers)[2]()
+                self._call(heapq.heappop(self._timers)[2])
+
+    def _call(self, handler: Callable[..., object], *events: int) -> None:
+        try:
+            handler(*events)
+        except Exception:
+            # A mistake in one handler is reported (to shim.log) and must not end the loop: with the shim, everything it
+            # looks after would die. One that repeats without end must not fill the disk either.
+            self._failures += 1
+            if self._failures > FAILURES_MAX:
+                raise
+            sys.excepthook(*sys.exc_info())
 
     def _on_signals(self, _events: int) -> None:
         for signum in set(os.read(self._woken, 4096)):

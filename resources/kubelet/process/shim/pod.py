@@ -8,6 +8,7 @@ killed, is dropped, so what the newest sees in `list` is all there is.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -21,7 +22,7 @@ from .launch import become_subreaper, write_title
 from .loop import Loop
 from .peer import Message, Peer
 
-FOLDER_CHECK_S = 10.0
+FOLDER_CHECK_S = 3.0
 TERM_GRACE_S = 5.0
 
 
@@ -92,7 +93,11 @@ class Shim:
         listener.bind("sock")
         listener.listen(16)
         listener.setblocking(False)
-        self._loop.watch(listener.fileno(), lambda _events: self._adopt(listener.accept()[0]))
+        self._loop.watch(listener.fileno(), lambda _events: self._accept(listener))
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # it hung up again, or no descriptor is free: the engine dials once more
+            self._adopt(listener.accept()[0])
 
     def _adopt(self, connection: socket.socket) -> None:
         self._peers = [peer for peer in self._peers if peer.open]
@@ -111,6 +116,8 @@ class Shim:
             getattr(self, "_do_" + request["op"])(peer, request)
         except _Refused as refusal:
             peer.send({"id": request["id"], "error": refusal.kind})
+        except OSError as error:
+            peer.send({"id": request["id"], "error": f"failed: {error}"})
 
     def _do_hello(self, peer: Peer, request: Message) -> None:
         peer.send({"id": request["id"], "ok": self._status()})
@@ -159,11 +166,14 @@ class Shim:
 
         def forget() -> None:
             name, attempt = container.record["name"], container.record["attempt"]
-            if self._containers.pop((name, attempt), None) is not None:
+            if (name, attempt) in self._containers:
                 self._floor[name] = max(attempt, self._floor.get(name, -1))
                 # The floor first: killed in between, the record is still there and the attempt still cannot run again.
                 records.write("floor.json", self._floor)
-                os.unlink(records.container_path(".", container.record))
+                container.forgotten = True
+                with contextlib.suppress(FileNotFoundError):  # a full disk never let it be written
+                    os.unlink(records.container_path(".", container.record))
+                del self._containers[name, attempt]
             peer.send({"id": request["id"], "ok": {}})
 
         if container.exited:
@@ -263,7 +273,11 @@ class Shim:
         self._loop.stop()
 
     def _check_folder(self) -> None:
-        if records.is_same_file(os.path.join(self._directory, "lock"), self._lock):
+        try:
+            there = records.is_same_file(os.path.join(self._directory, "lock"), self._lock)
+        except OSError:
+            there = True  # a folder that cannot be looked at now (permissions, a network disk) is not a deleted one
+        if there:
             self._loop.after(FOLDER_CHECK_S, self._check_folder)
         else:
             self._end(grace_s=0)  # nobody can find this sandbox any more, so nothing of it may run
