@@ -1,0 +1,5 @@
+"""`python -m reconcile.cli` is `reconcile`."""
+
+from .main import main
+
+main()

@@ -1,0 +1,54 @@
+"""Where a control plane keeps its state, and how the other commands find it.
+
+In order: `--data-dir`, `$RECONCILE_HOME`, a `.reconcile` folder here or in a folder above, the one that `up` used last.
+`$KUBECONFIG`, where it is set, wins for everything that only talks to the API: then any Kubernetes is spoken to.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+NAME = ".reconcile"
+
+
+def data_dir_for(folder: Path, given: str | None) -> Path:
+    """Where `up FOLDER` keeps its state: `--data-dir`, `$RECONCILE_HOME`, else `.reconcile` beside the folder."""
+    chosen = given or os.environ.get("RECONCILE_HOME")
+    return Path(chosen).expanduser().resolve() if chosen else folder.resolve().parent / NAME
+
+
+def find_data_dir(given: str | None = None) -> Path | None:
+    """The state of the control plane that a command is about, or None if there is none to be found."""
+    chosen = given or os.environ.get("RECONCILE_HOME")
+    if chosen:
+        return Path(chosen).expanduser().resolve()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / NAME / "kubeconfig").exists():
+            return folder / NAME
+    return last_used()
+
+
+def last_used() -> Path | None:
+    """The data folder of the last `up`, if it is still there."""
+    try:
+        path = Path(_note().read_text().strip())
+    except OSError:
+        return None
+    return path if path.is_dir() else None
+
+
+def note_used(data_dir: Path) -> None:
+    """Remember the data folder of this `up` for commands that are called elsewhere."""
+    note = _note()
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(f"{data_dir}\n")
+    except OSError:
+        return  # a home that cannot be written only costs the convenience
+
+
+def _note() -> Path:
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(state) / "reconcile" / "last-data-dir"

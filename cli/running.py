@@ -1,0 +1,193 @@
+"""One run of `up`: the control plane, the folder sync and the kubelet together, and what is seen of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+import attrs
+
+from reconcile.clock import timestamp
+from reconcile.kinds import Kind
+from reconcile.runtime.clock import SystemClock
+from reconcile.runtime.cluster import ControlPlane, HttpSettings
+from reconcile.runtime.network import LoopbackNetwork, claim_network
+from reconcile.runtime.store import StoreLockedError
+from reconcile.runtime.sync import FolderSync, SyncSettings
+from reconcile.runtime.sync.watcher import folder_changes
+
+from .assembly import Assembly, assemble
+from .errors import CommandError
+from .scene import PodRow, Scene, pod_row
+
+_SHOWN = ("Deployment", "Pod", "Service", "EndpointSlice", "Folder", "Event")
+RUN_FILE = "up.json"
+
+
+@attrs.frozen
+class UpSettings:
+    """What the command line of `up` says."""
+
+    folder: Path
+    data_dir: Path
+    host: str = "127.0.0.1"
+    port: int = 0
+    keep: bool = False
+    allow_empty: bool = False
+    simulated_nodes: int = 0
+
+
+class Session:
+    """A running `up`. Use as an async context manager; `changed` is set whenever there is something new to show."""
+
+    def __init__(self, settings: UpSettings) -> None:
+        self.settings = settings
+        self.clock = SystemClock()
+        self.scene = Scene()
+        self.changed = asyncio.Event()
+        self.told: Callable[[str], None] = lambda text: None  # noqa: ARG005 - set by whoever shows
+        self.url = ""
+        self.farewell: list[str] = []
+        self._began = self.clock.monotonic()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._network: LoopbackNetwork | None = None
+        self._assembly: Assembly | None = None
+        self._plane: ControlPlane | None = None
+        self._sync: FolderSync | None = None
+        self._kinds: dict[str, Kind] = {}
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the start."""
+        return self.clock.monotonic() - self._began
+
+    @property
+    def ready(self) -> bool:
+        """Whether everything the folder asks for runs."""
+        synced = self._sync is not None and self._sync.synced.is_set()
+        return synced and self.scene.ready(all(pod.well for pod in self.pods()))
+
+    def unready(self) -> list[str]:
+        """What is not ready, a line each."""
+        lines = [
+            f"  {r.title}: {r.available}/{r.wanted} available {r.stuck}".rstrip() for r in self.scene.rollouts() if not r.done
+        ]
+        lines += [f"  pod/{pod.name}: {pod.status} {pod.message}".rstrip() for pod in self.pods() if not pod.well]
+        return lines + [f"  {problem['file']}: {problem['message']}" for problem in self.scene.problems()]
+
+    def pods(self) -> list[PodRow]:
+        """All pods as rows."""
+        kind = self._kinds.get("Pod")
+        if kind is None:
+            return []
+        now = self.clock.now()
+        cells = {column.name: column.cell for column in kind.columns if column.cell is not None}
+        return [
+            pod_row(tree, [tree["metadata"]["name"], *(cells[name](tree, now) for name in ("Ready", "Status", "Restarts"))])
+            for tree in self.scene.of("Pod")
+        ]
+
+    async def failure(self) -> str:
+        """Wait until a part of the control plane fails for good; says what."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        task = done.pop()
+        error = task.exception() if not task.cancelled() else None
+        return f"{task.get_name()} ended: {error!r}"
+
+    async def __aenter__(self) -> Self:
+        settings = self.settings
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self._network = claim_network(settings.data_dir)
+            self._assembly = assemble(
+                settings.data_dir, self.clock, self._network.service_cidr, self._network.pod_cidr, settings.simulated_nodes
+            )
+            self._plane = ControlPlane(
+                settings.data_dir, self.clock, self._assembly.parts, http=HttpSettings(settings.host, settings.port)
+            )
+            await self._plane.start()
+            self._kinds = {kind.kind: kind for kind in self._plane.api.kinds()}
+            self._start_sync(self._plane)
+            for name in _SHOWN:
+                self._tasks.append(asyncio.create_task(self._follow(name), name=f"view of {name}"))
+            self._tasks.append(asyncio.create_task(self._listen(), name="HTTP server"))
+            self._tasks.append(asyncio.create_task(self._reports(), name="reports"))
+        except StoreLockedError as error:
+            await self._close()
+            raise CommandError(
+                f"a control plane already runs on {settings.data_dir}: see `reconcile status`, stop it with `reconcile down`"
+            ) from error
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._close()
+
+    def _start_sync(self, plane: ControlPlane) -> None:
+        settings = self.settings
+        self._sync = FolderSync(
+            plane.client, self.clock, settings.folder, name=settings.folder.name.lower().replace("_", "-") or "folder",
+            host=plane, changes=folder_changes(settings.folder, self.clock), told=self._tell,
+            settings=SyncSettings(allow_empty=settings.allow_empty),
+        )  # fmt: skip
+        self._tasks.append(asyncio.create_task(self._sync.run(), name="folder sync"))
+
+    def _tell(self, line: str) -> None:
+        self.told(line)
+        self.changed.set()
+
+    async def _follow(self, name: str) -> None:
+        """Keep one kind's objects in the scene."""
+        assert self._plane is not None
+        kind = self._kinds.get(name) or next((k for k in self._plane.api.kinds() if k.kind == name), None)
+        if kind is None:
+            return await asyncio.Event().wait() or None
+        initial = True
+        async for event in self._plane.client.watch(kind, initial=True):
+            if event.type == "BOOKMARK":
+                initial = initial and not event.initial_end
+                continue
+            said = self.scene.drop(name, event.object) if event.type == "DELETED" else self.scene.put(name, event.object)
+            if said and not initial:
+                self.told(said)
+            self.changed.set()
+        return None
+
+    async def _listen(self) -> None:
+        assert self._plane is not None
+        self.url = await self._plane.listening()
+        run = {"pid": os.getpid(), "url": self.url, "folder": str(self.settings.folder), "started": timestamp(self.clock.now())}
+        (self.settings.data_dir / RUN_FILE).write_text(json.dumps(run))
+        self.changed.set()
+        await asyncio.Event().wait()
+
+    async def _reports(self) -> None:
+        """Tell what handlers raise, traceback and all."""
+        assert self._plane is not None
+        async for report in self._plane.engine.reports.follow():
+            self.told(f"problem {report}")
+
+    async def _close(self) -> None:
+        """Stop in order: no new work, then the processes (unless kept), then the store."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        try:
+            if self._sync is not None:
+                await self._sync.stop()
+            if self._assembly is not None and self._plane is not None:
+                self.farewell += await self._assembly.stop(self._plane, keep=self.settings.keep)
+        finally:
+            if self._plane is not None:
+                await self._plane.stop()
+            if self._network is not None:
+                self._network.release()
+            (self.settings.data_dir / RUN_FILE).unlink(missing_ok=True)
+            self._network = self._assembly = self._plane = self._sync = None

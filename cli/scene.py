@@ -1,0 +1,207 @@
+"""What `up` and `status` show, computed from plain objects: rollouts, pods, services, problems.
+
+Pure: objects in, rows out. `Scene` keeps the objects and says what changed in words; `live` and `plain` draw it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import attrs
+
+from reconcile.errors import Tree
+
+Key = tuple[str, str]
+
+
+@attrs.frozen
+class Rollout:
+    """How far a Deployment is: pods of the newest template that are available, of those wanted; `old` ones still there."""
+
+    namespace: str
+    name: str
+    wanted: int
+    updated: int
+    available: int
+    old: int
+    done: bool
+    stuck: str = ""
+
+    @property
+    def title(self) -> str:
+        """`deployment/web`, with the namespace where it is not the default one."""
+        return f"deployment/{self.name}" if self.namespace == "default" else f"deployment/{self.namespace}/{self.name}"
+
+
+@attrs.frozen
+class PodRow:
+    """A pod as the tables show it."""
+
+    namespace: str
+    name: str
+    ready: str
+    status: str
+    restarts: str
+    created: str
+    address: str
+    message: str = ""
+
+    @property
+    def well(self) -> bool:
+        """Whether nobody needs to look at it."""
+        return self.status in ("Completed", "Succeeded") or (self.status == "Running" and _all_ready(self.ready))
+
+
+@attrs.frozen
+class ServiceRow:
+    """A Service: where it listens, and how many pods stand behind it."""
+
+    namespace: str
+    name: str
+    addresses: str
+    ready: int
+
+
+def _all_ready(ready: str) -> bool:
+    have, _, want = ready.partition("/")
+    return have == want
+
+
+def rollout_of(tree: Tree) -> Rollout:
+    """A Deployment's progress, by the rules of `kubectl rollout status`."""
+    metadata, spec, status = tree["metadata"], tree.get("spec", {}), tree.get("status", {})
+    wanted = spec.get("replicas", 1)
+    updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
+    old = max(0, status.get("replicas", 0) - updated)
+    seen = status.get("observedGeneration", 0) >= metadata.get("generation", 0)
+    stuck = next(
+        (
+            c.get("message", c.get("reason", ""))
+            for c in status.get("conditions", ())
+            if (c["type"] == "Progressing" and c["status"] == "False")
+            or (c["type"] == "ReplicaFailure" and c["status"] == "True")
+        ),
+        "",
+    )
+    done = seen and updated >= wanted and old == 0 and available >= wanted
+    return Rollout(
+        metadata.get("namespace", ""), metadata["name"], wanted, updated, min(available, wanted), old, done, "" if done else stuck
+    )
+
+
+def pod_row(tree: Tree, cells: list[object]) -> PodRow:
+    """A Pod's row, from its printer cells: name, ready, status, restarts."""
+    metadata, status = tree["metadata"], tree.get("status", {})
+    return PodRow(
+        metadata.get("namespace", ""), metadata["name"], str(cells[1]), str(cells[2]), str(cells[3]),
+        metadata.get("creationTimestamp", ""), status.get("podIP", ""), why_not_well(tree),
+    )  # fmt: skip
+
+
+def why_not_well(tree: Tree) -> str:
+    """One line on what keeps a pod from being ready, or an empty string."""
+    status = tree.get("status", {})
+    for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
+        waiting = container.get("state", {}).get("waiting")
+        if waiting and waiting.get("message"):
+            return f"{container['name']}: {waiting['message']}"
+        ended = container.get("lastState", {}).get("terminated") if waiting else container.get("state", {}).get("terminated")
+        if ended and ended.get("exitCode"):
+            told = (ended.get("message") or "").strip().splitlines()
+            last = f": {told[-1]}" if told else ""
+            return f"{container['name']} exited with code {ended['exitCode']}{last}"
+    for condition in status.get("conditions", ()):
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return str(condition.get("message", ""))
+    return str(status.get("message", ""))
+
+
+def service_row(tree: Tree, slices: Iterable[Tree]) -> ServiceRow:
+    """A Service's row; `slices` are its EndpointSlices."""
+    metadata, spec = tree["metadata"], tree.get("spec", {})
+    ip = spec.get("clusterIP", "")
+    ports = spec.get("ports", ())
+    addresses = (
+        "headless" if ip == "None" else ", ".join(f"{ip}:{port['port']}" for port in ports) if ip else "waiting for an address"
+    )
+    ready = sum(
+        1 for piece in slices for endpoint in piece.get("endpoints") or () if endpoint.get("conditions", {}).get("ready", True)
+    )
+    return ServiceRow(metadata.get("namespace", ""), metadata["name"], addresses, ready)
+
+
+class Scene:
+    """All objects that are shown, by kind; `put` and `drop` say in words what happened."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, dict[Key, Tree]] = {}
+
+    def of(self, kind: str) -> list[Tree]:
+        """The objects of a kind, by namespace and name."""
+        return [tree for _, tree in sorted(self.objects.get(kind, {}).items())]
+
+    def put(self, kind: str, tree: Tree) -> str:
+        """Take in a new state of an object. Returns a line worth telling, or an empty string."""
+        metadata = tree["metadata"]
+        key = (metadata.get("namespace", ""), metadata["name"])
+        shelf = self.objects.setdefault(kind, {})
+        before, shelf[key] = shelf.get(key), tree
+        if kind == "Deployment":
+            return _rollout_line(before, tree)
+        if kind == "Event":
+            return _event_line(before, tree)
+        return ""
+
+    def drop(self, kind: str, tree: Tree) -> str:
+        """Forget a deleted object."""
+        metadata = tree["metadata"]
+        self.objects.get(kind, {}).pop((metadata.get("namespace", ""), metadata["name"]), None)
+        return f"{kind.lower()}/{metadata['name']} is gone" if kind == "Deployment" else ""
+
+    def rollouts(self) -> list[Rollout]:
+        """Every Deployment's progress."""
+        return [rollout_of(tree) for tree in self.of("Deployment")]
+
+    def services(self) -> list[ServiceRow]:
+        """Every Service that somebody made (not the cluster's own)."""
+        slices: dict[Key, list[Tree]] = {}
+        for piece in self.of("EndpointSlice"):
+            metadata = piece["metadata"]
+            name = metadata.get("labels", {}).get("kubernetes.io/service-name", "")
+            slices.setdefault((metadata.get("namespace", ""), name), []).append(piece)
+        rows = []
+        for tree in self.of("Service"):
+            key = (tree["metadata"].get("namespace", ""), tree["metadata"]["name"])
+            if key != ("default", "kubernetes"):
+                rows.append(service_row(tree, slices.get(key, ())))
+        return rows
+
+    def problems(self) -> list[Tree]:
+        """What is wrong with the watched folder's files."""
+        return [problem for folder in self.of("Folder") for problem in folder.get("status", {}).get("problems", ())]
+
+    def ready(self, pods_well: bool) -> bool:
+        """Whether everything that was asked for is there: rollouts done, pods well, no problem in the folder."""
+        return pods_well and all(rollout.done for rollout in self.rollouts()) and not self.problems()
+
+
+def _rollout_line(before: Tree | None, tree: Tree) -> str:
+    now = rollout_of(tree)
+    was = rollout_of(before) if before is not None else None
+    if now.done and (was is None or not was.done):
+        return f"{now.title} is rolled out: {now.available}/{now.wanted} available"
+    if now.stuck and (was is None or was.stuck != now.stuck):
+        return f"{now.title} is stuck: {now.stuck}"
+    if was is None or (was.available, was.updated, was.wanted) != (now.available, now.updated, now.wanted):
+        return f"{now.title}: {now.available}/{now.wanted} available" + (f", {now.old} old" if now.old else "")
+    return ""
+
+
+def _event_line(before: Tree | None, tree: Tree) -> str:
+    """Warnings are worth a line when they are new or happened again."""
+    if tree.get("type") != "Warning" or (before is not None and before.get("count") == tree.get("count")):
+        return ""
+    about = tree.get("involvedObject", {})
+    if about.get("kind") == "Folder":
+        return ""  # told by the folder sync itself, with more detail
+    return f"{about.get('kind', '').lower()}/{about.get('name', '')}: {tree.get('reason', '')}: {tree.get('message', '')}"

@@ -1,0 +1,179 @@
+"""`reconcile up FOLDER`: the control plane in the foreground, and what happens in it, live."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import click
+
+from .errors import CommandError, TimedOut
+from .locate import data_dir_for, note_used
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .running import Session
+    from .scene import PodRow, Scene
+
+_REDRAW_S = 0.1
+_AGES_S = 5.0
+
+
+class View(Protocol):
+    """How `up` tells what happens: `live` in a terminal, `plain` elsewhere."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """End."""
+
+    def line(self, text: str, took_s: float) -> None:
+        """Say one thing that happened."""
+
+    def draw(self, scene: Scene, pods: Sequence[PodRow], url: str, now_s: float) -> None:
+        """Show the state as it is."""
+
+
+@click.command(
+    "up",
+    epilog="\b\nExamples:\n  reconcile up samples/hello\n  reconcile up . --keep\n  reconcile up app --detach --wait --timeout 60",
+)
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--data-dir", help="Where state is kept [default: $RECONCILE_HOME, else .reconcile beside FOLDER].")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address that the API listens on.")
+@click.option("--port", type=int, default=0, help="The port that the API listens on [default: the one it had, or a free one].")
+@click.option(
+    "--keep/--stop", default=False, help="On Ctrl-C: leave the processes running, or stop them gracefully [default: stop]."
+)
+@click.option("--wait", is_flag=True, help="Fail with exit code 4 if not everything is ready within --timeout.")
+@click.option("--timeout", "timeout_s", type=float, default=300.0, show_default=True, help="Seconds that --wait allows.")
+@click.option("--detach", "-d", is_flag=True, help="Run in the background; with --wait, return when everything is ready.")
+@click.option("--allow-empty", is_flag=True, help="Delete the objects even if everything vanishes from FOLDER at once.")
+@click.option("--simulate", type=int, default=0, metavar="N", help="Run pods on N simulated nodes instead of as processes.")
+@click.option("--plain", is_flag=True, help="Plain lines even in a terminal.")
+@click.option("--verbose", "-v", is_flag=True, help="Log what the control plane does to stderr.")
+@click.option("--ready-fd", type=int, default=-1, hidden=True)
+def command(
+    folder: Path, data_dir: str | None, host: str, port: int, keep: bool, wait: bool, timeout_s: float, detach: bool,
+    allow_empty: bool, simulate: int, plain: bool, verbose: bool, ready_fd: int,
+) -> None:  # fmt: skip
+    """Run FOLDER: its YAML becomes running processes, its Python controllers run, and both follow every change.
+
+    Files are watched: drop one in, edit one, delete one, and the change is live at once. State is kept, so that stopping
+    and starting again goes on where it was.
+    """
+    state = data_dir_for(folder, data_dir)
+    if detach:
+        from .detached import start_detached  # only this path needs it
+
+        start_detached(state, wait=wait, timeout_s=timeout_s)
+        return
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.CRITICAL, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    from .running import Session, UpSettings  # heavy: only `up` pays for it
+
+    settings = UpSettings(
+        folder=folder.resolve(),
+        data_dir=state,
+        host=host,
+        port=port,
+        keep=keep,
+        allow_empty=allow_empty,
+        simulated_nodes=simulate,
+    )
+    asyncio.run(_run(Session(settings), plain=plain, wait=wait, timeout_s=timeout_s, ready_fd=ready_fd))
+
+
+async def _run(session: Session, *, plain: bool, wait: bool, timeout_s: float, ready_fd: int) -> None:
+    """Start, show until a signal comes, stop."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, _on_signal, stop)
+    view = _view_for(session, plain)
+    session.told = lambda text: view.line(text, session.elapsed_s)
+    view.start()
+    try:
+        async with session:
+            note_used(session.settings.data_dir)
+            # What was loaded stays: the collector need not look at it again and again.
+            gc.collect()
+            gc.freeze()
+            try:
+                await _show_until(session, view, stop, wait=wait, timeout_s=timeout_s, ready_fd=ready_fd)
+            finally:
+                session.told("stopping")
+                view.stop()
+    finally:
+        view.stop()
+        for line in session.farewell:
+            click.echo(line)
+
+
+def _on_signal(stop: asyncio.Event) -> None:
+    """The first asks to stop; the second means it."""
+    if stop.is_set():
+        os._exit(130)
+    stop.set()
+
+
+def _view_for(session: Session, plain: bool) -> View:
+    if sys.stdout.isatty() and not plain and os.environ.get("TERM") != "dumb":
+        from .live import LiveView
+
+        return LiveView(str(session.settings.folder.name))
+    from .plain import PlainView
+
+    return PlainView()
+
+
+async def _show_until(session: Session, view: View, stop: asyncio.Event, *, wait: bool, timeout_s: float, ready_fd: int) -> None:
+    """Draw whenever something changed, until asked to stop or the session fails."""
+    waiting = wait
+    stopping = asyncio.create_task(stop.wait(), name="signal")
+    failing = asyncio.create_task(session.failure(), name="failure")
+    ready_told = False
+    try:
+        while True:
+            changed = asyncio.create_task(session.changed.wait(), name="changed")
+            left_s = min(_AGES_S, max(0.0, timeout_s - session.elapsed_s)) if waiting else _AGES_S
+            await asyncio.wait({changed, stopping, failing}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+            changed.cancel()
+            session.changed.clear()
+            view.draw(session.scene, session.pods(), session.url, session.clock.now())
+            if failing.done():
+                raise CommandError(failing.result())
+            if stopping.done():
+                return
+            if session.ready and not ready_told and (session.url or not wait):
+                ready_told, waiting = True, False
+                session.told(f"ready: everything runs; API {session.url or 'starting'}")
+                _tell_parent(ready_fd, "ready")
+            if waiting and session.elapsed_s >= timeout_s:
+                raise TimedOut("\n".join([f"not ready after {timeout_s:g} s:", *session.unready()]))
+            if ready_fd >= 0 and not wait and session.url:
+                _tell_parent(ready_fd, "ready")
+                ready_fd = -1
+            await session.clock.sleep(_REDRAW_S)
+    finally:
+        for task in (stopping, failing):
+            task.cancel()
+        await asyncio.gather(stopping, failing, return_exceptions=True)
+
+
+def _tell_parent(ready_fd: int, word: str) -> None:
+    """Tell `up --detach`, which may have gone meanwhile."""
+    if ready_fd >= 0:
+        with contextlib.suppress(OSError):
+            os.write(ready_fd, word.encode())
+            os.close(ready_fd)

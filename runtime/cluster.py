@@ -1,0 +1,180 @@
+"""Assembles a running control plane from parts: store, API server, engine, HTTP server, folder sync.
+
+It knows no built-in kind: whoever composes (the CLI, a test) hands in the kinds, the operators and the objects to begin
+with. `start` returns when the API works in process and every operator runs; HTTP listens soon after (`listening`), because
+loading it takes longer than starting the first pods.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import attrs
+
+from reconcile.clock import Clock
+from reconcile.errors import AlreadyExistsError, NotFoundError, ReconcileError, Tree
+from reconcile.kinds import Resource, kind_of
+from reconcile.registry import Operator
+
+from .api import ApiServer
+from .client import InProcessClient
+from .engine import Engine
+from .store import Store
+
+if TYPE_CHECKING:
+    from .api.http import HttpServer
+
+log = logging.getLogger(__name__)
+
+KUBECONFIG = "kubeconfig"
+STORE = "store"
+
+
+@attrs.frozen
+class HttpSettings:
+    """Where the API listens; port 0 takes the one it had before, or any free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+
+
+@attrs.frozen
+class Parts:
+    """What a control plane is composed of.
+
+    `namespace` is the kind whose objects are namespaces. `operators` are started together, after `kinds` are served and
+    `objects` exist.
+    """
+
+    kinds: Sequence[type[Resource]]
+    namespace: type[Resource] | None = None
+    objects: Sequence[Tree] = ()
+    operators: Sequence[Operator] = ()
+
+
+class ControlPlane:
+    """A control plane in this process. Use as an async context manager, or `start` and `stop`."""
+
+    def __init__(self, data_dir: Path, clock: Clock, parts: Parts, *, http: HttpSettings | None = None) -> None:
+        self.data_dir, self.clock = data_dir, clock
+        self._parts, self._http = parts, http
+        self._server: HttpServer | None = None
+        self._listening: asyncio.Task[str] | None = None
+        self._store: Store | None = None
+        self._api: ApiServer | None = None
+        self._engine: Engine | None = None
+
+    @property
+    def api(self) -> ApiServer:
+        """The API server; there once started."""
+        assert self._api is not None, "the control plane is not started"
+        return self._api
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the operators; there once started."""
+        assert self._engine is not None, "the control plane is not started"
+        return self._engine
+
+    @property
+    def client(self) -> InProcessClient:
+        """The API in process, as the system itself."""
+        return InProcessClient(self.api)
+
+    @property
+    def kubeconfig(self) -> Path:
+        """Where the kubeconfig is written once HTTP listens."""
+        return self.data_dir / KUBECONFIG
+
+    async def start(self) -> None:
+        """Open the store, serve the kinds, run the operators.
+
+        Raises:
+            StoreError: the store cannot be opened (another process has it, its schema is newer, ...).
+        """
+        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._store = await Store.open(self.data_dir / STORE, self.clock)
+        try:
+            namespace = kind_of(self._parts.namespace) if self._parts.namespace else None
+            self._api = ApiServer(self._store, self.clock, namespace_kind=namespace)
+            for cls in self._parts.kinds:
+                self._api.serve(kind_of(cls))
+            self._engine = Engine(self.client, self.clock, admission=self._api)
+            self._api.on_kinds_changed(self._engine.kinds_changed)
+            await self._create_objects()
+            for operator in self._parts.operators:
+                await self.start_operator(operator)
+        except BaseException:
+            await self.stop()
+            raise
+        if self._http is not None:
+            self._listening = asyncio.create_task(self._listen(self._http), name="http server")
+
+    async def listening(self) -> str:
+        """Wait until HTTP listens and the kubeconfig is written; returns the server's URL."""
+        if self._listening is None:
+            raise ReconcileError("this control plane was started without HTTP; give it HttpSettings")
+        return await asyncio.shield(self._listening)
+
+    async def start_operator(self, operator: Operator) -> None:
+        """Serve the operator's kinds and run its handlers; raises what its startup handlers raise."""
+        served = {(kind.group, kind.version, kind.plural): kind for kind in self.api.kinds()}
+        for cls in operator.kinds:
+            if cls is Resource:
+                continue
+            kind = kind_of(cls)
+            known = served.get((kind.group, kind.version, kind.plural))
+            if known is None or (known.cls is not cls and not known.builtin):
+                self.api.serve(kind)
+        await self.engine.start(operator)
+
+    async def stop_operator(self, operator: Operator) -> None:
+        """Stop the operator's handlers; its kinds stay served, because their objects are still there."""
+        await self.engine.stop(operator)
+
+    async def stop(self) -> None:
+        """Stop everything, last started first. Nothing acknowledged is lost."""
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.gather(self._listening, return_exceptions=True)
+        if self._server is not None:
+            await self._server.stop()
+        if self._engine is not None:
+            await self._engine.close()
+        if self._store is not None:
+            await self._store.close()
+        self._listening = self._server = self._engine = self._store = None
+
+    async def _create_objects(self) -> None:
+        """Create what a cluster begins with, where it is not there yet."""
+        for tree in self._parts.objects:
+            kind = next(k for k in self.api.kinds() if (k.api_version, k.kind) == (tree["apiVersion"], tree["kind"]))
+            name, namespace = tree["metadata"]["name"], tree["metadata"].get("namespace", "")
+            try:
+                await self.client.get(kind, name, namespace)
+            except NotFoundError:
+                await _unless_there(self.client.create(kind, tree, namespace, field_manager="bootstrap"))
+
+    async def _listen(self, settings: HttpSettings) -> str:
+        from .api.http import HttpServer  # loading it takes longer than starting the first pods
+
+        self._server = HttpServer(self.api, data_dir=self.data_dir)
+        return await self._server.start(settings.host, settings.port)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+
+async def _unless_there(creation: Awaitable[Tree]) -> None:
+    try:
+        await creation
+    except AlreadyExistsError:
+        log.debug("created meanwhile by somebody else")
