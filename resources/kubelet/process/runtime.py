@@ -18,6 +18,8 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
+import attrs
+
 from reconcile.clock import Clock
 from reconcile.resources.kubelet.errors import (
     ContainerNotFoundError,
@@ -32,6 +34,8 @@ from reconcile.resources.kubelet.errors import (
     StillRunningError,
 )
 from reconcile.resources.kubelet.runtime import (
+    EXIT_CODE_LOST,
+    REASON_LOST,
     REASON_START_ERROR,
     ContainerConfig,
     ContainerState,
@@ -289,6 +293,8 @@ class ProcessRuntime:
                     connection = await self._open(sandbox, dialled)
                     return self._adopted(sandbox, connection, await connection.request("hello"))
             except FileNotFoundError:
+                for status in list(sandbox.running.values()):
+                    self._tell(sandbox, _lost(status, self._clock.now()))
                 return None
             except ShimError:
                 sandbox.connection = None  # it died, or an even newer engine spoke up; look again
@@ -407,6 +413,13 @@ def _status(pod: Message, containers: Sequence[ContainerStatus], *, ready: bool,
     return SandboxStatus(
         uid=pod["uid"], namespace=pod["namespace"], name=pod["name"], ready=ready, created_at=pod["created_at"], pid=pid,
         labels=pod["labels"], containers=tuple(containers),
+    )  # fmt: skip  # one field a word reads better packed
+
+
+def _lost(status: ContainerStatus, now_s: float) -> ContainerStatus:
+    return attrs.evolve(
+        status, state=ContainerState.EXITED, exit_code=EXIT_CODE_LOST, signal=9, reason=REASON_LOST, finished_at=now_s,
+        message="the folder of its sandbox was deleted, and its exit code with it",
     )  # fmt: skip  # one field a word reads better packed
 
 

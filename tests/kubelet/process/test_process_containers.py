@@ -166,7 +166,12 @@ async def test_a_container_that_ignores_the_stop_signal_is_killed_after_its_grac
 
 async def test_a_shell_wrapper_passes_the_stop_on_to_what_it_runs(open_node: NodeMaker) -> None:
     """`sh -c "server; true"` is how people write commands; the server must get its SIGTERM, not only its SIGKILL."""
-    code = "import signal,sys\nsignal.signal(15, lambda *_: (print('asked', flush=True), sys.exit(0)))\nprint('up', flush=True)\nsignal.pause()"
+    code = (
+        "import signal, sys\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (print('asked', flush=True), sys.exit(0)))\n"
+        "print('up', flush=True)\n"
+        "signal.pause()\n"
+    )
     async with open_node() as node:
         status = await node.run("pod", "sh", "-c", '"$@"; true', "sh", *node.python(code))
         await node.until(lambda: b"up" in read(node.log("pod")))
