@@ -1,1 +1,28 @@
 """The built-in kinds and the handlers that reconcile them, written with the vocabulary alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reconcile.errors import Tree
+    from reconcile.kinds import Resource
+    from reconcile.registry import Operator
+
+
+def builtin_kinds() -> list[type[Resource]]:
+    """Every built-in kind, in the order in which discovery shows them."""
+    from . import apps, coordination, core, discovery
+
+    return [
+        core.Namespace, core.Pod, core.Node, core.ConfigMap, core.Secret, core.Service, core.ServiceAccount, core.Event,
+        apps.Deployment, apps.ReplicaSet, coordination.Lease, discovery.EndpointSlice,
+    ]  # fmt: skip
+
+
+def bootstrap_objects() -> list[Tree]:
+    """What a new cluster holds before anybody writes to it."""
+    return [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        for name in ("default", "kube-system", "kube-node-lease")
+    ]

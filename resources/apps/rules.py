@@ -1,0 +1,147 @@
+"""Defaults and rules of Deployment and ReplicaSet.
+
+Source: K/pkg/apis/apps/v1/defaults.go, K/pkg/apis/apps/validation/validation.go
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from reconcile.errors import Cause, Tree
+
+from ..core.names import (
+    check_labels,
+    check_selector,
+    forbidden,
+    immutable,
+    invalid,
+    not_negative,
+    required,
+    selects,
+    unsupported,
+)
+from ..core.pod_defaults import default_pod_template
+from ..core.pod_validation import validate_template
+
+_PERCENTAGE_TEXT = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', " + (
+    "regex used for validation is '[0-9]+%')"
+)
+
+
+def default_replica_set(tree: Tree) -> None:
+    """Fill in a ReplicaSet's defaults."""
+    spec = tree.get("spec")
+    if isinstance(spec, dict):
+        if "replicas" not in spec:
+            spec["replicas"] = 1
+        default_pod_template(spec)
+
+
+def default_deployment(tree: Tree) -> None:
+    """Fill in a Deployment's defaults."""
+    spec = tree.get("spec")
+    if not isinstance(spec, dict):
+        return
+    if "replicas" not in spec:
+        spec["replicas"] = 1
+    if "revisionHistoryLimit" not in spec:
+        spec["revisionHistoryLimit"] = 10
+    if "progressDeadlineSeconds" not in spec:
+        spec["progressDeadlineSeconds"] = 600
+    strategy = spec.get("strategy")
+    if strategy is None:
+        strategy = spec["strategy"] = {}
+    if not strategy.get("type"):
+        strategy["type"] = "RollingUpdate"
+    if strategy["type"] == "RollingUpdate":
+        rolling = strategy.get("rollingUpdate")
+        if rolling is None:
+            rolling = strategy["rollingUpdate"] = {}
+        if rolling.get("maxUnavailable") is None:
+            rolling["maxUnavailable"] = "25%"
+        if rolling.get("maxSurge") is None:
+            rolling["maxSurge"] = "25%"
+    default_pod_template(spec)
+
+
+def validate_replica_set(tree: Tree, old: Tree | None) -> Iterator[Cause]:
+    """Yield what is wrong with a ReplicaSet."""
+    yield from check_labels(tree["metadata"])
+    yield from _check_pods(tree, old)
+    yield from _check_status(tree, ("replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas"))
+
+
+def validate_deployment(tree: Tree, old: Tree | None) -> Iterator[Cause]:
+    """Yield what is wrong with a Deployment."""
+    yield from check_labels(tree["metadata"])
+    yield from _check_pods(tree, old)
+    spec = tree.get("spec") or {}
+    yield from _check_strategy(spec.get("strategy") or {})
+    yield from not_negative(spec.get("revisionHistoryLimit"), "spec.revisionHistoryLimit")
+    deadline_s, ready_s = spec.get("progressDeadlineSeconds"), spec.get("minReadySeconds") or 0
+    if deadline_s is not None:
+        yield from not_negative(deadline_s, "spec.progressDeadlineSeconds")
+        if deadline_s <= ready_s:
+            yield invalid("spec.progressDeadlineSeconds", deadline_s, "must be greater than minReadySeconds")
+    yield from _check_status(tree, ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"))
+
+
+def _check_pods(tree: Tree, old: Tree | None) -> Iterator[Cause]:
+    """Replicas, selector and template, which all of them have."""
+    spec = tree.get("spec") or {}
+    yield from not_negative(spec.get("replicas"), "spec.replicas")
+    yield from not_negative(spec.get("minReadySeconds"), "spec.minReadySeconds")
+    selector, template = spec.get("selector"), spec.get("template") or {}
+    if selector is None:
+        yield required("spec.selector")
+    elif not selector.get("matchLabels") and not selector.get("matchExpressions"):
+        yield invalid("spec.selector", selector, "empty selector is invalid for deployment")
+    else:
+        yield from check_selector(selector, "spec.selector")
+        labels = (template.get("metadata") or {}).get("labels") or {}
+        if not selects(selector, labels):
+            yield invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
+    before = ((old or {}).get("spec") or {}).get("selector")
+    if before is not None and selector is not None and before != selector:
+        yield immutable("spec.selector", selector)
+    if old is None or (old.get("spec") or {}).get("template") != template:
+        yield from validate_template(template, "spec.template")
+
+
+def _check_strategy(strategy: Tree) -> Iterator[Cause]:
+    kind, rolling = strategy.get("type"), strategy.get("rollingUpdate")
+    if kind == "Recreate":
+        if rolling:
+            yield forbidden("spec.strategy.rollingUpdate", "may not be specified when strategy `type` is 'Recreate'")
+        return
+    if kind != "RollingUpdate":
+        yield unsupported("spec.strategy.type", kind, ("Recreate", "RollingUpdate"))
+        return
+    rolling = rolling or {}
+    at = "spec.strategy.rollingUpdate"
+    yield from _check_share(rolling.get("maxUnavailable"), f"{at}.maxUnavailable", at_most_all=True)
+    yield from _check_share(rolling.get("maxSurge"), f"{at}.maxSurge", at_most_all=False)
+    if _is_zero(rolling.get("maxUnavailable")) and _is_zero(rolling.get("maxSurge")):
+        yield invalid(f"{at}.maxUnavailable", rolling.get("maxUnavailable"), "may not be 0 when `maxSurge` is 0")
+
+
+def _check_share(value: Any, path: str, *, at_most_all: bool) -> Iterator[Cause]:
+    if isinstance(value, str):
+        if not (value.endswith("%") and value[:-1].isdigit()):
+            yield invalid(path, value, _PERCENTAGE_TEXT)
+        elif at_most_all and int(value[:-1]) > 100:
+            yield invalid(path, value, "must not be greater than 100%")
+    else:
+        yield from not_negative(value, path)
+
+
+def _is_zero(value: Any) -> bool:
+    return value == 0 or (isinstance(value, str) and value.rstrip("%") in ("0", "00"))
+
+
+def _check_status(tree: Tree, names: tuple[str, ...]) -> Iterator[Cause]:
+    status = tree.get("status")
+    if status:
+        for name in names:
+            yield from not_negative(status.get(name), f"status.{name}")

@@ -1,0 +1,92 @@
+"""Namespace: a room of its own for the names of other objects.
+
+A deleted Namespace lingers while spec.finalizers holds anything; the namespace controller empties it and then takes the
+`kubernetes` finalizer away.
+"""
+
+from __future__ import annotations
+
+from reconcile.errors import Cause, Tree
+from reconcile.kinds import Column, Hooks, Resource, kind
+from reconcile.views import field, struct
+
+from .cells import AGE, path_cell
+from .names import check_labels, is_dns_label, object_path
+from .references import Condition
+
+FINALIZER = "kubernetes"
+NAME_LABEL = "kubernetes.io/metadata.name"
+
+
+@struct
+class NamespaceSpec:
+    """What holds the namespace back from going away."""
+
+    finalizers: list[str] = field(factory=list, list_type="atomic")
+
+
+@struct
+class NamespaceStatus:
+    """Active, or Terminating, and what is in the way."""
+
+    phase: str = ""
+    conditions: list[Condition] = field(
+        factory=list, list_type="map", list_map_keys=("type",), merge_key="type", merge_strategy="merge"
+    )
+
+
+def _default(tree: Tree) -> None:
+    meta = tree["metadata"]
+    name = meta.get("name")
+    if name:
+        labels = meta.get("labels")
+        if labels is None:
+            meta["labels"] = {NAME_LABEL: name}
+        elif labels.get(NAME_LABEL) != name:
+            labels[NAME_LABEL] = name
+
+
+def _prepare(tree: Tree, old: Tree | None) -> None:
+    """Only `finalize` changes spec.finalizers, so that a plain replace does not let a full namespace go."""
+    if old is None:
+        spec = tree.setdefault("spec", {})
+        finalizers = spec.get("finalizers") or []
+        spec["finalizers"] = finalizers if FINALIZER in finalizers else [*finalizers, FINALIZER]
+        tree["status"] = {"phase": "Active"}
+    elif (old.get("spec") or {}).get("finalizers"):
+        tree["spec"] = {**(tree.get("spec") or {}), "finalizers": old["spec"]["finalizers"]}
+    elif tree.get("spec"):
+        tree["spec"] = {k: v for k, v in tree["spec"].items() if k != "finalizers"}
+
+
+def _validate(tree: Tree, old: Tree | None) -> list[Cause]:
+    causes = list(check_labels(tree["metadata"]))
+    name = tree["metadata"].get("name", "")
+    if old is None and name:
+        causes.extend(is_dns_label(name, object_path("metadata", "name")))
+    return causes
+
+
+def _grace_s(tree: Tree, asked_s: int | None) -> int:
+    """A namespace lingers as long as something holds it; then it goes at once, whatever was asked for."""
+    return max(1, asked_s or 0) if (tree.get("spec") or {}).get("finalizers") else 0
+
+
+def _finalize(tree: Tree, body: Tree) -> Tree:
+    """Replace spec.finalizers by those in `body` (a Namespace)."""
+    finalizers = (body.get("spec") or {}).get("finalizers") or []
+    spec = {k: v for k, v in (tree.get("spec") or {}).items() if k != "finalizers"}
+    return {**tree, "spec": {**spec, "finalizers": finalizers} if finalizers else spec}
+
+
+@kind(
+    "", "v1", plural="namespaces", namespaced=False, short_names=("ns",), builtin=True, has_generation=False,
+    selectable=("status.phase",),
+    columns=(Column("Status", cell=path_cell("status", "phase"), doc="Active or Terminating."), AGE),
+    hooks=Hooks(default=_default, prepare=_prepare, validate=_validate, grace_s=_grace_s, actions={"finalize": _finalize}),
+)  # fmt: skip
+class Namespace(Resource):
+    """A room of its own for names; what is in it goes when it goes."""
+
+    spec: NamespaceSpec = field(factory=NamespaceSpec)
+    status: NamespaceStatus = field(factory=NamespaceStatus)
