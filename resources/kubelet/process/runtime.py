@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import attrs
@@ -98,7 +98,7 @@ class ProcessRuntime:
         for path in self._root.iterdir():
             if path.name.startswith("."):
                 await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
-        await asyncio.gather(*(self._settle(self._sandbox(uid)) for uid in self._uids()))
+        await self.list()
 
     async def close(self, *, stop: bool = False, grace_s: float = 5.0) -> None:
         """Hang up on the shims, which go on; with `stop`, end every container and remove every sandbox first."""
@@ -124,7 +124,8 @@ class ProcessRuntime:
 
     async def list(self) -> Sequence[SandboxStatus]:
         """Every sandbox under the root, asked of its shim, or read from its records where it has none."""
-        return [status for status in await asyncio.gather(*(self._settle(self._sandbox(uid)) for uid in self._uids())) if status]
+        seen = await asyncio.gather(*(self._see(self._sandbox(uid)) for uid in self._uids()))
+        return [status for status in seen if status is not None]
 
     async def run_sandbox(self, config: SandboxConfig) -> SandboxStatus:
         """Make the sandbox's folder, then have a shim forked for it; an existing one is found as it is."""
@@ -203,9 +204,11 @@ class ProcessRuntime:
             status = await self._look(sandbox)
             if status is not None and sandbox.connection is not None:
                 connection, sandbox.connection = sandbox.connection, None
-                with contextlib.suppress(ShimError):
-                    await connection.request("remove")
-                connection.close()
+                try:
+                    with contextlib.suppress(ShimError):
+                        await connection.request("remove")
+                finally:
+                    connection.close()
             if status is not None:
                 await self._delete_folder(sandbox)
             self._sandboxes.pop(pod_uid, None)
@@ -271,6 +274,17 @@ class ProcessRuntime:
         connection.close()
         return await self._look(sandbox) if greeting["why"] == "taken" else None
 
+    async def _see(self, sandbox: _Sandbox) -> SandboxStatus | None:
+        """As `_settle`; a shim that is stuck (stopped by a signal, say) must not hide its sandbox, nor any other."""
+        try:
+            return await self._settle(sandbox)
+        except ShimError as error:
+            log.warning("a shim does not answer", extra={"sandbox": sandbox.directory, "error": str(error)})
+        pod = records.read(os.path.join(sandbox.directory, "pod.json"))
+        if pod is None:
+            return None
+        return _status(pod, map(_container, records.read_containers(sandbox.directory)), ready=False, pid=0)
+
     async def _settle(self, sandbox: _Sandbox) -> SandboxStatus | None:
         async with sandbox.changing:
             return await self._look(sandbox)
@@ -281,7 +295,7 @@ class ProcessRuntime:
         while self._clock.monotonic() < deadline:
             try:
                 if sandbox.connection is not None:
-                    return self._adopted(sandbox, sandbox.connection, await sandbox.connection.request("hello"))
+                    return await self._hello(sandbox, sandbox.connection)
                 lock = records.lock(sandbox.directory)
                 if lock is not None:
                     try:
@@ -290,8 +304,7 @@ class ProcessRuntime:
                         os.close(lock)
                 dialled = dial(sandbox.directory)
                 if dialled is not None:
-                    connection = await self._open(sandbox, dialled)
-                    return self._adopted(sandbox, connection, await connection.request("hello"))
+                    return await self._hello(sandbox, await self._open(sandbox, dialled))
             except FileNotFoundError:
                 for status in list(sandbox.running.values()):
                     self._tell(sandbox, _lost(status, self._clock.now()))
@@ -303,6 +316,14 @@ class ProcessRuntime:
         raise ShimError(
             f"sandbox {sandbox.directory}", f"a shim holds its lock and has not answered for {_SHIM_ANSWER_S_MAX:g} s"
         )
+
+    async def _hello(self, sandbox: _Sandbox, connection: Connection) -> SandboxStatus:
+        try:
+            async with asyncio.timeout(_SHIM_ANSWER_S_MAX):
+                return self._adopted(sandbox, connection, await connection.request("hello"))
+        except TimeoutError:
+            connection.close()
+            raise ShimError(f"sandbox {sandbox.directory}", f"its shim has not answered for {_SHIM_ANSWER_S_MAX:g} s") from None
 
     async def _bury(self, sandbox: _Sandbox) -> SandboxStatus | None:
         """Nobody serves the sandbox, and while we hold its lock nobody will: settle its records and read them."""
@@ -348,8 +369,10 @@ class ProcessRuntime:
         sandbox.running.pop(status.id, None)
         if status.id in sandbox.starting:
             sandbox.starting[status.id] = status
+        # Later in the loop, not now: a start that this exit belongs to has then returned, and a listener that fails does
+        # not take the connection down with it.
         for listener in self._listeners:
-            listener(status)
+            asyncio.get_running_loop().call_soon(listener, status)
 
     def _on_lost(self, connection: Connection) -> None:
         """A shim is gone, and nobody asked it to go: what it ran is dead, and the listeners must hear of it."""
@@ -409,7 +432,7 @@ def _container(record: Message) -> ContainerStatus:
     )  # fmt: skip  # one field a word reads better packed
 
 
-def _status(pod: Message, containers: Sequence[ContainerStatus], *, ready: bool, pid: int) -> SandboxStatus:
+def _status(pod: Message, containers: Iterable[ContainerStatus], *, ready: bool, pid: int) -> SandboxStatus:
     return SandboxStatus(
         uid=pod["uid"], namespace=pod["namespace"], name=pod["name"], ready=ready, created_at=pod["created_at"], pid=pid,
         labels=pod["labels"], containers=tuple(containers),

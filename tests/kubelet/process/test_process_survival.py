@@ -292,3 +292,45 @@ async def test_a_sandbox_whose_folder_was_deleted_ends(open_node: NodeMaker) -> 
         await node.until(lambda: not [pid for pid in living if not (processes.look(pid) or DEAD).dead])
         assert (await node.ended(status)).exit_code == 137
         assert await node.runtime.list() == []
+
+
+async def test_a_removal_that_was_cut_short_is_finished_by_the_next_engine(open_node: NodeMaker) -> None:
+    """A half-deleted sandbox is either still listed, or has left nothing at all."""
+    uids = [f"pod-{number}" for number in range(6)]
+    async with open_node(keep=True) as node:
+        for uid in uids:
+            await node.sh(uid, "setsid sleep 60 & exec sleep 60")
+        await node.until(lambda: len(node.living()) == 12)
+        living = node.living()
+        removing = [asyncio.ensure_future(node.runtime.remove_sandbox(uid)) for uid in uids]
+        for number, task in enumerate(removing):
+            await SystemClock().sleep(0.001 * number)
+            task.cancel()
+        await asyncio.gather(*removing, return_exceptions=True)
+    async with open_node(keep=True) as node:
+        for uid in uids:
+            await node.runtime.remove_sandbox(uid)
+        assert await node.runtime.list() == []
+        assert not list(node.root.glob("*pod*"))
+    assert not [pid for pid in living if not (processes.look(pid) or DEAD).dead]
+
+
+async def test_a_shim_that_is_stuck_hides_neither_itself_nor_others(
+    open_node: NodeMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One stopped process must not keep the whole node from starting."""
+    monkeypatch.setattr("reconcile.resources.kubelet.process.runtime._SHIM_ANSWER_S_MAX", 0.1)
+    async with open_node(keep=True) as node:
+        for uid in ("stuck", "well"):
+            await node.sh(uid, "exec sleep 60")
+        shim_pid = next(sandbox.pid for sandbox in await node.runtime.list() if sandbox.uid == "stuck")
+    os.kill(shim_pid, signal.SIGSTOP)
+    async with open_node() as node:
+        seen = {sandbox.uid: sandbox for sandbox in await node.runtime.list()}
+        assert (seen["stuck"].ready, seen["well"].ready) == (False, True)
+        assert seen["stuck"].containers[0].running
+        with pytest.raises(ShimError, match=r"has not answered for 0\.1 s"):
+            await node.runtime.run_sandbox(SandboxConfig("stuck", "default", "stuck"))
+        os.kill(shim_pid, signal.SIGCONT)
+        monkeypatch.undo()
+        assert all(sandbox.ready for sandbox in await node.runtime.list())
