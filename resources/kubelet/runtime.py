@@ -164,6 +164,9 @@ class Runtime(Protocol):
     async def start_container(self, pod_uid: str, config: ContainerConfig) -> ContainerStatus:
         """Start one attempt, or answer with what became of it; idempotent by (pod, name, attempt).
 
+        A short command may have ended by the time this returns: look at `state`. Its exit is told to the listeners all
+        the same, after this has returned.
+
         Raises:
             StartError: the command never ran; repeated with the same attempt it is raised again.
             SandboxNotFoundError: the pod has no sandbox that is up.

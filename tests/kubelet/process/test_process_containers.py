@@ -168,15 +168,27 @@ async def test_a_shell_wrapper_passes_the_stop_on_to_what_it_runs(open_node: Nod
     """`sh -c "server; true"` is how people write commands; the server must get its SIGTERM, not only its SIGKILL."""
     code = (
         "import signal, sys\n"
-        "signal.signal(signal.SIGTERM, lambda *_: (print('asked', flush=True), sys.exit(0)))\n"
+        "import time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.1), print('asked', flush=True), sys.exit(0)))\n"
         "print('up', flush=True)\n"
         "signal.pause()\n"
     )
     async with open_node() as node:
         status = await node.run("pod", "sh", "-c", '"$@"; true', "sh", *node.python(code))
         await node.until(lambda: b"up" in read(node.log("pod")))
-        await node.runtime.stop_container("pod", status.id, 20)
+        ended = await node.runtime.stop_container("pod", status.id, 20)
         assert b"asked" in read(node.log("pod"))
+        assert ended.signal == 15
+
+
+async def test_what_a_shell_left_running_is_killed_when_the_grace_is_over(open_node: NodeMaker) -> None:
+    """The shell is gone at once; its stubborn child must not have more time than the Pod was given."""
+    async with open_node() as node:
+        status = await node.sh("pod", "(trap '' TERM; echo ready; while :; do sleep 1; done); true")
+        await node.until(lambda: b"ready" in read(node.log("pod")))
+        ended = await node.runtime.stop_container("pod", status.id, 0.2)
+        assert ended.finished_at - ended.started_at >= 0.2
+        assert node.living() == set()
 
 
 async def test_grandchildren_and_daemons_die_with_their_container_and_with_no_other(open_node: NodeMaker) -> None:

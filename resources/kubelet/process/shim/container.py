@@ -14,6 +14,7 @@ from .launch import LaunchError, launch
 from .loop import Loop
 
 SAVE_AGAIN_S = 1.0
+PATIENCE_S = 0.02
 SWEEP_S = 0.005
 SWEEP_S_MAX = 5.0
 SHELLS = frozenset({"ash", "bash", "busybox", "dash", "fish", "ksh", "mksh", "sh", "yash", "zsh"})
@@ -46,6 +47,7 @@ class Container:
         self._log: pump.LogFile | None = None
         self._stop_signal = int(signal.SIGTERM)
         self._stopping = False
+        self._patient_until = 0.0
         self._sweep_until = 0.0
 
     @property
@@ -86,7 +88,6 @@ class Container:
             signal=code if died else 0,
             reason="Completed" if not died and code == 0 else "Error",
         )
-        self._sweep_until = time.monotonic() + SWEEP_S_MAX
         self._sweep()
 
     def stop(self, grace_s: float) -> None:
@@ -95,7 +96,8 @@ class Container:
             return
         if grace_s > 0 and not self._stopping:
             self._stopping = True
-            self.signal(self._stop_signal)
+            if self.signal(self._stop_signal):
+                self._patient_until = time.monotonic() + grace_s
         if grace_s > 0:
             self._loop.after(grace_s, self.kill)
         else:
@@ -103,23 +105,28 @@ class Container:
 
     def kill(self) -> None:
         """SIGKILL to the main process and every process of its tree."""
+        self._patient_until = 0.0
         if self.pid:
             # Its own last children first would let it start new ones: the main process goes first.
             os.kill(self.pid, signal.SIGKILL)
             processes.kill(process for process in self._members(self) if process.pid != self.pid)
 
-    def signal(self, signum: int) -> None:
-        """Send a signal to the main process; a shell does not pass it on, so with one the whole group gets it."""
+    def signal(self, signum: int) -> bool:
+        """Send a signal to the main process; a shell does not pass it on, so with one the whole group gets it.
+
+        Returns whether the whole group got it.
+        """
         if not self.pid:
-            return
+            return False
         try:
             program = os.path.basename(os.readlink(f"/proc/{self.pid}/exe"))
         except OSError:
             program = ""
         if program in SHELLS:
             os.killpg(self.pid, signum)
-        else:
-            os.kill(self.pid, signum)
+            return True
+        os.kill(self.pid, signum)
+        return False
 
     def status(self) -> records.Record:
         """The record as it goes to the engine."""
@@ -171,7 +178,13 @@ class Container:
     def _sweep(self) -> None:
         """Kill what the main process left behind, look again until nothing is left, then finish."""
         left = self._members(self)
-        if left and time.monotonic() < self._sweep_until:
+        now = time.monotonic()
+        if now < self._patient_until and any(process.pgid == self.record["pid"] for process in left):
+            # A shell dies of the stop signal at once; what it ran got the signal too, and has the grace to act on it.
+            self._loop.after(PATIENCE_S, self._sweep)
+            return
+        self._sweep_until = self._sweep_until or now + SWEEP_S_MAX
+        if left and now < self._sweep_until:
             processes.kill(left)
             self._loop.after(SWEEP_S, self._sweep)
             return
