@@ -9,7 +9,7 @@ from reconcile.kinds import Column, Hooks, Resource, kind
 from reconcile.views import field, struct
 
 from .core.cells import AGE, path_cell
-from .core.names import check_labels, invalid
+from .core.names import invalid
 
 
 @struct
@@ -26,7 +26,6 @@ class LeaseSpec:
 
 
 def _validate(tree: Tree, old: Tree | None) -> Iterator[Cause]:  # noqa: ARG001 - a hook's signature
-    yield from check_labels(tree["metadata"])
     spec = tree.get("spec") or {}
     duration_s, transitions = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")
     if duration_s is not None and duration_s <= 0:

@@ -10,7 +10,7 @@ from reconcile.kinds import Column, Hooks, Resource, kind
 from reconcile.views import field, struct
 
 from .core.cells import AGE, path_cell, shortened
-from .core.names import check_labels, immutable, unsupported
+from .core.names import immutable, unsupported
 from .core.references import ObjectReference
 
 _ADDRESS_TYPES = ("FQDN", "IPv4", "IPv6")
@@ -58,7 +58,6 @@ def _default(tree: Tree) -> None:
 
 
 def _validate(tree: Tree, old: Tree | None) -> Iterator[Cause]:
-    yield from check_labels(tree["metadata"])
     address_type = tree.get("addressType")
     if address_type and address_type not in _ADDRESS_TYPES:
         yield unsupported("addressType", address_type, _ADDRESS_TYPES)
@@ -66,7 +65,9 @@ def _validate(tree: Tree, old: Tree | None) -> Iterator[Cause]:
         yield immutable("addressType", address_type)
     for position, endpoint in enumerate(tree.get("endpoints") or ()):
         if not endpoint.get("addresses"):
-            yield Cause("FieldValueRequired", "Required value: must contain at least 1 address", f"endpoints[{position}].addresses")
+            yield Cause(
+                "FieldValueRequired", "Required value: must contain at least 1 address", f"endpoints[{position}].addresses"
+            )
 
 
 def _ports(tree: Tree, now_s: float) -> str:  # noqa: ARG001 - a cell's signature

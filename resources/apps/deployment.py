@@ -5,11 +5,11 @@ from __future__ import annotations
 from reconcile.errors import Tree
 from reconcile.kinds import Column, Hooks, Resource, Scale, kind
 from reconcile.quantities import IntOrString
+from reconcile.resources.core.cells import AGE, path_cell, template_columns
+from reconcile.resources.core.pod_spec import PodTemplateSpec
+from reconcile.resources.core.references import Condition, LabelSelector
 from reconcile.views import field, struct
 
-from ..core.cells import AGE, path_cell, template_columns
-from ..core.pod_spec import PodTemplateSpec
-from ..core.references import Condition, LabelSelector
 from .rules import default_deployment, validate_deployment
 
 
@@ -85,7 +85,5 @@ def _ready(tree: Tree, now_s: float) -> str:  # noqa: ARG001 - a cell's signatur
 class Deployment(Resource):
     """Keeps Pods of one template running, and replaces them step by step when the template changes."""
 
-    spec: DeploymentSpec = field(
-        factory=lambda: DeploymentSpec(selector=LabelSelector(), template=PodTemplateSpec())
-    )
+    spec: DeploymentSpec = field(factory=lambda: DeploymentSpec(selector=LabelSelector(), template=PodTemplateSpec()))
     status: DeploymentStatus = field(factory=DeploymentStatus)

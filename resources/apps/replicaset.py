@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from reconcile.kinds import Column, Hooks, Resource, Scale, kind
+from reconcile.resources.core.cells import AGE, path_cell, template_columns
+from reconcile.resources.core.pod_spec import PodTemplateSpec
+from reconcile.resources.core.references import Condition, LabelSelector
 from reconcile.views import field, struct
 
-from ..core.cells import AGE, path_cell, template_columns
-from ..core.pod_spec import PodTemplateSpec
-from ..core.references import Condition, LabelSelector
 from .rules import default_replica_set, validate_replica_set
 
 

@@ -9,9 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from reconcile.errors import Cause, Tree
-
-from ..core.names import (
-    check_labels,
+from reconcile.resources.core.names import (
     check_selector,
     forbidden,
     immutable,
@@ -21,8 +19,8 @@ from ..core.names import (
     selects,
     unsupported,
 )
-from ..core.pod_defaults import default_pod_template
-from ..core.pod_validation import validate_template
+from reconcile.resources.core.pod_defaults import default_pod_template
+from reconcile.resources.core.pod_validation import validate_template
 
 _PERCENTAGE_TEXT = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', " + (
     "regex used for validation is '[0-9]+%')"
@@ -49,15 +47,15 @@ def default_deployment(tree: Tree) -> None:
         spec["revisionHistoryLimit"] = 10
     if "progressDeadlineSeconds" not in spec:
         spec["progressDeadlineSeconds"] = 600
-    strategy = spec.get("strategy")
-    if strategy is None:
-        strategy = spec["strategy"] = {}
+    if spec.get("strategy") is None:
+        spec["strategy"] = {}
+    strategy = spec["strategy"]
     if not strategy.get("type"):
         strategy["type"] = "RollingUpdate"
     if strategy["type"] == "RollingUpdate":
-        rolling = strategy.get("rollingUpdate")
-        if rolling is None:
-            rolling = strategy["rollingUpdate"] = {}
+        if strategy.get("rollingUpdate") is None:
+            strategy["rollingUpdate"] = {}
+        rolling = strategy["rollingUpdate"]
         if rolling.get("maxUnavailable") is None:
             rolling["maxUnavailable"] = "25%"
         if rolling.get("maxSurge") is None:
@@ -67,14 +65,12 @@ def default_deployment(tree: Tree) -> None:
 
 def validate_replica_set(tree: Tree, old: Tree | None) -> Iterator[Cause]:
     """Yield what is wrong with a ReplicaSet."""
-    yield from check_labels(tree["metadata"])
     yield from _check_pods(tree, old)
     yield from _check_status(tree, ("replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas"))
 
 
 def validate_deployment(tree: Tree, old: Tree | None) -> Iterator[Cause]:
     """Yield what is wrong with a Deployment."""
-    yield from check_labels(tree["metadata"])
     yield from _check_pods(tree, old)
     spec = tree.get("spec") or {}
     yield from _check_strategy(spec.get("strategy") or {})

@@ -12,7 +12,7 @@ from reconcile.kinds import Column, Hooks, Resource, kind
 from reconcile.views import field
 
 from .cells import AGE, path_cell
-from .names import check_labels, forbidden, immutable, invalid
+from .names import forbidden, immutable, invalid
 from .references import LocalObjectReference, ObjectReference
 
 _KEY = re.compile(r"[-._a-zA-Z0-9]+")
@@ -55,7 +55,6 @@ def _check_immutable(tree: Tree, old: Tree | None, fields: tuple[str, ...]) -> I
 
 
 def _validate_config_map(tree: Tree, old: Tree | None) -> Iterator[Cause]:
-    yield from check_labels(tree["metadata"])
     data, binary = tree.get("data") or {}, tree.get("binaryData") or {}
     total = 0
     for key, value in data.items():
@@ -108,7 +107,6 @@ def _prepare_secret(tree: Tree, old: Tree | None) -> None:
 
 
 def _validate_secret(tree: Tree, old: Tree | None) -> Iterator[Cause]:
-    yield from check_labels(tree["metadata"])
     data = tree.get("data") or {}
     total = 0
     for key, value in data.items():

@@ -95,11 +95,6 @@ def unsupported(path: str, value: Any, supported: Iterable[str]) -> Cause:
     return Cause("FieldValueNotSupported", f"Unsupported value: {quoted(value)}: supported values: {known}", path)
 
 
-def object_path(*steps: str) -> str:
-    """`metadata.name`."""
-    return ".".join(steps)
-
-
 def is_dns_label(value: str, path: str) -> Iterator[Cause]:
     """Refuse what is no RFC 1123 label (names of namespaces, containers, volumes)."""
     if len(value) > _LABEL_LENGTH_MAX:

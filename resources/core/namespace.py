@@ -6,12 +6,11 @@ A deleted Namespace lingers while spec.finalizers holds anything; the namespace 
 
 from __future__ import annotations
 
-from reconcile.errors import Cause, Tree
+from reconcile.errors import Tree
 from reconcile.kinds import Column, Hooks, Resource, kind
 from reconcile.views import field, struct
 
 from .cells import AGE, path_cell
-from .names import check_labels, is_dns_label, object_path
 from .references import Condition
 
 FINALIZER = "kubernetes"
@@ -59,14 +58,6 @@ def _prepare(tree: Tree, old: Tree | None) -> None:
         tree["spec"] = {k: v for k, v in tree["spec"].items() if k != "finalizers"}
 
 
-def _validate(tree: Tree, old: Tree | None) -> list[Cause]:
-    causes = list(check_labels(tree["metadata"]))
-    name = tree["metadata"].get("name", "")
-    if old is None and name:
-        causes.extend(is_dns_label(name, object_path("metadata", "name")))
-    return causes
-
-
 def _grace_s(tree: Tree, asked_s: int | None) -> int:
     """A namespace lingers as long as something holds it; then it goes at once, whatever was asked for."""
     return max(1, asked_s or 0) if (tree.get("spec") or {}).get("finalizers") else 0
@@ -83,7 +74,7 @@ def _finalize(tree: Tree, body: Tree) -> Tree:
     "", "v1", plural="namespaces", namespaced=False, short_names=("ns",), builtin=True, has_generation=False,
     selectable=("status.phase",),
     columns=(Column("Status", cell=path_cell("status", "phase"), doc="Active or Terminating."), AGE),
-    hooks=Hooks(default=_default, prepare=_prepare, validate=_validate, grace_s=_grace_s, actions={"finalize": _finalize}),
+    hooks=Hooks(default=_default, prepare=_prepare, grace_s=_grace_s, actions={"finalize": _finalize}),
 )  # fmt: skip
 class Namespace(Resource):
     """A room of its own for names; what is in it goes when it goes."""

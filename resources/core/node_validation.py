@@ -9,14 +9,13 @@ from collections.abc import Iterator
 
 from reconcile.errors import Cause, Tree
 
-from .names import check_label_map, check_labels, forbidden, is_qualified_name, is_quantity, required, unsupported
+from .names import check_label_map, forbidden, is_qualified_name, is_quantity, required, unsupported
 
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
 def validate_node(tree: Tree, old: Tree | None) -> Iterator[Cause]:
     """Yield what is wrong with a Node."""
-    yield from check_labels(tree["metadata"])
     spec, status = tree.get("spec") or {}, tree.get("status") or {}
     seen = set()
     for position, taint in enumerate(spec.get("taints") or ()):

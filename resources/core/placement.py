@@ -44,9 +44,7 @@ class NodeAffinity:
     """Which nodes a Pod must have, and which it would like."""
 
     required_during_scheduling_ignored_during_execution: NodeSelector | None = field(default=None, map_type="atomic")
-    preferred_during_scheduling_ignored_during_execution: list[PreferredSchedulingTerm] = field(
-        factory=list, list_type="atomic"
-    )
+    preferred_during_scheduling_ignored_during_execution: list[PreferredSchedulingTerm] = field(factory=list, list_type="atomic")
 
 
 @struct
@@ -74,9 +72,7 @@ class PodAffinity:
     """Which Pods a Pod wants near (or, as anti-affinity, far)."""
 
     required_during_scheduling_ignored_during_execution: list[PodAffinityTerm] = field(factory=list, list_type="atomic")
-    preferred_during_scheduling_ignored_during_execution: list[WeightedPodAffinityTerm] = field(
-        factory=list, list_type="atomic"
-    )
+    preferred_during_scheduling_ignored_during_execution: list[WeightedPodAffinityTerm] = field(factory=list, list_type="atomic")
 
 
 @struct

@@ -44,10 +44,11 @@ def _tolerate_short_outages(spec: Tree) -> None:
     Source: K/plugin/pkg/admission/defaulttolerationseconds
     """
     tolerations = spec.get("tolerations") or []
-    missing = []
-    for key in (_NOT_READY, _UNREACHABLE):
-        if not any(t.get("key") in (key, None, "") and t.get("effect") in ("NoExecute", None, "") for t in tolerations):
-            missing.append({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _BORNE_S})
+    missing = [
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _BORNE_S}
+        for key in (_NOT_READY, _UNREACHABLE)
+        if not any(t.get("key") in (key, None, "") and t.get("effect") in ("NoExecute", None, "") for t in tolerations)
+    ]
     if missing:
         spec["tolerations"] = [*tolerations, *missing]
 
@@ -72,14 +73,14 @@ def qos_class(spec: Tree) -> str:
     return "Guaranteed" if guaranteed else "Burstable"
 
 
-def _positive(amount: str | int | float | None) -> bool:
+def _positive(amount: str | float | None) -> bool:
     try:
         return amount is not None and parse_quantity(amount) > 0
     except ValueError:
         return False  # validation tells; a class is only a summary
 
 
-def _same(one: str | int | float | None, other: str | int | float) -> bool:
+def _same(one: str | float | None, other: str | float) -> bool:
     try:
         return one is not None and parse_quantity(one) == parse_quantity(other)
     except ValueError:

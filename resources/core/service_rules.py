@@ -12,7 +12,6 @@ from reconcile.errors import Cause, Tree
 
 from .names import (
     check_label_map,
-    check_labels,
     duplicate,
     forbidden,
     immutable,
@@ -90,7 +89,6 @@ def prepare_service(tree: Tree, old: Tree | None) -> None:
 def validate_service(tree: Tree, old: Tree | None) -> Iterator[Cause]:
     """Yield what is wrong with a Service."""
     meta, spec = tree["metadata"], tree.get("spec") or {}
-    yield from check_labels(meta)
     if old is None and meta.get("name"):
         yield from is_service_name(meta["name"], "metadata.name")
     kind = spec.get("type")
@@ -165,12 +163,12 @@ def _check_addresses(spec: Tree) -> Iterator[Cause]:
     if address and addresses and addresses[0] != address:
         yield invalid("spec.clusterIPs", addresses, "first value must match `clusterIP`")
     if address and address != "None" and not _is_address(address):
-        yield invalid(
-            "spec.clusterIPs[0]", address, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
-        )
+        yield invalid("spec.clusterIPs[0]", address, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")
     for position, outside in enumerate(spec.get("externalIPs") or ()):
         if not _is_address(outside):
-            yield invalid(f"spec.externalIPs[{position}]", outside, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")
+            yield invalid(
+                f"spec.externalIPs[{position}]", outside, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+            )
 
 
 def _check_address_stays(spec: Tree, before: Tree) -> Iterator[Cause]:
