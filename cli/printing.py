@@ -92,6 +92,11 @@ def output_option(*formats: str) -> Callable[[Callable[..., Any]], Callable[...,
     return click.option("-o", "--output", type=click.Choice(formats), default=None, help="How to print.", show_choices=True)
 
 
+def examples(*lines: str) -> str:
+    """Examples for a command's help text, one a line."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
 def duration(seconds: float) -> str:
     """A span of time as kubectl writes it: `5s`, `3m12s`, `4h5m`, `3d`.
 

@@ -16,6 +16,7 @@ import click
 
 from .errors import CommandError, TimedOut
 from .locate import data_dir_for, note_used
+from .printing import examples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +46,7 @@ class View(Protocol):
 
 @click.command(
     "up",
-    epilog="\b\nExamples:\n  reconcile up samples/hello\n  reconcile up . --keep\n  reconcile up app --detach --wait --timeout 60",
+    epilog=examples("reconcile up samples/hello", "reconcile up . --keep", "reconcile up deploy --detach --wait --timeout 60"),
 )
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--data-dir", help="Where state is kept [default: $RECONCILE_HOME, else .reconcile beside FOLDER].")
