@@ -33,7 +33,10 @@ def conditions_of(
         "Ready": _ready(spec, containers, before),
     }
     made = [_condition(type_, verdicts[type_], before.get(type_), now, generation) for type_ in _ORDER if type_ in verdicts]
-    scheduled = before.get("PodScheduled") or _condition("PodScheduled", _TRUE, None, now, generation)
+    scheduled = {
+        "lastTransitionTime": now,
+        **(before.get("PodScheduled") or _condition("PodScheduled", _TRUE, None, now, generation)),
+    }
     return [*made, scheduled, *(condition for condition in old if condition["type"] not in _ORDER)]
 
 
@@ -46,7 +49,7 @@ def _condition(type_: str, verdict: _Verdict, old: Tree | None, now: str, genera
     holds, reason, message = verdict
     status = "True" if holds else "False"
     since = old["lastTransitionTime"] if old and old.get("status") == status and old.get("lastTransitionTime") else now
-    made: Tree = {"type": type_, "status": status, "lastProbeTime": None, "lastTransitionTime": since}
+    made: Tree = {"type": type_, "status": status, "lastTransitionTime": since}
     if generation:
         made["observedGeneration"] = generation
     if reason:

@@ -3,6 +3,7 @@
 ReconcileError
 ├── PodConfigError              a container cannot be started as its pod asks; `reason` is shown on the pod
 ├── AddressesExhaustedError     no address is left for a pod on this node
+├── NoSuchLogError              no log to show: no such pod or container here, or it has not run yet
 ├── UnsafePathError             a volume's file would lie outside the volume
 └── RuntimeFailure                  a container runtime could not do what it was asked
     ├── StartError                  the command never ran: not found, not executable, no working directory
@@ -130,3 +131,11 @@ class UnsafePathError(ReconcileError):
     def __init__(self, path: str) -> None:
         super().__init__(f"volume file {path!r}: give a relative path that has no '..' in it")
         self.path = path
+
+
+class NoSuchLogError(ReconcileError):
+    """There is no log to show: no such pod or container here, or it has not run yet."""
+
+    def __init__(self, pod: str, why: str) -> None:
+        super().__init__(f"logs of {pod}: {why}")
+        self.pod, self.why = pod, why

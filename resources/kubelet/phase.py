@@ -44,7 +44,9 @@ def phase_of(spec: Tree, statuses: Iterable[Tree], *, terminal: bool = False, in
         state, last = _state(by_name.get(container["name"]))
         if is_sidecar(container):
             started = bool((by_name.get(container["name"]) or {}).get("started"))
-            pending += not initialised and (state in ("running", "unknown") and not started or (state == "waiting" and not last))
+            pending += not initialised and (
+                (state in ("running", "unknown") and not started) or (state == "waiting" and not last)
+            )
             running += state == "running"
             continue
         if state == "terminated" or (state == "waiting" and last):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import attrs
 
@@ -49,7 +50,7 @@ class KubeletSettings:
     taints: Sequence[Mapping[str, str]] = ()
 
     @classmethod
-    def strict(cls, **changes: object) -> KubeletSettings:
+    def strict(cls, **changes: Any) -> KubeletSettings:
         """Kubernetes' own times: CrashLoopBackOff from 10 s to 300 s, no delay before SIGTERM, no early probes."""
         return attrs.evolve(
             cls(backoff_s_first=10.0, backoff_s_max=300.0, termination_delay_s=0.0, probe_retry_s_first=0.0,
