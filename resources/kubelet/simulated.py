@@ -1,0 +1,345 @@
+"""Many nodes that run nothing: Pods bound to them become Running, end and disappear as real ones would.
+
+One component plays all nodes. It hears of Pods through one stream of events, keeps what is due in one heap, and writes with
+a bounded number of writers; a thousand idle nodes cost their lease renewals and nothing else. What a Pod does is said in
+its annotations: `reconcile.dev/sim-start-s` (how long it takes to start), `sim-run-s` (how long it runs; for ever
+otherwise), `sim-exit-code` (what it then ends with) and `sim-ready` ("false": it runs and never gets ready).
+
+Source: the idea is kwok's (https://kwok.sigs.k8s.io)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+from collections.abc import Mapping
+
+import attrs
+
+from reconcile.clock import Clock
+from reconcile.errors import AlreadyExistsError, ApiError, NotFoundError, Tree
+from reconcile.handling import Cluster
+from reconcile.kinds import typed
+from reconcile.registry import Operator
+from reconcile.resources.coordination import Lease
+from reconcile.resources.core import Namespace, Node, Pod
+from reconcile.views import tree_of
+
+from .simulated_objects import (
+    LEASE_NAMESPACE,
+    crashed_status,
+    ended_status,
+    host_ip,
+    lease_tree,
+    node_status,
+    node_tree,
+    pod_ip,
+    pod_ip_number,
+    running_status,
+)
+
+_WRITERS = 64
+_PREFIX = "reconcile.dev/sim-"
+_FINISHED = ("Succeeded", "Failed")
+_RETRY_S = 1.0
+_CRASH_DELAY_S_FIRST, _CRASH_DELAY_S_MAX = 10.0, 300.0
+
+
+@attrs.frozen
+class Faults:
+    """What goes wrong on purpose; shares are from 0 to 1."""
+
+    slow_start_share: float = 0.0
+    slow_start_s: float = 30.0
+    failed_start_share: float = 0.0
+    silent_nodes: frozenset[str] = frozenset()
+    """Nodes that renew no lease and start no Pod."""
+
+
+@attrs.frozen
+class SimulatedSettings:
+    """How the nodes are and how they behave. Start times are spread evenly over `start_s` to `start_s + start_jitter_s`."""
+
+    count: int
+    prefix: str = "sim-"
+    cpu: str = "32"
+    memory: str = "256Gi"
+    pods: str = "110"
+    labels: Mapping[str, str] = attrs.field(factory=dict)
+    zones: int = 0
+    start_s: float = 0.0
+    start_jitter_s: float = 0.0
+    stop_s: float = 0.0
+    lease_s: int = 40
+    seed: int = 0
+    faults: Faults = Faults()
+
+    def name(self, number: int) -> str:
+        """The name of the node of that number, from 0."""
+        return f"{self.prefix}{number}"
+
+
+@attrs.define(eq=False)
+class _Run:
+    """A Pod on one of the nodes. `step` is what is due next; an entry of the agenda for another step is void."""
+
+    tree: Tree
+    node: int
+    step: str = ""
+    restarts: int = 0
+    ip: str = ""
+
+
+def simulated_nodes(
+    count: int,
+    prefix: str = "sim-",
+    *,
+    cpu: str = "32",
+    memory: str = "256Gi",
+    pods: str = "110",
+    labels: Mapping[str, str] | None = None,
+    zones: int = 0,
+    start_s: float = 0.0,
+    start_jitter_s: float = 0.0,
+    stop_s: float = 0.0,
+    lease_s: int = 40,
+    seed: int = 0,
+    faults: Faults | None = None,
+) -> Operator:
+    """The operator that plays `count` nodes named `<prefix>0`, `<prefix>1` ... See `SimulatedSettings` for the options."""
+    settings = SimulatedSettings(
+        count, prefix, cpu, memory, pods, dict(labels or {}), zones, start_s, start_jitter_s, stop_s, lease_s, seed,
+        faults or Faults(),
+    )  # fmt: skip
+    app = Operator("simulated-nodes")
+    fleet = _Fleet(settings)
+
+    @app.on.startup()
+    async def start(cluster: Cluster, clock: Clock) -> None:
+        fleet.start(cluster, clock)
+
+    @app.on.event(Pod, inline=True)
+    def saw_pod(pod: Pod, event: str) -> None:
+        fleet.saw_pod(tree_of(pod), event == "DELETED")
+
+    app.serve(Node, Lease, Namespace)
+    return app
+
+
+class _Fleet:
+    """All simulated nodes of one operator."""
+
+    def __init__(self, settings: SimulatedSettings) -> None:
+        self._settings = settings
+        self._numbers = {settings.name(number): number for number in range(settings.count)}
+
+    def start(self, cluster: Cluster, clock: Clock) -> None:
+        """Register the nodes and begin to run Pods."""
+        self._cluster, self._clock = cluster, clock
+        self._chance = random.Random(self._settings.seed)  # noqa: S311 - a seeded simulation, not a secret
+        self._runs: dict[str, _Run] = {}
+        self._agenda: list[tuple[float, int, str, str]] = []
+        self._sequence = 0
+        self._alarm_s = float("inf")
+        self._ips: set[int] = set()
+        self._next_ip = 0
+        self._due: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+        for number in range(_WRITERS):
+            cluster.spawn(self._work(), f"work-{number}")
+        cluster.spawn(self._register(), "register")
+
+    def saw_pod(self, tree: Tree, gone: bool) -> None:
+        """One change of any Pod. O(1) for the Pods of other nodes."""
+        number = self._numbers.get((tree.get("spec") or {}).get("nodeName") or "")
+        if number is None or self._settings.name(number) in self._settings.faults.silent_nodes:
+            return
+        meta, status = tree["metadata"], tree.get("status") or {}
+        uid, phase = meta["uid"], status.get("phase", "Pending")
+        if gone:
+            run = self._runs.pop(uid, None)
+            if run is not None and run.ip:
+                self._ips.discard(pod_ip_number(run.ip))
+            return
+        run = self._runs.get(uid)
+        if run is None:
+            run = self._runs[uid] = self._resumed(tree, number, status)
+        run.tree = tree
+        if meta.get("deletionTimestamp"):
+            if run.step != "delete":
+                grace_s = 0.0 if phase in _FINISHED else float(meta.get("deletionGracePeriodSeconds") or 0)
+                self._plan(uid, run, "delete", min(self._settings.stop_s, grace_s))
+        elif phase == "Pending" and not run.step:
+            self._plan(uid, run, "run", self._start_delay_s(tree))
+        elif phase == "Running" and not run.step:
+            self._plan_end(uid, run)
+
+    def _resumed(self, tree: Tree, number: int, status: Tree) -> _Run:
+        run = _Run(tree, number)
+        if status.get("podIP"):
+            run.ip = status["podIP"]
+            self._ips.add(pod_ip_number(run.ip))
+        run.restarts = max((c.get("restartCount", 0) for c in status.get("containerStatuses") or ()), default=0)
+        return run
+
+    def _start_delay_s(self, tree: Tree) -> float:
+        settings, faults = self._settings, self._settings.faults
+        delay_s = _annotated(tree, "start-s")
+        if delay_s is None:
+            delay_s = settings.start_s + settings.start_jitter_s * self._chance.random()
+        if faults.slow_start_share and self._chance.random() < faults.slow_start_share:
+            delay_s += faults.slow_start_s
+        return delay_s
+
+    def _plan(self, uid: str, run: _Run, step: str, after_s: float) -> None:
+        run.step = step
+        if after_s <= 0:
+            self._due.put_nowait((uid, step))
+            return
+        at_s = self._clock.monotonic() + after_s
+        self._sequence += 1
+        heapq.heappush(self._agenda, (at_s, self._sequence, uid, step))
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        """Have somebody wait for the first entry, unless somebody waits for that or an earlier one already."""
+        if self._agenda and self._agenda[0][0] < self._alarm_s:
+            self._alarm_s = self._agenda[0][0]
+            self._cluster.spawn(self._ring(self._alarm_s), "alarm")
+
+    async def _ring(self, at_s: float) -> None:
+        await self._clock.sleep(at_s - self._clock.monotonic())
+        if at_s != self._alarm_s:
+            return  # an earlier alarm was set meanwhile; it set the next one, too
+        self._alarm_s = float("inf")
+        now_s = self._clock.monotonic()
+        while self._agenda and self._agenda[0][0] <= now_s:
+            _, _, uid, step = heapq.heappop(self._agenda)
+            self._due.put_nowait((uid, step))
+        self._set_alarm()
+
+    async def _work(self) -> None:
+        while True:
+            uid, step = await self._due.get()
+            run = self._runs.get(uid)
+            if run is None or run.step != step:
+                continue
+            try:
+                await self._take_step(uid, run, step)
+            except NotFoundError:
+                self._runs.pop(uid, None)
+            except ApiError:
+                self._plan(uid, run, step, _RETRY_S)
+
+    async def _take_step(self, uid: str, run: _Run, step: str) -> None:
+        pod = typed(Pod, run.tree)
+        if step == "delete":
+            await self._cluster.delete(pod, grace_s=0)
+            return
+        now_s, node = self._clock.now(), host_ip(run.node)
+        if step == "end":
+            await self._end(uid, run, pod)
+            return
+        if not run.ip:
+            run.ip = self._new_ip()
+        faults = self._settings.faults
+        if faults.failed_start_share and self._chance.random() < faults.failed_start_share:
+            run.step = "ended"
+            await self._cluster.patch(pod, {"status": ended_status(run.tree, 128, run.restarts, now_s)}, subresource="status")
+            return
+        ready = (run.tree["metadata"].get("annotations") or {}).get(f"{_PREFIX}ready") != "false"
+        run.step = "running"
+        status = running_status(run.tree, node, run.ip, run.restarts, ready, now_s)
+        await self._cluster.patch(pod, {"status": status}, subresource="status")
+        if run.step == "running":
+            self._plan_end(uid, run)
+
+    def _plan_end(self, uid: str, run: _Run) -> None:
+        run_s, code = _annotated(run.tree, "run-s"), _annotated(run.tree, "exit-code")
+        if run_s is not None or code is not None:
+            self._plan(uid, run, "end", run_s or 0.0)
+        else:
+            run.step = "running"
+
+    async def _end(self, uid: str, run: _Run, pod: Pod) -> None:
+        """The containers exit: the Pod is finished, or starts again after a while, as its restartPolicy says."""
+        code, now_s = int(_annotated(run.tree, "exit-code") or 0), self._clock.now()
+        policy = (run.tree.get("spec") or {}).get("restartPolicy", "Always")
+        if policy == "Never" or (policy == "OnFailure" and code == 0):
+            run.step = "ended"
+            await self._cluster.patch(pod, {"status": ended_status(run.tree, code, run.restarts, now_s)}, subresource="status")
+            return
+        delay_s = min(_CRASH_DELAY_S_FIRST * 2**run.restarts, _CRASH_DELAY_S_MAX)
+        run.restarts += 1
+        run.step = "crashed"
+        await self._cluster.patch(pod, {"status": crashed_status(run.tree, code, run.restarts, now_s)}, subresource="status")
+        if run.step == "crashed":
+            self._plan(uid, run, "run", delay_s)
+
+    def _new_ip(self) -> str:
+        while self._next_ip in self._ips:
+            self._next_ip += 1
+        self._ips.add(self._next_ip)
+        self._next_ip += 1
+        return pod_ip(self._next_ip - 1)
+
+    # The nodes themselves.
+
+    async def _register(self) -> None:
+        namespace = typed(Namespace, {"metadata": {"name": LEASE_NAMESPACE}})
+        await self._make(namespace)
+        turns = asyncio.Semaphore(_WRITERS)
+
+        async def register(number: int) -> None:
+            async with turns:
+                await self._register_one(number)
+
+        await asyncio.gather(*(register(number) for number in range(self._settings.count)))
+        await self._renew_leases()
+
+    async def _register_one(self, number: int) -> None:
+        settings, now_s = self._settings, self._clock.now()
+        name = settings.name(number)
+        labels = dict(settings.labels)
+        if settings.zones:
+            labels["topology.kubernetes.io/zone"] = f"zone-{number % settings.zones}"
+        node = typed(Node, node_tree(name, labels))
+        await self._make(node)
+        status = node_status(name, number, settings.cpu, settings.memory, settings.pods, now_s)
+        await self._cluster.patch(node, {"status": status}, subresource="status")
+        await self._make(typed(Lease, lease_tree(name, settings.lease_s, now_s)))
+
+    async def _make(self, obj: Namespace | Node | Lease) -> None:
+        try:
+            await self._cluster.create(obj)
+        except AlreadyExistsError:
+            return  # from an earlier run: what is there is taken over
+
+    async def _renew_leases(self) -> None:
+        """Renew every lease at three quarters of its time, give or take a tenth, so that they do not come in waves."""
+        period_s = self._settings.lease_s * 0.75
+        heap = [(self._clock.monotonic() + period_s * self._chance.uniform(0.1, 1.0), n) for n in range(self._settings.count)]
+        heapq.heapify(heap)
+        while heap:
+            due_s, number = heap[0]
+            await self._clock.sleep(due_s - self._clock.monotonic())
+            heapq.heapreplace(heap, (self._clock.monotonic() + period_s * self._chance.uniform(0.9, 1.1), number))
+            name = self._settings.name(number)
+            if name in self._settings.faults.silent_nodes:
+                continue
+            tree = lease_tree(name, self._settings.lease_s, self._clock.now())
+            try:
+                await self._cluster.patch(typed(Lease, tree), {"spec": {"renewTime": tree["spec"]["renewTime"]}})
+            except NotFoundError:
+                await self._make(typed(Lease, tree))
+            except ApiError:
+                continue  # the next renewal comes before the lease runs out
+
+
+def _annotated(tree: Tree, name: str) -> float | None:
+    """A number from one of the simulation's annotations; what is no number counts as absent."""
+    text = (tree["metadata"].get("annotations") or {}).get(_PREFIX + name)
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None

@@ -1,0 +1,154 @@
+"""The objects that simulated nodes write: Node, Lease, and the status of Pods at each turn of their lives.
+
+Addresses are told by number: nodes live in 10.64.0.0/11, Pods in 10.128.0.0/9.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+
+from reconcile.clock import timestamp, timestamp_micro
+from reconcile.errors import Tree
+
+LEASE_NAMESPACE = "kube-node-lease"
+_NODES = int(ipaddress.IPv4Address("10.64.0.1"))
+_PODS = int(ipaddress.IPv4Address("10.128.0.1"))
+
+
+def host_ip(number: int) -> str:
+    """The address of a node."""
+    return str(ipaddress.IPv4Address(_NODES + number))
+
+
+def pod_ip(number: int) -> str:
+    """The address of a Pod."""
+    return str(ipaddress.IPv4Address(_PODS + number))
+
+
+def pod_ip_number(address: str) -> int:
+    """The number behind a Pod's address."""
+    return int(ipaddress.IPv4Address(address)) - _PODS
+
+
+def node_tree(name: str, labels: Mapping[str, str]) -> Tree:
+    """A Node before it reports."""
+    own = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "type": "simulated"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": {**own, **labels}},
+        "spec": {"providerID": f"simulated://{name}"},
+    }
+
+
+def node_status(name: str, number: int, cpu: str, memory: str, pods: str, now_s: float) -> Tree:
+    """What a healthy node reports."""
+    now = timestamp(now_s)
+    offers = {"cpu": cpu, "memory": memory, "pods": pods}
+
+    def condition(type_: str, status: str, reason: str, message: str) -> Tree:
+        return {
+            "type": type_, "status": status, "reason": reason, "message": message,
+            "lastHeartbeatTime": now, "lastTransitionTime": now,
+        }  # fmt: skip
+
+    return {
+        "capacity": offers,
+        "allocatable": dict(offers),
+        "conditions": [
+            condition("MemoryPressure", "False", "KubeletHasSufficientMemory", "the node is simulated"),
+            condition("DiskPressure", "False", "KubeletHasNoDiskPressure", "the node is simulated"),
+            condition("PIDPressure", "False", "KubeletHasSufficientPID", "the node is simulated"),
+            condition("Ready", "True", "KubeletReady", "the node is simulated"),
+        ],
+        "addresses": [{"type": "InternalIP", "address": host_ip(number)}, {"type": "Hostname", "address": name}],
+        "nodeInfo": {
+            "machineID": name, "systemUUID": name, "bootID": name, "kernelVersion": "", "osImage": "simulated",
+            "containerRuntimeVersion": "simulated://0", "kubeletVersion": "v1.36.0-reconcile", "kubeProxyVersion": "",
+            "operatingSystem": "linux", "architecture": "amd64",
+        },
+    }  # fmt: skip
+
+
+def lease_tree(name: str, lease_s: int, now_s: float) -> Tree:
+    """A node's Lease, renewed now."""
+    now = timestamp_micro(now_s)
+    spec = {"holderIdentity": name, "leaseDurationSeconds": lease_s, "acquireTime": now, "renewTime": now}
+    return {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": name, "namespace": LEASE_NAMESPACE},
+        "spec": spec,
+    }
+
+
+def running_status(pod: Tree, host: str, ip: str, restarts: int, ready: bool, now_s: float) -> Tree:
+    """The status of a Pod whose containers run: all that is to be written, in one patch."""
+    now = timestamp(now_s)
+    state = {"running": {"startedAt": now}}
+    return {
+        "phase": "Running",
+        "hostIP": host,
+        "hostIPs": [{"ip": host}],
+        "podIP": ip,
+        "podIPs": [{"ip": ip}],
+        "startTime": (pod.get("status") or {}).get("startTime") or now,
+        "conditions": _conditions(pod, ready, now, "" if ready else "ContainersNotReady"),
+        "containerStatuses": _containers(pod, state, restarts, ready),
+    }
+
+
+def ended_status(pod: Tree, code: int, restarts: int, now_s: float) -> Tree:
+    """The status of a Pod whose containers ended for good."""
+    now = timestamp(now_s)
+    state = _terminated(pod, code, now)
+    return {
+        "phase": "Succeeded" if code == 0 else "Failed",
+        "startTime": (pod.get("status") or {}).get("startTime") or now,
+        "conditions": _conditions(pod, False, now, "PodCompleted" if code == 0 else "PodFailed"),
+        "containerStatuses": _containers(pod, state, restarts, False),
+    }
+
+
+def crashed_status(pod: Tree, code: int, restarts: int, now_s: float) -> Tree:
+    """The status of a Pod whose containers ended and wait to be started again."""
+    now = timestamp(now_s)
+    waiting = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off restarting failed container"}}
+    last = _terminated(pod, code, now)
+    return {
+        "conditions": _conditions(pod, False, now, "ContainersNotReady"),
+        "containerStatuses": [{**c, "lastState": last} for c in _containers(pod, waiting, restarts, False)],
+    }
+
+
+def _terminated(pod: Tree, code: int, now: str) -> Tree:
+    reason = "Completed" if code == 0 else "Error"
+    started = (pod.get("status") or {}).get("startTime") or now
+    return {"terminated": {"exitCode": code, "reason": reason, "startedAt": started, "finishedAt": now}}
+
+
+def _conditions(pod: Tree, ready: bool, now: str, reason: str) -> list[Tree]:
+    """Ready and ContainersReady as told, the rest True; a transition time moves with its status only."""
+    before = {c["type"]: c for c in (pod.get("status") or {}).get("conditions") or ()}
+    wanted = {"PodReadyToStartContainers": True, "Initialized": True, "Ready": ready, "ContainersReady": ready}
+    made = [c for name, c in before.items() if name not in wanted]
+    for name, value in wanted.items():
+        status = "True" if value else "False"
+        old = before.get(name)
+        moved = old["lastTransitionTime"] if old and old["status"] == status and old.get("lastTransitionTime") else now
+        condition = {"type": name, "status": status, "lastTransitionTime": moved}
+        made.append(condition if value or not reason else {**condition, "reason": reason})
+    return made
+
+
+def _containers(pod: Tree, state: Tree, restarts: int, ready: bool) -> list[Tree]:
+    uid = pod["metadata"].get("uid", "")
+    return [
+        {
+            "name": container["name"], "image": container.get("image", ""), "imageID": container.get("image", ""),
+            "containerID": f"simulated://{uid}/{container['name']}/{restarts}", "restartCount": restarts,
+            "ready": ready, "started": "running" in state, "state": state, "lastState": {},
+        }
+        for container in (pod.get("spec") or {}).get("containers") or ()
+    ]  # fmt: skip

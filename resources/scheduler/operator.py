@@ -1,0 +1,234 @@
+"""The scheduler as an operator: events keep the model, one loop decides, a few writers bind.
+
+Deciding is one Pod at a time, in memory and without waiting; each decision is assumed at once. The writes (bindings, and
+the condition of a Pod that found no node) run beside it, so many at a time that the store commits them together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from reconcile.clock import Clock, timestamp
+from reconcile.errors import ApiError, NotFoundError, Tree
+from reconcile.handling import Cluster, EventRecorder
+from reconcile.kinds import typed
+from reconcile.registry import Operator
+from reconcile.views import tree_of
+
+from reconcile.resources.core import Namespace, Node, Pod
+from .demand import Demands, PodInfo
+from .placement import Unschedulable, default_plugins
+from .plugin import Plugin
+from .queue import SchedulingQueue, Waiting
+from .ranking import Rankings
+from .snapshot import ClusterState
+
+_WRITERS = 64
+_DECISIONS_PER_TURN = 32  # then others get a turn of the event loop
+_TICK_S = 1.0
+_FINISHED = ("Succeeded", "Failed")
+_Write = Callable[[], Awaitable[None]]
+
+
+def scheduler(name: str = "default-scheduler", *, plugins: Sequence[Plugin] = ()) -> Operator:
+    """The operator that binds the Pods whose spec.schedulerName is `name`; `plugins` are used besides the built-in ones."""
+    app = Operator(name)
+    state = _Scheduler(name, (*default_plugins(), *plugins))
+
+    @app.on.startup()
+    async def start(cluster: Cluster, clock: Clock, events: EventRecorder) -> None:
+        state.start(cluster, clock, events)
+
+    @app.on.event(Node, inline=True)
+    def saw_node(node: Node, event: str) -> None:
+        state.saw_node(tree_of(node), event == "DELETED")
+
+    @app.on.event(Pod, inline=True)
+    def saw_pod(pod: Pod, event: str) -> None:
+        state.saw_pod(tree_of(pod), event == "DELETED")
+
+    @app.on.event(Namespace, inline=True)
+    def saw_namespace(namespace: Namespace, event: str) -> None:
+        state.saw_namespace(tree_of(namespace), event == "DELETED")
+
+    return app
+
+
+class _Scheduler:
+    """What one running scheduler knows and does."""
+
+    def __init__(self, name: str, plugins: Sequence[Plugin]) -> None:
+        self._name = name
+        self._plugins = plugins
+        self._helped_by = {plugin.name: plugin.helped_by for plugin in plugins}
+
+    def start(self, cluster: Cluster, clock: Clock, events: EventRecorder) -> None:
+        """Begin with an empty model; the events that follow fill it."""
+        self._cluster, self._clock, self._events = cluster, clock, events
+        self._demands = Demands()
+        self._queue = SchedulingQueue(self._helped_by)
+        self._state = ClusterState(clock.random)
+        self._rankings = Rankings(self._state, self._plugins)
+        self._wake = asyncio.Event()
+        self._ticking = asyncio.Event()
+        self._writes: asyncio.Queue[_Write] = asyncio.Queue()
+        cluster.spawn(self._decide(), "decide")
+        cluster.spawn(self._tick(), "tick")
+        for number in range(_WRITERS):
+            cluster.spawn(self._write(), f"write-{number}")
+
+    # What happens in the cluster.
+
+    def saw_node(self, tree: Tree, gone: bool) -> None:
+        """A node came, changed or went."""
+        name = tree["metadata"]["name"]
+        if gone:
+            self._state.remove_node(name)
+        elif self._state.set_node(tree):
+            self._helped("node", name)
+
+    def saw_namespace(self, tree: Tree, gone: bool) -> None:
+        """A namespace came, changed or went; terms with a namespaceSelector look at its labels."""
+        meta = tree["metadata"]
+        self._state.set_namespace(meta["name"], None if gone else meta.get("labels") or {})
+
+    def saw_pod(self, tree: Tree, gone: bool) -> None:
+        """A Pod came, changed or went."""
+        meta, spec = tree["metadata"], tree.get("spec") or {}
+        uid, node = meta["uid"], spec.get("nodeName")
+        if gone or (tree.get("status") or {}).get("phase") in _FINISHED:
+            self._queue.remove(uid)
+            freed = self._state.remove_pod(uid)
+            if freed is not None:
+                self._helped("pod-gone", freed)
+        elif node:
+            self._saw_placed(uid, node, tree)
+        elif spec.get("schedulerName", "default-scheduler") == self._name and not self._state.is_assumed(uid):
+            if spec.get("schedulingGates") or meta.get("deletionTimestamp"):
+                self._queue.remove(uid)
+            else:
+                self._queue.add(self._demands.read(tree), self._clock.now())
+                self._wake.set()
+
+    def _saw_placed(self, uid: str, node: str, tree: Tree) -> None:
+        place = self._state.place_of(uid)
+        meta = tree["metadata"]
+        if place is not None and place[0] == node:
+            known = place[1]
+            self._state.confirm(uid)
+            if known.generation == meta.get("generation", 0) and known.labels == (meta.get("labels") or {}):
+                return  # the frequent case: only its status changed
+        self._queue.remove(uid)
+        self._state.add_pod(self._demands.read(tree), node)
+        self._state.confirm(uid)
+        self._helped("pod-new", None)
+
+    def _helped(self, event: str, node: str | None) -> None:
+        if not self._queue.parked:
+            return
+        fits = None if node is None else (lambda pod: self._rankings.fits(pod, node))
+        if self._queue.helped(event, self._clock.now(), fits):
+            self._wake.set()
+
+    # What the scheduler does.
+
+    async def _decide(self) -> None:
+        # Decisions on half a model would overcommit nodes whose Pods are not known yet.
+        await self._cluster.list(Node)
+        await self._cluster.list(Pod)
+        while True:
+            self._wake.clear()
+            for _ in range(_DECISIONS_PER_TURN):
+                waiting = self._queue.pop(self._clock.now())
+                if waiting is None:
+                    break
+                self._place(waiting)
+            else:
+                await self._clock.sleep(0)
+                continue
+            if self._queue.waits_for_time:
+                self._ticking.set()
+            await self._wake.wait()
+
+    async def _tick(self) -> None:
+        """Wake the loop once a second while a Pod waits for nothing but time."""
+        while True:
+            await self._ticking.wait()
+            await self._clock.sleep(_TICK_S)
+            self._ticking.clear()
+            self._wake.set()
+
+    def _place(self, waiting: Waiting) -> None:
+        pod = waiting.pod
+        answer = self._rankings.choose(pod)
+        if isinstance(answer, Unschedulable):
+            self._queue.park(waiting, answer.plugins, self._clock.now())
+            self._writes.put_nowait(lambda: self._report(pod, answer))
+        else:
+            self._state.assume(pod, answer)
+            self._writes.put_nowait(lambda: self._bind(waiting, answer))
+
+    async def _write(self) -> None:
+        while True:
+            write = await self._writes.get()
+            await write()
+
+    async def _bind(self, waiting: Waiting, node: str) -> None:
+        pod = waiting.pod
+        about = typed(Pod, pod.tree, frozen=True)
+        now_s = self._clock.now()
+        binding = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {
+                "name": pod.name, "namespace": pod.namespace, "uid": pod.uid, "creationTimestamp": timestamp(now_s),
+            },
+            "target": {"kind": "Node", "name": node},
+        }  # fmt: skip
+        try:
+            await self._cluster.act(about, "binding", binding)
+        except ApiError as error:
+            self._state.forget(pod.uid)
+            self._helped("pod-gone", node)
+            await self._recover(waiting, node, error)
+            return
+        self._events.normal("Scheduled", f"Successfully assigned {pod} to {node}", about=about)
+
+    async def _recover(self, waiting: Waiting, node: str, error: ApiError) -> None:
+        """Try again later, unless the Pod is gone, going, or bound by somebody else."""
+        pod = waiting.pod
+        try:
+            newest = await self._cluster.fresh(Pod, pod.name, pod.namespace)
+        except NotFoundError:
+            return
+        except ApiError:
+            newest = None  # the server cannot say; the next attempt will
+        if newest is not None and (newest.uid != pod.uid or newest.deleting or newest.spec.node_name):
+            return
+        about = typed(Pod, pod.tree, frozen=True)
+        self._events.warning("FailedScheduling", f"binding to {node} failed: {error.message}", about=about)
+        self._queue.back_off(waiting, self._clock.now())
+        self._ticking.set()
+
+    async def _report(self, pod: PodInfo, why: Unschedulable) -> None:
+        """Say in the Pod, once, why it has no node."""
+        conditions = (pod.tree.get("status") or {}).get("conditions") or []
+        before: Tree = next((c for c in conditions if c.get("type") == "PodScheduled"), {})
+        if (before.get("reason"), before.get("message")) == ("Unschedulable", why.message):
+            return
+        about = typed(Pod, pod.tree, frozen=True)
+        moved = before.get("lastTransitionTime") if before.get("status") == "False" else None
+        condition = {
+            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": why.message,
+            "lastTransitionTime": moved or timestamp(self._clock.now()),
+        }  # fmt: skip
+        others = [c for c in conditions if c.get("type") != "PodScheduled"]
+        try:
+            await self._cluster.patch(about, {"status": {"conditions": [*others, condition]}}, subresource="status")
+        except NotFoundError:
+            return  # it was deleted while we looked for a node
+        except ApiError as error:
+            self._events.warning("FailedScheduling", f"the Pod's condition could not be written: {error.message}", about=about)
+            return
+        self._events.warning("FailedScheduling", why.message, about=about)
