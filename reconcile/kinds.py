@@ -18,7 +18,7 @@ no kind by name. `Kind` values are also made from CustomResourceDefinitions and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, cast, dataclass_transform
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, dataclass_transform
 
 import attrs
 
@@ -172,6 +172,16 @@ class Resource:
         labels: dict[str, str] = field(factory=dict)
         annotations: dict[str, str] = field(factory=dict)
     __kind__ = cast("Kind", None)
+
+    @classmethod
+    def of(cls, *, name: str, namespace: str = "", labels: dict[str, str] | None = None, **parts: Any) -> Self:
+        """Make one from plain JSON values (`spec={"replicas": 3, ...}`), as a manifest has them: for long nested objects."""
+        metadata: Tree = {"name": name}
+        if namespace:
+            metadata["namespace"] = namespace
+        if labels:
+            metadata["labels"] = labels
+        return view(cls, {"metadata": metadata, **parts})
 
     @property
     def uid(self) -> str:
