@@ -14,7 +14,7 @@ from functools import partial
 from reconcile.clock import Clock
 
 from .database import Database
-from .log import compact_slice, free_pages
+from .log import compact_slice, free_pages, is_full
 from .settings import Settings
 
 _PAGES_FREED_MAX = 1_000
@@ -63,5 +63,5 @@ class Compactor:
                 await self._clock.sleep(0)
         except sqlite3.Error as error:
             # Without room to delete, the next compaction (or start) goes on from here: the slice is rolled back.
-            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+            if not is_full(error):
                 self._fail(f"a compaction ended with {type(error).__name__}: {error}")

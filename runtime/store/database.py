@@ -79,7 +79,7 @@ class AioDatabase:
 
     async def open(self) -> None:
         """Connect; the file is created when it is missing."""
-        self._writer = await aiosqlite.Connection(lambda: _connect(self.place), iter_chunk_size=64)
+        self._writer = await _started(lambda: _connect(self.place))
         try:
             await self.write(lambda connection: _prepare(connection, self._unsafe_no_fsync))
         except BaseException:
@@ -99,7 +99,7 @@ class AioDatabase:
         assert isinstance(place, Path)
         async with self._reader_opens:
             if self._reader is None:
-                self._reader = await aiosqlite.Connection(lambda: _connect_reader(place), iter_chunk_size=64)
+                self._reader = await _started(lambda: _connect_reader(place))
         return await _run(self._reader, function)
 
     async def close(self) -> None:
@@ -110,6 +110,13 @@ class AioDatabase:
         writer, self._writer = self._writer, None
         if writer is not None:
             await writer.close()
+
+
+async def _started(connector: Callable[[], sqlite3.Connection]) -> aiosqlite.Connection:
+    connection = aiosqlite.Connection(connector, iter_chunk_size=64)
+    # A process that dies of an exception must end, though nobody closed the store: what is acknowledged is on disk.
+    connection._thread.daemon = True
+    return await connection
 
 
 async def _run(connection: aiosqlite.Connection, function: Callable[[sqlite3.Connection], Result]) -> Result:

@@ -21,13 +21,18 @@ Statement = tuple[str, tuple[Value, ...]]
 COLUMNS = 8
 _ROWS_PER_INSERT_MAX = 512
 _VALUES_BYTES_OVERHEAD = 200
-_INT64_MAX = (1 << 63) - 1
 
 
 @cache
 def _insert_sql(rows: int) -> str:
     row = f"({','.join('?' * COLUMNS)})"
     return f"INSERT INTO log VALUES {','.join([row] * rows)}"  # noqa: S608 (only question marks are put in)
+
+
+def is_full(error: sqlite3.Error) -> bool:
+    """Whether an error says that the disk is full: nothing of the transaction is written."""
+    # The sqlite3 module's own complaints carry no code.
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
 
 
 def commit(connection: sqlite3.Connection, parameters: Sequence[Value], statements: Sequence[Statement], place: str) -> None:
@@ -53,7 +58,7 @@ def commit(connection: sqlite3.Connection, parameters: Sequence[Value], statemen
             connection.execute(sql, values)
         connection.execute("COMMIT")
     except sqlite3.Error as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+        if not is_full(error):
             raise
         if connection.in_transaction:
             connection.execute("ROLLBACK")
@@ -207,5 +212,5 @@ def checkpoint(connection: sqlite3.Connection, truncate: bool = False) -> None:
     try:
         connection.execute(f"PRAGMA wal_checkpoint({'TRUNCATE' if truncate else 'PASSIVE'})").fetchall()
     except sqlite3.Error as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+        if not is_full(error):
             raise

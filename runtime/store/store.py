@@ -301,6 +301,7 @@ class Store:
         await self._writer.submit(partial(_compact, revision=revision))
         if physical:
             await self._compactor.finish()
+            self._serving()
 
     # Following
 

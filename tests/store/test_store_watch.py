@@ -108,7 +108,7 @@ async def test_matching_knows_exact_keys_prefixes_ranges_and_everything(opened: 
         ranges = [(b"a", b""), (b"a", prefix_end(b"a")), (b"a/b", prefix_end(b"a/b")), (b"a/a", b"a/c"), (b"\0", FROM_KEY)]
         watches = [store.watch(key, end, prev_kv=True) for key, end in ranges]
         for key in (b"a", b"a/b", b"a/bc", b"z"):
-            await store.put(key)
+            await store.put(key, b"")
         seen = []
         for watch in watches:
             watch.progress()
