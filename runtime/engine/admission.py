@@ -1,0 +1,115 @@
+"""Puts mutate and validate handlers into the API server's write path, where that is in the same process."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from reconcile.causality import TRIGGER, Trigger
+from reconcile.errors import ApiError, ForbiddenError, InternalError, PermanentError, TemporaryError, Tree
+from reconcile.handling import AdmissionReview
+from reconcile.kinds import Kind, Resource, kind_of, typed
+from reconcile.registry import Handler
+from reconcile.views import tree_of
+
+from .attempt import Attempt, Call
+from .filter import compiled
+from .informer import class_of
+
+if TYPE_CHECKING:
+    from .operation import Operation
+
+log = logging.getLogger(__name__)
+
+Admit = Callable[[AdmissionReview], Awaitable[None] | None]
+
+
+class AdmissionHooks(Protocol):
+    """Where an API server lets handlers in; a kind of None stands for all. Both return what takes the function out again."""
+
+    def add_mutator(self, kind: Kind | None, fn: Admit) -> Callable[[], None]:
+        """Call `fn` before a write is validated; it may change `review.tree` in place."""
+
+    def add_validator(self, kind: Kind | None, fn: Admit) -> Callable[[], None]:
+        """Call `fn` before a write is stored; it raises to refuse."""
+
+
+def install(operation: Operation, handler: Handler, hooks: AdmissionHooks | None) -> list[Callable[[], None]]:
+    """Install one handler; without hooks (a remote API server) it is left out, which is logged."""
+    if hooks is None:
+        log.warning("handler %s is not called: this API server takes no %s handlers", handler, handler.trigger)
+        return []
+    kind = None if handler.cls is None or handler.cls is Resource else kind_of(handler.cls)
+    add = hooks.add_mutator if handler.trigger == "mutate" else hooks.add_validator
+    return [add(kind, _admit(operation, handler, kind))]
+
+
+def _admit(operation: Operation, handler: Handler, kind: Kind | None) -> Admit:
+    call, matches = Call(handler), compiled(handler)
+
+    async def admit(review: AdmissionReview) -> None:
+        cls = class_of(kind) if kind is not None else _class_of_tree(review.tree)
+        meta = review.tree.setdefault("metadata", {})
+        obj = typed(cls, review.tree, frozen=True)
+        if not matches(obj):
+            return
+        key = (meta.get("namespace") or "", meta.get("name") or "")
+        attempt = Attempt(operation, handler, obj, key=key)
+        attempt.review = review
+        attempt.old = typed(cls, review.old, frozen=True) if review.old is not None else None
+        try:
+            result = call.plain(attempt)
+            if inspect.isawaitable(result):
+                token = TRIGGER.set(Trigger(operation.trigger_name(handler), 0, "admission"))
+                try:
+                    await result
+                finally:
+                    TRIGGER.reset(token)
+        except Exception as error:  # becomes the API's answer to the writer
+            raise _refusal(operation, handler, obj, error) from error
+        if handler.trigger == "mutate":
+            _take_over(attempt, review)
+
+    return admit
+
+
+def _take_over(attempt: Attempt, review: AdmissionReview) -> None:
+    """What the handler changed on its typed object goes into the tree, which it may also have changed directly."""
+    touched = attempt.obj.__dict__
+    if len(touched) > 1:
+        # Only fields that were touched are written back, each over what the tree holds now.
+        changed = tree_of(attempt.obj)
+        for name, value in changed.items():
+            if value != review.tree.get(name):
+                review.tree[name] = value
+    if attempt.patch:
+        _merge(review.tree, attempt.patch)
+
+
+def _merge(tree: Tree, patch: Tree) -> None:
+    for name, value in patch.items():
+        if value is None:
+            tree.pop(name, None)
+        elif isinstance(value, dict):
+            inner: Any = tree.get(name)
+            tree[name] = dict(inner) if isinstance(inner, dict) else {}
+            _merge(tree[name], value)
+        else:
+            tree[name] = value
+
+
+def _class_of_tree(tree: Tree) -> type[Resource]:
+    group, _, version = str(tree.get("apiVersion", "v1")).rpartition("/")
+    name = str(tree.get("kind", "Object"))
+    return class_of(Kind(group=group, version=version, kind=name, plural=name.lower()))
+
+
+def _refusal(operation: Operation, handler: Handler, obj: Resource, error: Exception) -> ApiError:
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, PermanentError | TemporaryError | ValueError | AssertionError):
+        return ForbiddenError(f'admission webhook "{operation.domain}/{handler.name}" denied the request: {error}')
+    operation.failed(handler, error, about=obj if obj.name else None, retry_s=None)
+    return InternalError(f"handler {handler} failed on this write: {type(error).__name__}: {error}")

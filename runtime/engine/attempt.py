@@ -1,0 +1,269 @@
+"""One run of a handler on one object: what it is given, how it is called, and what it changed on its object."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from reconcile.causality import TRIGGER, Trigger
+from reconcile.client import MERGE_PATCH, Patch
+from reconcile.conditions import PendingConditions
+from reconcile.errors import TemporaryError, Tree
+from reconcile.handling import AdmissionReview
+from reconcile.kinds import Kind, Resource, typed
+from reconcile.registry import OBJECT_NAMES, Handler
+from reconcile.views import tree_of
+
+from .access import HandlerCluster, Subject
+from .dependencies import Read
+from .informer import Informer
+from .queue import ObjectKey
+from .status import merge_patch, replaces_a_list
+
+if TYPE_CHECKING:
+    from .consistency import OwnWrites
+    from .operation import Operation
+
+log = logging.getLogger("reconcile.handler")
+
+Take = Callable[[Any], Awaitable[Any]]
+"""Takes what a generator yields, and gives what the yield expression is worth."""
+
+
+class Attempt(Subject):
+    """What one run of a handler can be given; made for the run, each part when it is first asked for."""
+
+    def __init__(
+        self,
+        operation: Operation,
+        handler: Handler,
+        obj: Resource | None = None,
+        *,
+        key: ObjectKey = ("", ""),
+        failures: int = 0,
+        writes: OwnWrites | None = None,
+        track: Callable[[Informer, Read], None] | None = None,
+    ) -> None:
+        self.operation, self.handler, self.cached, self.key, self.failures = operation, handler, obj, key, failures
+        self.namespace = key[0]
+        self.writes, self._track = writes, track
+        self.old: Any = None  # Any: an object, or the value of a field
+        self.new: Any = None  # Any: as `old`
+        self.diff: tuple[Any, ...] = ()  # Any: kopf's diff items
+        self.event = ""
+        self.review: AdmissionReview | None = None
+        self.patch: Tree = {}
+        self.said: PendingConditions | None = None
+        if obj is not None:
+            cls = handler.cls if handler.cls is not None and handler.cls is not Resource else type(obj)
+            self.obj: Any = typed(cls, tree_of(obj))  # Any: of the handler's class
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of the handled object."""
+        return type(self.obj).__kind__  # type: ignore[no-any-return]  # obj is a Resource of any class
+
+    @property
+    def cluster(self) -> HandlerCluster:
+        """Typed access for this attempt."""
+        return HandlerCluster(self.operation, self)
+
+    @property
+    def conditions(self) -> PendingConditions:
+        """What the handler says in conditions."""
+        if self.said is None:
+            self.said = PendingConditions(self.operation.clock, self.obj.generation)
+        return self.said
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger whose records name the object and the handler."""
+        return logging.LoggerAdapter(log, {"object": f"{self.key[0]}/{self.key[1]}", "handler": self.handler.name})
+
+    def read(self, informer: Informer, read: Read) -> None:
+        """Note what was read."""
+        if self._track is not None:
+            self._track(informer, read)
+
+    def wrote(self, kind: Kind, tree: Tree) -> None:
+        """Note what was written."""
+        if self.writes is not None:
+            self.writes.wrote(self.key, kind, tree)
+
+    def deleted(self, kind: Kind, target: ObjectKey, uid: str) -> None:
+        """Note what was deleted."""
+        if self.writes is not None:
+            self.writes.deleted(self.key, kind, target, uid)
+
+    async def finish(self) -> None:
+        """Write what the handler changed: the status and its conditions once, and the `patch`; nothing if nothing changed."""
+        before: Tree = tree_of(self.cached) if self.cached is not None else {}
+        body, status = dict(self.patch), self._status_patch(before.get("status") or {})
+        if isinstance(body.get("status"), dict) and self.kind.status:
+            status = {**body.pop("status"), **status}
+        if status:
+            if self.kind.status:
+                await self._write({"status": status}, before, "status")
+            else:
+                body["status"] = status
+        if body:
+            await self._write(body, before, "")
+
+    def _status_patch(self, before: Tree) -> Tree:
+        touched = self.obj.__dict__.get("status")
+        if touched is None and (self.said is None or not self.said.said):
+            return {}
+        after = before if touched is None else touched if isinstance(touched, dict) else tree_of(touched)
+        if self.said is not None and self.said.said:
+            after = {**after, "conditions": self.said.merged(after.get("conditions"))}
+        return merge_patch(before, after)
+
+    async def _write(self, body: Tree, before: Tree, subresource: str) -> None:
+        meta = before["metadata"]
+        # The uid keeps the patch off an object that took the name since. Lists are replaced as a whole, so a patch with
+        # one stands on what was read: the revision makes it fail, and the handler run again, if that is old.
+        guard = {"uid": meta["uid"]} if meta.get("uid") else {}
+        if replaces_a_list(body):
+            guard["resourceVersion"] = meta.get("resourceVersion", "")
+        body = {**body, "metadata": {**(body.get("metadata") or {}), **guard}}
+        kind = self.kind
+        tree = await self.operation.client.patch(
+            kind, self.key[1], Patch(MERGE_PATCH, body), self.key[0] if kind.namespaced else "",
+            subresource=subresource, field_manager=self.operation.domain,
+        )  # fmt: skip
+        self.wrote(kind, tree)
+
+
+def _part(name: str) -> Callable[[Attempt], Any]:
+    """`spec` and `status`: typed where the class knows them, plain where only discovery does."""
+
+    def read(attempt: Attempt) -> Any:
+        obj = attempt.obj
+        try:
+            return getattr(obj, name)
+        except AttributeError:
+            return tree_of(obj).get(name) or {}
+
+    return read
+
+
+_GETTERS: dict[str, Callable[[Attempt], Any]] = {
+    "obj": lambda a: a.obj,
+    "spec": _part("spec"),
+    "status": _part("status"),
+    "meta": lambda a: a.obj.metadata,
+    "name": lambda a: a.key[1],
+    "namespace": lambda a: a.key[0],
+    "uid": lambda a: a.obj.uid,
+    "labels": lambda a: a.obj.labels,
+    "annotations": lambda a: a.obj.annotations,
+    "cluster": lambda a: a.cluster,
+    "conditions": lambda a: a.conditions,
+    "events": lambda a: a.operation.recorder_for(a.obj if a.cached is not None else None),
+    "clock": lambda a: a.operation.clock,
+    "log": lambda a: a.log,
+    "attempt": lambda a: a.failures,
+    "old": lambda a: a.old,
+    "new": lambda a: a.new if a.new is not None else getattr(a, "obj", None),
+    "diff": lambda a: a.diff,
+    "event": lambda a: a.event,
+    "review": lambda a: a.review,
+    "patch": lambda a: a.patch,
+    "memo": lambda a: a.operation.memo(a.obj if a.cached is not None else None),
+}
+assert set(_GETTERS) == OBJECT_NAMES, "what handlers can be given is declared in the registry"
+_NEED_OBJECT = OBJECT_NAMES - {"cluster", "clock", "log", "memo", "events", "patch", "review", "attempt", "event"}
+
+
+class Call:
+    """A handler, compiled: which arguments it takes and how its result comes."""
+
+    def __init__(self, handler: Handler) -> None:
+        self.handler = handler
+        names = handler.parameters
+        if handler.takes_all:
+            allowed = OBJECT_NAMES if handler.cls is not None else OBJECT_NAMES - _NEED_OBJECT
+            names = tuple(sorted(allowed))
+        self._getters = tuple((name, _GETTERS[name]) for name in names)
+        self._positional = bool(handler.object_parameter)
+        self._generator = inspect.isgeneratorfunction(handler.fn)
+        self._async_generator = inspect.isasyncgenfunction(handler.fn)
+        self.yields = self._generator or self._async_generator
+
+    def plain(self, attempt: Attempt) -> Any:
+        """Call the function, no more."""
+        arguments = {name: getter(attempt) for name, getter in self._getters}
+        if self._positional:
+            return self.handler.fn(attempt.obj, **arguments)
+        return self.handler.fn(**arguments)
+
+    async def run(self, attempt: Attempt, trigger: Trigger, take: Take | None = None) -> Any:
+        """Call the handler to its end, within its time, as the cause of whatever is written meanwhile.
+
+        Raises:
+            TemporaryError: it took longer than `timeout_s`, and was cancelled.
+        """
+        token = TRIGGER.set(trigger)
+        try:
+            if self.handler.timeout_s <= 0:
+                return await self._run(attempt, take)
+            limit = asyncio.timeout(self.handler.timeout_s)
+            try:
+                async with limit:
+                    return await self._run(attempt, take)
+            except TimeoutError as error:
+                if not limit.expired():
+                    raise
+                raise TemporaryError(f"cancelled: it took longer than timeout_s={self.handler.timeout_s:g}") from error
+        finally:
+            TRIGGER.reset(token)
+
+    async def _run(self, attempt: Attempt, take: Take | None) -> Any:
+        if self.handler.threaded:
+            return await asyncio.to_thread(self.plain, attempt)
+        result = self.plain(attempt)
+        if self._generator and take is not None:
+            return await _drive(result, take)
+        if self._async_generator and take is not None:
+            return await _drive_async(result, take)
+        if inspect.isawaitable(result):
+            result = await result
+        if inspect.isgenerator(result) and take is not None:
+            return await _drive(result, take)
+        return result
+
+
+async def _drive(generator: Any, take: Take) -> Any:
+    """Run a generator; what cannot be taken is raised at its yield, where the user's traceback should point."""
+    try:
+        item = next(generator)
+        while True:
+            try:
+                got = await take(item)
+            except Exception as error:  # noqa: BLE001 - raised again where the user yielded
+                item = generator.throw(error)
+            else:
+                item = generator.send(got)
+    except StopIteration as stop:
+        return stop.value
+    finally:
+        generator.close()
+
+
+async def _drive_async(generator: Any, take: Take) -> None:
+    try:
+        item = await anext(generator)
+        while True:
+            try:
+                got = await take(item)
+            except Exception as error:  # noqa: BLE001 - raised again where the user yielded
+                item = await generator.athrow(error)
+            else:
+                item = await generator.asend(got)
+    except StopAsyncIteration:
+        return
+    finally:
+        await generator.aclose()

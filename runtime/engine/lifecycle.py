@@ -1,0 +1,272 @@
+"""Runs create, update, delete, resume and field handlers of one operator for the objects of one kind.
+
+Nothing is decided from events: when a key is dequeued, each handler is judged by the cached object and by the digest of what
+this very handler saw when it last succeeded (kept on the object, see `progress`). So no handler's success hides a change
+from another, a change made while a handler runs is seen by its next run, and a restart repeats nothing. Handlers of one
+object run one after the other, in the order of their declaration; each has its own back-off.
+
+`old` and `diff` come from memory: after a restart `old` is None and `diff` is empty until the next change.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from reconcile.causality import Trigger
+from reconcile.errors import ConflictError, Tree
+from reconcile.kinds import Resource, typed
+from reconcile.registry import Handler
+from reconcile.views import tree_of
+
+from .attempt import Attempt, Call
+from .consistency import OwnWrites
+from .filter import Predicate, compiled
+from .informer import Change, Informer
+from .progress import Progress, at, digest, essence, short_hash
+from .queue import HELD_S_MAX, Item, ObjectKey, WorkQueue
+from .status import differences
+from .verdict import verdict
+
+if TYPE_CHECKING:
+    from .operation import Operation
+
+_DONE = "+"
+_JITTER = 0.1
+
+
+@attrs.define
+class Trouble:
+    """A handler that failed on an object: how often, on which state, and when it may be tried again."""
+
+    failures: int
+    state: str
+    retry_at: float
+    changed_at: float  # when it may be tried again if the object has changed meanwhile
+    stopped: bool
+
+
+@attrs.frozen
+class Due:
+    """A handler that has to run: on which state (a digest), and what it is told of the change."""
+
+    state: str
+    old: Any = None  # Any: an object, or the value of a field
+    new: Any = None  # Any: as `old`
+    diff: tuple[Any, ...] = ()  # Any: kopf's diff items
+
+
+@attrs.frozen(eq=False)
+class Compiled:
+    """A handler, ready to be judged and called."""
+
+    handler: Handler
+    id: str
+    call: Call
+    matches: Predicate
+
+
+class Lifecycle:
+    """The controller of one operator's lifecycle handlers for one kind."""
+
+    def __init__(self, operation: Operation, handlers: list[Handler], informer: Informer) -> None:
+        self.operation, self.informer = operation, informer
+        made = [Compiled(h, short_hash(f"{h.trigger} {h.name} {h.field}"), Call(h), compiled(h)) for h in handlers]
+        self._living = [c for c in made if c.handler.trigger != "delete"]
+        self._deleting = [c for c in made if c.handler.trigger == "delete"]
+        self._creates = any(c.handler.trigger == "create" for c in made)
+        self.writes = OwnWrites(operation.running)
+        self._resumable: set[ObjectKey] = set()
+        self._trouble: dict[ObjectKey, dict[str, Trouble]] = {}
+        self._seen: dict[ObjectKey, dict[str, Tree]] = {}
+        self._resumes = any(c.handler.trigger == "resume" for c in made)
+        self.queue = WorkQueue(
+            self._process, clock=operation.clock, alarm=operation.alarm, spawn=operation.tasks.spawn,
+            name=f"{operation.domain} lifecycle {informer.kind.plural}", workers=max(h.workers for h in handlers),
+        )  # fmt: skip
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is due now."""
+        return self.queue.idle
+
+    def start(self) -> None:
+        """Follow the kind."""
+        self.informer.subscribe(self._changed)
+
+    def stop(self) -> None:
+        """Follow nothing any more."""
+        self.informer.unsubscribe(self._changed)
+        self.queue.close()
+
+    def _changed(self, _change: Change, key: ObjectKey, obj: Resource, _old: Resource | None, initial: bool) -> None:
+        if initial and self._resumes:
+            self._resumable.add(key)
+        revision = int(tree_of(obj)["metadata"].get("resourceVersion") or 0)
+        self.queue.add(key, revision=revision, listed=initial)
+
+    async def _process(self, item: Item) -> None:
+        key = item.key
+        obj = self.informer.cache.objects.get(key)
+        if obj is None:
+            self._forget(key)
+            return
+        if self.writes.park(key, lambda: self.queue.add(key, revision=item.revision, reason=item.reason)):
+            return
+        first = (self._living or self._deleting)[0].handler
+        keeper = Attempt(self.operation, first, obj, key=key, writes=self.writes)
+        progress = self.operation.progress_of(obj)
+        try:
+            if "deletionTimestamp" in tree_of(obj)["metadata"]:
+                await self._delete_pass(item, keeper, progress)
+            else:
+                await self.operation.hold(keeper)
+                await self._live_pass(item, keeper, progress)
+            self.queue.succeeded(key)
+        except ConflictError:
+            self.queue.failed(key)  # its finalizers or annotations were written by somebody else meanwhile
+        except Exception as error:  # noqa: BLE001 - the API refused what the engine itself wrote
+            failures = self.queue.failures(key)
+            self.operation.failed(first, error, about=obj, failures=failures, retry_s=self.queue.failed(key))
+
+    async def _live_pass(self, item: Item, keeper: Attempt, progress: Progress) -> None:
+        try:
+            for compiled_ in self._living:
+                obj = keeper.cached
+                assert obj is not None, "a live pass is over an object"
+                if compiled_.matches(obj):
+                    due = self._due(compiled_, item.key, tree_of(obj), progress)
+                    if due is not None and self._may_run(compiled_, item.key, due.state):
+                        await self._run(compiled_, item, obj, due, progress)
+        finally:
+            await self.operation.keep(keeper, progress)
+
+    def _due(self, compiled_: Compiled, key: ObjectKey, tree: Tree, progress: Progress) -> Due | None:
+        handler, seen = compiled_.handler, progress.seen(compiled_.id)
+        if handler.trigger == "create":
+            return None if seen is not None else Due(digest(essence(tree)))
+        if handler.trigger == "resume":
+            return Due(_DONE) if key in self._resumable and not self._resumed(key, compiled_.id) else None
+        value = at(tree, handler.field) if handler.field else essence(tree)
+        state = digest(value)
+        if seen == state:
+            self._seen.setdefault(key, {}).setdefault(compiled_.id, tree)
+            return None
+        if handler.trigger == "update" and (seen is None or self._creation_pending(key, tree, progress)):
+            # What it compares with later. While the object is being created, that moves with what create handlers see.
+            progress.mark(compiled_.id, state)
+            self._seen.setdefault(key, {})[compiled_.id] = tree
+            return None
+        if handler.trigger == "field" and seen is None and value is None:
+            return None
+        before = self._seen.get(key, {}).get(compiled_.id)
+        return self._told(handler, state, before, tree)
+
+    def _told(self, handler: Handler, state: str, before: Tree | None, tree: Tree) -> Due:
+        if handler.field:
+            old, new = at(before, handler.field) if before is not None else None, at(tree, handler.field)
+            return Due(state, old, new, differences(old, new))
+        if before is None:
+            return Due(state)
+        cls = handler.cls if handler.cls is not None and handler.cls is not Resource else self.informer.cls
+        return Due(state, typed(cls, before, frozen=True), None, differences(essence(before), essence(tree)))
+
+    def _creation_pending(self, key: ObjectKey, tree: Tree, progress: Progress) -> bool:
+        if not self._creates:
+            return False
+        obj = self.informer.cache.objects.get(key)
+        trouble = self._trouble.get(key, {})
+        return obj is not None and any(
+            c.handler.trigger == "create"
+            and progress.seen(c.id) is None
+            and c.matches(obj)
+            and not ((t := trouble.get(c.id)) is not None and t.stopped and t.state == digest(essence(tree)))
+            for c in self._living
+        )
+
+    def _resumed(self, key: ObjectKey, handler_id: str) -> bool:
+        return handler_id in self._seen.get(key, {})
+
+    def _may_run(self, compiled_: Compiled, key: ObjectKey, state: str) -> bool:
+        trouble = self._trouble.get(key, {}).get(compiled_.id)
+        if trouble is None:
+            return True
+        changed = trouble.state != state
+        if trouble.stopped:
+            return changed
+        wait_s = (trouble.changed_at if changed else trouble.retry_at) - self.operation.clock.monotonic()
+        if wait_s <= 0:
+            return True
+        self.queue.add_after(key, wait_s, reason="retry")
+        return False
+
+    async def _run(self, compiled_: Compiled, item: Item, obj: Resource, due: Due, progress: Progress) -> bool:
+        """Run one handler; whether it is done with (it may also be done with because it never will succeed)."""
+        key, handler = item.key, compiled_.handler
+        troubles = self._trouble.setdefault(key, {})
+        before = troubles.get(compiled_.id)
+        failures = before.failures if before is not None and not before.stopped else 0
+        attempt = Attempt(self.operation, handler, obj, key=key, failures=failures, writes=self.writes)
+        attempt.old, attempt.new, attempt.diff = due.old, due.new, due.diff
+        try:
+            trigger = Trigger(self.operation.trigger_name(handler), item.revision, item.reason)
+            await compiled_.call.run(attempt, trigger)
+            await attempt.finish()
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises is judged, and hurts nobody else
+            return self._judge(compiled_, attempt, error, due.state, failures)
+        troubles.pop(compiled_.id, None)
+        if not troubles:
+            self._trouble.pop(key, None)
+        if handler.trigger != "resume":
+            progress.mark(compiled_.id, _DONE if handler.trigger in ("create", "delete") else due.state)
+        self._seen.setdefault(key, {})[compiled_.id] = tree_of(obj)
+        return True
+
+    def _judge(self, compiled_: Compiled, attempt: Attempt, error: Exception, state: str, failures: int) -> bool:
+        handler, now = compiled_.handler, self.operation.clock.monotonic()
+        judged = verdict(handler, error, failures)
+        delay_s = judged.delay_s
+        if delay_s is None:
+            delay_s = min(handler.backoff_s_first * 2.0 ** min(failures, 60), handler.backoff_s_max)
+            delay_s *= 1 + _JITTER * (2 * self.operation.clock.random.random() - 1)
+        self._trouble.setdefault(attempt.key, {})[compiled_.id] = Trouble(
+            failures + 1, state, now + delay_s, now + min(delay_s, HELD_S_MAX), judged.stop
+        )
+        if not judged.stop:
+            self.queue.add_after(attempt.key, delay_s, reason="retry")
+        self.operation.failed(
+            handler, error, about=attempt.cached, failures=failures,
+            retry_s=None if judged.stop else delay_s, quiet=judged.quiet,
+        )  # fmt: skip
+        return judged.stop
+
+    async def _delete_pass(self, item: Item, keeper: Attempt, progress: Progress) -> None:
+        obj, key = keeper.cached, item.key
+        assert obj is not None, "a delete pass is over an object"
+        if self.operation.operator.finalizer not in obj.metadata.finalizers:
+            return
+        # No cleanup beside a reconcile of the same object that is still under way.
+        for controller in self.operation.reconcilings(self.informer):
+            await controller.queue.quiet(key)
+        remaining = False
+        for compiled_ in self._deleting:
+            if progress.seen(compiled_.id) is not None or not compiled_.matches(obj):
+                continue
+            if not self._may_run(compiled_, key, _DONE):
+                # One that gave up will not get better: the object is let go, as the failure's report says.
+                trouble = self._trouble[key][compiled_.id]
+                remaining = remaining or not trouble.stopped
+            elif not await self._run(compiled_, item, obj, Due(_DONE), progress):
+                remaining = True
+        if remaining:
+            await self.operation.keep(keeper, progress)
+        else:
+            await self.operation.release(keeper)
+
+    def _forget(self, key: ObjectKey) -> None:
+        self.queue.forget(key)
+        self.writes.forget(key)
+        self._trouble.pop(key, None)
+        self._seen.pop(key, None)
+        self._resumable.discard(key)

@@ -1,0 +1,355 @@
+"""One operator at work: its controllers, its tasks, its access to the API, and what it remembers of objects."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from reconcile.causality import Trigger
+from reconcile.client import MERGE_PATCH, Client, Patch
+from reconcile.clock import Clock
+from reconcile.kinds import Kind, Resource, kind_of, typed
+from reconcile.registry import Handler, Operator
+from reconcile.views import tree_of
+
+from .admission import install
+from .alarm import Alarm
+from .attempt import Attempt, Call
+from .filter import Predicate, compiled
+from .informer import Change, Informer
+from .lifecycle import Lifecycle
+from .noticing import Noticing
+from .progress import Progress, annotation_of
+from .queue import ObjectKey
+from .reconciling import Reconciling
+from .recorder import ObjectEvents
+from .reports import Report, told
+from .tasks import Tasks
+from .timing import Timing
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+log = logging.getLogger(__name__)
+_LIFECYCLE = frozenset({"create", "update", "delete", "resume", "field"})
+
+
+class Memo(dict[str, Any]):
+    """Scratch space: `memo["x"]` and `memo.x` are the same."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"memo has no {name!r} yet") from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+
+@attrs.define
+class Remembered:
+    """What an operator keeps in memory for one object, by uid, while it lives."""
+
+    memo: Memo = attrs.field(factory=Memo)
+    progress: Progress | None = None
+
+
+Controller = Reconciling | Lifecycle | Timing | Noticing
+
+
+class Operation:
+    """Runs the handlers of one operator on an engine."""
+
+    def __init__(self, engine: Engine, operator: Operator) -> None:
+        self.engine, self.operator, self.domain = engine, operator, operator.domain
+        self.client: Client = engine.client
+        self.clock: Clock = engine.clock
+        self.alarm: Alarm = engine.alarm
+        self.tasks = Tasks()
+        self.annotation = annotation_of(operator.domain)
+        self.controllers: list[Controller] = []
+        self._informers: dict[type[Resource], Informer] = {}
+        self._handled: dict[Informer, list[Controller]] = {}
+        self._general: set[Informer] = set()
+        self._deleters: dict[Informer, list[Predicate]] = {}
+        self._by_function: dict[Callable[..., Any], list[Reconciling]] = {}
+        self._remembered: dict[str, Remembered] = {}
+        self._memo = Memo()
+        self._uninstall: list[Callable[[], None]] = []
+        self._handlers = tuple(operator.handlers)
+        self.started = False
+
+    async def start(self) -> None:
+        """Call the startup handlers, then follow the kinds. Raises what a startup handler raises."""
+        for handler in self._of("startup"):
+            await Call(handler).run(Attempt(self, handler), Trigger(self.trigger_name(handler), 0, "startup"))
+        for handler in self._of("mutate", "validate"):
+            self._uninstall.extend(install(self, handler, self.engine.admission))
+        for kind in self._declared():
+            self.handle(kind)
+        self.started = True
+        if self.of_all_kinds:
+            self.follow_kinds(self.engine.kinds)
+        for informer in list(self._handled):
+            await informer.wait_tried()
+
+    async def stop(self) -> None:
+        """Cancel everything, then call the cleanup handlers."""
+        for uninstall in self._uninstall:
+            uninstall()
+        for controller in self.controllers:
+            controller.stop()
+        for informer in self._handled:
+            informer.unsubscribe(self._forget)
+        await self.tasks.close()
+        if self.started:
+            for handler in self._of("cleanup"):
+                try:
+                    await Call(handler).run(Attempt(self, handler), Trigger(self.trigger_name(handler), 0, "cleanup"))
+                except Exception as error:  # noqa: BLE001 - the operator ends all the same
+                    self.failed(handler, error, retry_s=None)
+
+    @property
+    def of_all_kinds(self) -> bool:
+        """Whether a handler is for every kind served."""
+        return any(h.cls is Resource and h.trigger not in ("mutate", "validate") for h in self._handlers)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is due now."""
+        return all(controller.idle for controller in self.controllers)
+
+    @property
+    def queued(self) -> list[Reconciling | Lifecycle | Timing]:
+        """The controllers with a work queue."""
+        return [controller for controller in self.controllers if not isinstance(controller, Noticing)]
+
+    def _of(self, *triggers: str) -> list[Handler]:
+        return [handler for handler in self._handlers if handler.trigger in triggers]
+
+    def _declared(self) -> list[Kind]:
+        kinds: dict[Kind, None] = {}
+        for handler in self._handlers:
+            if handler.cls not in (None, Resource) and handler.trigger not in ("mutate", "validate"):
+                kinds[kind_of(handler.cls)] = None
+        return list(kinds)
+
+    def handle(self, kind: Kind) -> None:
+        """Start the handlers declared for this kind by name."""
+        self._handle(kind, [h for h in self._handlers if h.cls is kind.cls and h.cls is not None])
+
+    def follow_kinds(self, kinds: Sequence[Kind]) -> None:
+        """Start the handlers of all kinds for those that are served now, and were not before.
+
+        A kind that is served no longer keeps its handlers: its objects are gone, and it may come back.
+        """
+        for kind in kinds:
+            informer = self.following(kind)
+            if informer not in self._general:
+                self._general.add(informer)
+                self._handle(kind, [h for h in self._handlers if h.cls is Resource])
+
+    def _handle(self, kind: Kind, handlers: list[Handler]) -> None:
+        informer = self.following(kind)
+        if informer not in self._handled:
+            self._handled[informer] = []
+            informer.subscribe(self._forget)
+        made: list[Controller] = []
+        # Handlers that keep a model in memory come first: others may rely on it as soon as they run.
+        made.extend(Noticing(self, h, informer) for h in sorted(handlers, key=_inline_first) if h.trigger == "event")
+        lifecycle = [h for h in handlers if h.trigger in _LIFECYCLE]
+        for handler in handlers:
+            lifecycle.extend(handler.cleanup)
+        self._deleters.setdefault(informer, []).extend(compiled(h) for h in lifecycle if h.trigger == "delete")
+        if lifecycle:
+            made.append(Lifecycle(self, lifecycle, informer))
+        for handler in handlers:
+            if handler.trigger == "reconcile":
+                reconciling = Reconciling(self, handler, informer)
+                self._by_function.setdefault(handler.fn, []).append(reconciling)
+                made.append(reconciling)
+            elif handler.trigger == "timer":
+                made.append(Timing(self, handler, informer))
+        self.controllers.extend(made)
+        self._handled[informer].extend(made)
+        for controller in made:
+            controller.start()
+
+    def reconcilings(self, informer: Informer) -> list[Reconciling]:
+        """The reconcile controllers of a kind."""
+        return [c for c in self._handled.get(informer, ()) if isinstance(c, Reconciling)]
+
+    def following(self, kind: Kind) -> Informer:
+        """The shared informer of a kind, started if need be; it is kept while this operator runs."""
+        return self.engine.informer(kind, self)
+
+    def running(self, kind: Kind) -> Informer | None:
+        """The informer of a kind, if one runs."""
+        return self.engine.running(kind)
+
+    async def reading(self, cls: type[Resource]) -> Informer:
+        """The informer of a class, synced. Raises the error for which it cannot be."""
+        informer = self._informers.get(cls)
+        if informer is None:
+            informer = self._informers[cls] = self.following(kind_of(cls))
+        if not informer.synced:
+            await informer.wait_readable()
+        return informer
+
+    async def reading_text(self, text: str) -> Informer | None:
+        """The informer of `apps/v1/deployments`, synced, or None if that is not served."""
+        kind = await self.engine.kind_named(text)
+        if kind is None:
+            return None
+        informer = self.following(kind)
+        await informer.wait_readable()
+        return informer
+
+    def enqueue(self, handler: Callable[..., Any], key: ObjectKey, after_s: float) -> None:
+        """Run a reconcile handler for a key."""
+        controllers = self._by_function.get(handler)
+        if controllers is None:
+            name = getattr(handler, "__qualname__", repr(handler))
+            raise LookupError(f"{name} is no running reconcile handler of operator {self.domain}")
+        for controller in controllers:
+            if after_s > 0:
+                controller.queue.add_after(key, after_s, reason="enqueued")
+            else:
+                controller.queue.add(key, reason="enqueued")
+
+    def spawn_reported(self, coroutine: Coroutine[Any, Any, Any], name: str) -> None:
+        """Run a coroutine as part of the operator; an error in it is reported."""
+
+        async def guarded() -> None:
+            try:
+                await coroutine
+            except Exception as error:  # noqa: BLE001 - reported like a handler's; there is nobody to raise it to
+                self._report(name, getattr(getattr(coroutine, "cr_code", None), "co_filename", ""), error)
+
+        self.tasks.spawn(guarded(), name, inherit=True)
+
+    def memo(self, obj: Resource | None) -> Memo:
+        """The scratch space of an object, or of the whole operator."""
+        return self._memo if obj is None else self._of_object(obj).memo
+
+    def progress_of(self, obj: Resource) -> Progress:
+        """What the handlers of this operator have done to the object."""
+        remembered = self._of_object(obj)
+        if remembered.progress is None:
+            remembered.progress = Progress(tree_of(obj), self.annotation)
+        return remembered.progress
+
+    def _of_object(self, obj: Resource) -> Remembered:
+        uid = obj.uid
+        found = self._remembered.get(uid)
+        if found is None:
+            found = self._remembered[uid] = Remembered()
+        return found
+
+    def _forget(self, change: Change, _key: ObjectKey, obj: Resource, _old: Resource | None, _initial: bool) -> None:
+        if change == "DELETED" and self._remembered:
+            self._remembered.pop(tree_of(obj)["metadata"].get("uid", ""), None)
+
+    def annotated(self, obj: Resource) -> bool:
+        """Whether this operator keeps progress on the object."""
+        return self.annotation in (tree_of(obj)["metadata"].get("annotations") or ())
+
+    async def keep(self, attempt: Attempt, progress: Progress) -> None:
+        """Write the progress if there is anything new."""
+        change = progress.patch()
+        if change is None:
+            return
+        patch, text = change
+        patch["metadata"]["uid"] = progress.uid
+        await self._patch(attempt, patch)
+        progress.kept(text)
+
+    async def hold(self, attempt: Attempt) -> None:
+        """See to the finalizer before the handler acts: there while something is to be done before the object goes."""
+        obj = attempt.cached
+        if obj is None:
+            return
+        predicates = self._deleters.get(self.following(attempt.kind))
+        has = self.operator.finalizer in (tree_of(obj)["metadata"].get("finalizers") or ())
+        needed = bool(predicates) and any(predicate(obj) for predicate in predicates or ())
+        if needed and not has:
+            await self._finalizers(attempt, [*obj.metadata.finalizers, self.operator.finalizer])
+        elif has and not needed:
+            # Left by an older version of the operator, or the filters no longer match: nobody else would remove it.
+            await self.release(attempt)
+
+    async def release(self, attempt: Attempt) -> None:
+        """Let the object go, as far as this operator is concerned."""
+        finalizers = attempt.obj.metadata.finalizers
+        await self._finalizers(attempt, [name for name in finalizers if name != self.operator.finalizer])
+
+    async def _finalizers(self, attempt: Attempt, finalizers: list[str]) -> None:
+        assert attempt.cached is not None, "finalizers are changed on objects"
+        meta = tree_of(attempt.cached)["metadata"]
+        tree = await self._patch(
+            attempt,
+            {"metadata": {"finalizers": finalizers, "uid": meta.get("uid"), "resourceVersion": meta.get("resourceVersion")}},
+        )
+        # The attempt goes on with what is stored now, or its next write would stand on an old revision.
+        attempt.cached = typed(type(attempt.cached), tree, frozen=True)
+        attempt.obj = typed(type(attempt.obj), tree)
+
+    async def _patch(self, attempt: Attempt, body: dict[str, Any]) -> dict[str, Any]:
+        kind = attempt.kind
+        tree = await self.client.patch(
+            kind, attempt.key[1], Patch(MERGE_PATCH, body), attempt.key[0] if kind.namespaced else "",
+            field_manager=self.domain,
+        )  # fmt: skip
+        attempt.wrote(kind, tree)
+        return tree
+
+    def trigger_name(self, handler: Handler) -> str:
+        """How this handler is named as the cause of a write."""
+        return f"{self.domain}/{handler.name}"
+
+    def recorder_for(self, obj: Resource | None) -> ObjectEvents:
+        """Writes Events about an object in this operator's name."""
+        return ObjectEvents(self.engine.recorder, self.domain, obj)
+
+    def failed(
+        self,
+        handler: Handler,
+        error: Exception,
+        *,
+        about: Resource | None = None,
+        failures: int = 0,
+        retry_s: float | None,
+        quiet: bool = False,
+    ) -> None:
+        """Tell everybody who should know of a handler's failure: the log, the reports, the object's Events."""
+        name = ""
+        if about is not None:
+            space = f"{about.namespace}/" if about.namespace else ""
+            name = f"{type(about).__kind__.kind} {space}{about.name}"
+        if quiet:
+            log.info("handler %s on %s: %s; again in %.3g s", handler, name, error, retry_s or 0.0)
+            return
+        report = Report(
+            self.clock.now(), self.domain, handler.name, handler.where, name, type(error).__name__, str(error),
+            told(error, handler), failures, retry_s,
+        )  # fmt: skip
+        log.error("%s\n%s", report, report.traceback)
+        self.engine.reports.add(report)
+        if about is not None:
+            text = f"handler {handler}: {type(error).__name__}: {error}"
+            self.recorder_for(about).warning("HandlerFailed", text[:1024])
+
+    def _report(self, name: str, file: str, error: Exception) -> None:
+        self.failed(Handler("startup", _nothing, name, file=file), error, retry_s=None)
+
+
+def _nothing() -> None:
+    """Stands in for the function of a spawned coroutine in reports."""
+
+
+def _inline_first(handler: Handler) -> bool:
+    return not handler.inline

@@ -1,0 +1,74 @@
+"""What went wrong in handlers, for people: a bounded list that the command line's live view follows."""
+
+from __future__ import annotations
+
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import attrs
+
+from reconcile.registry import Handler
+
+REPORTS_MAX = 500
+_ENGINE = str(Path(__file__).parent)
+
+
+@attrs.frozen
+class Report:
+    """One failure: whose, where, on what, and when it is tried again (None: not until the object changes)."""
+
+    at_s: float
+    operator: str
+    handler: str
+    where: str
+    object: str
+    error: str
+    message: str
+    traceback: str
+    attempt: int
+    retry_s: float | None
+
+    def __str__(self) -> str:
+        again = "not again until it changes" if self.retry_s is None else f"again in {self.retry_s:.3g} s"
+        about = f" on {self.object}" if self.object else ""
+        return f"handler {self.handler} ({self.where}){about}: {self.error}: {self.message}; {again}"
+
+
+class Reports:
+    """The newest failures, and whoever wants to hear of them."""
+
+    def __init__(self) -> None:
+        self._reports: deque[Report] = deque(maxlen=REPORTS_MAX)
+        self._followers: list[Callable[[Report], None]] = []
+
+    def __iter__(self) -> Iterator[Report]:
+        return iter(tuple(self._reports))
+
+    def __len__(self) -> int:
+        return len(self._reports)
+
+    def add(self, report: Report) -> None:
+        """Keep a report and tell the followers."""
+        self._reports.append(report)
+        for follower in tuple(self._followers):
+            follower(report)
+
+    def follow(self, follower: Callable[[Report], None]) -> Callable[[], None]:
+        """Call `follower` with each further report; returns what stops that."""
+        self._followers.append(follower)
+        return lambda: self._followers.remove(follower)
+
+    def clear(self) -> None:
+        """Forget what is kept."""
+        self._reports.clear()
+
+
+def told(error: BaseException, handler: Handler) -> str:
+    """The traceback from the handler on: frames of the engine itself help nobody."""
+    frames = traceback.extract_tb(error.__traceback__)
+    first = next((i for i, frame in enumerate(frames) if frame.filename == handler.file), 0)
+    kept = [frame for frame in frames[first:] if first or not frame.filename.startswith(_ENGINE)]
+    lines = ["Traceback (most recent call last):\n", *traceback.format_list(kept or frames)]
+    return "".join([*lines, *traceback.format_exception_only(error)])

@@ -1,0 +1,98 @@
+"""Runs one timer handler: for each object of a kind, every `interval_s` seconds while it lives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reconcile.causality import Trigger
+from reconcile.handling import Requeue
+from reconcile.kinds import Resource
+from reconcile.registry import Handler
+from reconcile.views import tree_of
+
+from .attempt import Attempt, Call
+from .consistency import OwnWrites
+from .filter import compiled
+from .informer import Change, Informer
+from .queue import Item, ObjectKey, WorkQueue
+from .verdict import verdict
+
+if TYPE_CHECKING:
+    from .operation import Operation
+
+
+class Timing:
+    """The controller of one timer handler. Changes do not run it; a PermanentError ends it for an object until it changes."""
+
+    def __init__(self, operation: Operation, handler: Handler, informer: Informer) -> None:
+        self.operation, self.handler, self.informer = operation, handler, informer
+        self.writes = OwnWrites(operation.running)
+        self._call = Call(handler)
+        self._matches = compiled(handler)
+        self._ticking: set[ObjectKey] = set()
+        self.queue = WorkQueue(
+            self._process, clock=operation.clock, alarm=operation.alarm, spawn=operation.tasks.spawn,
+            name=f"{operation.domain} {handler.name} {informer.kind.plural}", workers=handler.workers,
+            backoff_s_first=handler.backoff_s_first, backoff_s_max=handler.backoff_s_max,
+        )  # fmt: skip
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is due now."""
+        return self.queue.idle
+
+    def start(self) -> None:
+        """Follow the kind."""
+        self.informer.subscribe(self._changed)
+
+    def stop(self) -> None:
+        """Follow nothing any more."""
+        self.informer.unsubscribe(self._changed)
+        self.queue.close()
+
+    def _changed(self, change: Change, key: ObjectKey, obj: Resource, _old: Resource | None, initial: bool) -> None:
+        if change == "DELETED":
+            self._forget(key)
+        elif key not in self._ticking and self._lives(obj):
+            self._ticking.add(key)
+            if self.handler.initial_delay_s > 0:
+                self.queue.add_after(key, self.handler.initial_delay_s, reason="timer")
+            else:
+                self.queue.add(key, reason="timer", listed=initial)
+
+    def _lives(self, obj: Resource) -> bool:
+        return "deletionTimestamp" not in tree_of(obj)["metadata"] and self._matches(obj)
+
+    def _forget(self, key: ObjectKey) -> None:
+        self._ticking.discard(key)
+        self.queue.forget(key)
+        self.writes.forget(key)
+
+    async def _process(self, item: Item) -> None:
+        key = item.key
+        obj = self.informer.cache.objects.get(key)
+        if key not in self._ticking:
+            return
+        if obj is None or not self._lives(obj):
+            self._forget(key)
+            return
+        if self.writes.park(key, lambda: self.queue.add(key, reason=item.reason)):
+            return
+        failures = self.queue.failures(key)
+        attempt = Attempt(self.operation, self.handler, obj, key=key, failures=failures, writes=self.writes)
+        try:
+            trigger = Trigger(self.operation.trigger_name(self.handler), item.revision, item.reason)
+            result = await self._call.run(attempt, trigger)
+            await attempt.finish()
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises is judged, and hurts nobody else
+            judged = verdict(self.handler, error, failures)
+            retry_s = None
+            if judged.stop:
+                self._forget(key)
+            else:
+                retry_s = self.queue.failed(key, judged.delay_s)
+            self.operation.failed(self.handler, error, about=obj, failures=failures, retry_s=retry_s, quiet=judged.quiet)
+        else:
+            self.queue.succeeded(key)
+            wait_s = result.after_s if isinstance(result, Requeue) else self.handler.interval_s
+            self.queue.add_after(key, wait_s, reason="timer")
