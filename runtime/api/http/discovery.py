@@ -1,0 +1,242 @@
+"""Discovery documents, derived from the served kinds: aggregated (v2, v2beta1) and the plain old lists.
+
+Documents are made when first asked for and kept until the set of kinds changes; each has an ETag.
+
+Source: https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+import orjson
+
+from reconcile.errors import Tree
+from reconcile.kinds import Kind
+
+from .exchange import JSON, YAML, Answer, Request, no_such_path
+from .negotiation import Rendering, rendering_of_discovery
+
+VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+VERBS_VIRTUAL = ("get", "list")
+_PART_VERBS = ("get", "patch", "update")
+_KUBE_VERSION = re.compile(r"v(\d+)(?:(alpha|beta)(\d+))?")
+_STABILITY = {"": 2, "beta": 1, "alpha": 0}
+
+
+@attrs.frozen
+class Document:
+    """A body with the ETag that a client may come back with."""
+
+    body: bytes
+    etag: str
+    content_type: str = JSON
+
+
+@attrs.frozen
+class Part:
+    """A subresource as discovery shows it."""
+
+    name: str
+    group: str
+    version: str
+    kind: str
+    verbs: tuple[str, ...]
+
+
+def document_of(tree: Any, content_type: str = JSON) -> Document:
+    """A tree as a document with its ETag."""
+    body = orjson.dumps(tree)
+    return Document(body, f'"{hashlib.sha512(body).hexdigest().upper()}"', content_type)
+
+
+def answer_of(document: Document, request: Request, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
+    """The document, or 304 where the client has it already."""
+    headers = (("ETag", document.etag), ("Vary", "Accept"), *headers)
+    known = request.headers.get("If-None-Match", "")
+    if known and document.etag in known:
+        return Answer(304, b"", document.content_type, headers)
+    return Answer(200, document.body, document.content_type, headers)
+
+
+def version_rank(version: str) -> tuple[int, int, int, str]:
+    """Sorts versions as Kubernetes prefers them: v2, v1, v1beta2, v1beta1, v1alpha1; take the greatest.
+
+    Source: k8s.io/apimachinery/pkg/version/helpers.go CompareKubeAwareVersionStrings
+    """
+    match = _KUBE_VERSION.fullmatch(version)
+    if match is None:
+        return (-1, 0, 0, version)
+    return (_STABILITY[match[2] or ""], int(match[1]), int(match[3] or 0), version)
+
+
+class Discovery:
+    """The documents of one API server. `verbs` and `readers` tell what each kind can do."""
+
+    def __init__(
+        self, kinds: Callable[[], Sequence[Kind]], verbs: Callable[[Kind], tuple[str, ...]],
+        readers: Callable[[Kind], Sequence[str]],
+    ) -> None:  # fmt: skip
+        self._kinds = kinds
+        self._verbs = verbs
+        self._readers = readers
+        self._documents: dict[tuple[str, ...], Document] = {}
+
+    def forget(self) -> None:
+        """The served kinds changed: make every document again when it is asked for."""
+        self._documents.clear()
+
+    def answer(self, request: Request, address: str) -> Answer:
+        """Answer a GET of /api, /apis or what is right below them; `address` is the server's own host and port."""
+        parts = request.path.strip("/").split("/")
+        accept = request.headers.get("Accept", "")
+        root = parts[0]
+        if len(parts) == 1:
+            rendering = rendering_of_discovery(accept)
+            if rendering.view:
+                return answer_of(self._aggregated(root, rendering.version), request)
+            key: tuple[str, ...] = (root, address)
+        else:
+            rendering = rendering_of_discovery(accept)
+            key = tuple(parts)
+        if key not in self._documents:
+            tree = self._legacy(parts, address)
+            if tree is None:
+                return no_such_path()
+            self._documents[key] = document_of(tree)
+        return _rendered(answer_of(self._documents[key], request), rendering)
+
+    def groups(self) -> dict[str, list[str]]:
+        """Group names with their versions, the preferred one first; the core group is the empty name."""
+        groups: dict[str, set[str]] = {}
+        for kind in self._kinds():
+            groups.setdefault(kind.group, set()).add(kind.version)
+        return {group: sorted(versions, key=version_rank, reverse=True) for group, versions in groups.items()}
+
+    def parts(self, kind: Kind) -> list[Part]:
+        """The subresources of a kind."""
+        own = (kind.group, kind.version)
+        parts = []
+        if kind.status:
+            parts.append(Part("status", *own, kind.kind, _PART_VERBS))
+        if kind.scale is not None:
+            parts.append(Part("scale", "autoscaling", "v1", "Scale", _PART_VERBS))
+        parts += [Part(name, *own, kind.kind, ("get",)) for name in self._readers(kind)]
+        parts += [Part(name, *own, name[:1].upper() + name[1:], ("create",)) for name in kind.hooks.actions]
+        return sorted(parts, key=lambda part: part.name)
+
+    def _of(self, group: str, version: str) -> list[Kind]:
+        found = [kind for kind in self._kinds() if kind.group == group and kind.version == version]
+        return sorted(found, key=lambda kind: kind.plural)
+
+    # Aggregated
+
+    def _aggregated(self, root: str, version: str) -> Document:
+        key = (root, "aggregated", version)
+        if key not in self._documents:
+            groups = {g: v for g, v in self.groups().items() if (g == "") == (root == "api")}
+            tree = {
+                "kind": "APIGroupDiscoveryList",
+                "apiVersion": f"apidiscovery.k8s.io/{version}",
+                "metadata": {},
+                "items": [
+                    {
+                        "metadata": {"name": group, "creationTimestamp": None} if group else {"creationTimestamp": None},
+                        "versions": [self._aggregated_version(group, v) for v in versions],
+                    }
+                    for group, versions in groups.items()
+                ],
+            }
+            media = f"{JSON};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
+            self._documents[key] = document_of(tree, media)
+        return self._documents[key]
+
+    def _aggregated_version(self, group: str, version: str) -> Tree:
+        return {
+            "version": version,
+            "resources": [self._aggregated_resource(kind) for kind in self._of(group, version)],
+            "freshness": "Current",
+        }
+
+    def _aggregated_resource(self, kind: Kind) -> Tree:
+        tree: Tree = {
+            "resource": kind.plural,
+            "responseKind": {"group": kind.group, "version": kind.version, "kind": kind.kind},
+            "scope": "Namespaced" if kind.namespaced else "Cluster",
+            "singularResource": kind.singular or kind.kind.lower(),
+            "verbs": list(self._verbs(kind)),
+        }
+        if kind.short_names:
+            tree["shortNames"] = list(kind.short_names)
+        if kind.categories:
+            tree["categories"] = list(kind.categories)
+        if parts := self.parts(kind):
+            tree["subresources"] = [
+                {
+                    "subresource": part.name,
+                    "responseKind": {"group": part.group, "version": part.version, "kind": part.kind},
+                    "verbs": list(part.verbs),
+                }
+                for part in parts
+            ]
+        return tree
+
+    # Plain
+
+    def _legacy(self, parts: list[str], address: str) -> Tree | None:
+        groups = self.groups()
+        if parts == ["api"]:
+            addresses = [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]
+            return {"kind": "APIVersions", "versions": groups.get("", ["v1"]), "serverAddressByClientCIDRs": addresses}
+        if parts == ["apis"]:
+            listed = [_group(group, versions) for group, versions in groups.items() if group]
+            return {"kind": "APIGroupList", "apiVersion": "v1", "groups": listed}
+        if parts[0] == "apis" and len(parts) == 2 and parts[1] in groups:
+            return {"kind": "APIGroup", "apiVersion": "v1", **_group(parts[1], groups[parts[1]])}
+        group, version = ("", parts[1]) if parts[0] == "api" else (parts[1], parts[-1])
+        if len(parts) == (2 if parts[0] == "api" else 3) and version in groups.get(group, ()):
+            return self._resources(group, version)
+        return None
+
+    def _resources(self, group: str, version: str) -> Tree:
+        resources = []
+        for kind in self._of(group, version):
+            tree: Tree = {
+                "name": kind.plural,
+                "singularName": kind.singular or kind.kind.lower(),
+                "namespaced": kind.namespaced,
+                "kind": kind.kind,
+                "verbs": list(self._verbs(kind)),
+            }
+            if kind.short_names:
+                tree["shortNames"] = list(kind.short_names)
+            if kind.categories:
+                tree["categories"] = list(kind.categories)
+            resources.append(tree)
+            resources += [
+                {
+                    "name": f"{kind.plural}/{part.name}", "singularName": "", "namespaced": kind.namespaced,
+                    **({"group": part.group, "version": part.version} if part.group != group else {}),
+                    "kind": part.kind, "verbs": list(part.verbs),
+                }
+                for part in self.parts(kind)
+            ]  # fmt: skip
+        api_version = f"{group}/{version}" if group else version
+        return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version, "resources": resources}
+
+
+def _group(group: str, versions: list[str]) -> Tree:
+    named = [{"groupVersion": f"{group}/{version}", "version": version} for version in versions]
+    return {"name": group, "versions": named, "preferredVersion": named[0]}
+
+
+def _rendered(answer: Answer, rendering: Rendering) -> Answer:
+    if rendering.media != YAML or answer.status != 200:
+        return answer
+    from .yamlbody import dump  # rare: nobody but people asks for discovery in YAML
+
+    return attrs.evolve(answer, body=dump(orjson.loads(answer.body)), content_type=YAML)

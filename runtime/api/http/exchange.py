@@ -1,0 +1,93 @@
+"""One request and one answer as plain values: what the face speaks, whichever HTTP library carries it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+import attrs
+import orjson
+
+from reconcile.errors import ApiError, TooLargeError, Tree
+from reconcile.runtime.api.stored import ANONYMOUS, Caller
+
+JSON = "application/json"
+YAML = "application/yaml"
+TEXT = "text/plain; charset=utf-8"
+Headers = tuple[tuple[str, str], ...]
+
+
+@attrs.define(eq=False)
+class Request:
+    """What a client asks. `path` is still percent-encoded; `headers` ignores case; `read` gives the whole body.
+
+    A `read` of more than the server takes raises TooLargeError.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    read: Callable[[], Awaitable[bytes]]
+    peer_cert: Tree | None = None
+    caller: Caller = ANONYMOUS
+
+    def flag(self, name: str) -> bool:
+        """Whether a boolean query parameter is set, as Go's ParseBool reads it (`?watch` alone counts)."""
+        value = self.query.get(name)
+        return value is not None and value.lower() not in ("0", "f", "false")
+
+
+@attrs.frozen
+class Answer:
+    """A whole answer."""
+
+    status: int
+    body: bytes
+    content_type: str = JSON
+    headers: Headers = ()
+
+
+@attrs.frozen(eq=False)
+class Stream:
+    """An answer that comes in pieces; each piece is sent at once. The iterator is closed when the client is gone."""
+
+    pieces: AsyncIterator[bytes]
+    content_type: str = JSON
+    headers: Headers = ()
+
+
+def json_answer(tree: Any, status: int = 200, headers: Headers = (), content_type: str = JSON) -> Answer:
+    """A tree as JSON."""
+    return Answer(status, orjson.dumps(tree), content_type, headers)
+
+
+def refusal(error: ApiError) -> Answer:
+    """An error as the Status that clients know how to read."""
+    status = error.status()
+    code = int(status["code"])
+    after_s = (status.get("details") or {}).get("retryAfterSeconds")
+    return json_answer(status, code, (("Retry-After", str(after_s)),) if after_s else ())
+
+
+def no_such_path() -> Answer:
+    """What the reference server says where nothing is served: plain text, no Status."""
+    return Answer(404, b"404 page not found\n", TEXT, (("X-Content-Type-Options", "nosniff"),))
+
+
+def too_large(bytes_max: int) -> TooLargeError:
+    """A body beyond the limit."""
+    return TooLargeError(f"Request entity too large: limit is {bytes_max}")
+
+
+def warning_headers(warnings: list[str]) -> Headers:
+    """Warnings as kubectl shows them on stderr.
+
+    Source: k8s.io/apimachinery/pkg/util/net NewWarningHeader
+    """
+    return tuple(("Warning", f'299 - "{_quoted(text)}"') for text in dict.fromkeys(warnings))
+
+
+def _quoted(text: str) -> str:
+    clean = "".join(c if c.isprintable() else " " for c in text)
+    return clean.replace("\\", "\\\\").replace('"', '\\"')

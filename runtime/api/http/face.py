@@ -1,0 +1,118 @@
+"""One request in, one answer out: who is it, may they, and what do they want. Knows no HTTP library.
+
+Anything that goes wrong becomes a Status; nothing that a client sends can end more than its own request.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from reconcile.errors import ApiError, InternalError
+from reconcile.kinds import Kind
+from reconcile.runtime.api.refusals import method_not_allowed
+from reconcile.runtime.api.server import ApiServer
+
+from .discovery import VERBS, VERBS_VIRTUAL, Discovery
+from .exchange import TEXT, Answer, Request, Stream, json_answer, no_such_path, refusal
+from .identity import Attributes, Authenticate, Authorize, authenticated, forbidden
+from .location import locate
+from .objects import Objects, verb_of
+from .openapi import OpenApi
+
+Check = Callable[[], str]
+"""A health check: an empty string when all is well, else what is wrong."""
+log = logging.getLogger(__name__)
+
+
+class Face:
+    """The HTTP surface of one API server."""
+
+    def __init__(
+        self, api: ApiServer, authenticate: Authenticate, authorize: Authorize, version: dict[str, str],
+        address: Callable[[], str],
+    ) -> None:  # fmt: skip
+        self._authenticate = authenticate
+        self._authorize = authorize
+        self._version = version
+        self._address = address
+        self._objects = Objects(api)
+        self.checks: dict[str, Check] = {"ping": lambda: ""}
+
+        def verbs(kind: Kind) -> tuple[str, ...]:
+            return VERBS_VIRTUAL if api.is_virtual(kind) else VERBS
+
+        self._discovery = Discovery(api.kinds, verbs, lambda kind: tuple(api.readers(kind)))
+        self._openapi = OpenApi(api.kinds, self._discovery)
+        self.close = api.on_kinds_changed(self._forget)
+
+    def _forget(self) -> None:
+        self._discovery.forget()
+        self._openapi.forget()
+
+    async def handle(self, request: Request) -> Answer | Stream:
+        """Answer a request; never raises (but lets cancellation through)."""
+        try:
+            return await self._handle(request)
+        except ApiError as error:
+            return refusal(error)
+        except Exception:  # the outermost loop of a request: it is logged, and the client told whose mistake it was
+            log.exception("request failed", extra={"method": request.method, "path": request.path})
+            return refusal(InternalError("the server made a mistake while it answered this request; its log says more"))
+
+    async def _handle(self, request: Request) -> Answer | Stream:
+        request.caller = authenticated(request, self._authenticate)
+        location = locate(request.path)
+        if location is not None:
+            attributes = Attributes(verb_of(request, location), request.path, location)
+        else:
+            verb = "get" if request.method in ("GET", "HEAD") else request.method.lower()
+            attributes = Attributes(verb, request.path, None)
+        if not self._authorize(request.caller, attributes):
+            raise forbidden(request.caller, attributes)
+        if location is not None:
+            return await self._objects.answer(request, location)
+        return self._document(request)
+
+    def _document(self, request: Request) -> Answer:
+        """Everything that is no object."""
+        path = request.path.strip("/")
+        root = path.partition("/")[0]
+        if root not in ("", "api", "apis", "openapi", "version", "healthz", "livez", "readyz"):
+            return no_such_path()
+        if request.method not in ("GET", "HEAD"):
+            raise method_not_allowed()
+        if root in ("api", "apis"):
+            return self._discovery.answer(request, self._address())
+        if root == "openapi":
+            return self._openapi.answer(request)
+        if path == "version":
+            return json_answer(self._version)
+        if path == "":
+            return json_answer({"paths": self._paths()})
+        return self._health(request, root, path.partition("/")[2])
+
+    def _paths(self) -> list[str]:
+        paths = ["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
+        for group, versions in self._discovery.groups().items():
+            top = f"/apis/{group}" if group else "/api"
+            paths += [top, *(f"{top}/{version}" for version in versions)]
+        return sorted({"/api", "/apis", *paths})
+
+    def _health(self, request: Request, root: str, single: str) -> Answer:
+        """`ok`, or with ?verbose one line for each check; 500 when one fails.
+
+        Source: k8s.io/apiserver/pkg/server/healthz
+        """
+        if single and single not in self.checks:
+            return no_such_path()
+        chosen = {single: self.checks[single]} if single else self.checks
+        excluded = request.query.get("exclude", "").split(",")
+        found = {name: check() for name, check in chosen.items() if name not in excluded}
+        failed = any(found.values())
+        lines = [f"[-]{name} failed: {what}" if what else f"[+]{name} ok" for name, what in found.items()]
+        if failed:
+            return Answer(500, "\n".join([*lines, f"{root} check failed", ""]).encode(), TEXT)
+        if "verbose" in request.query and not single:
+            return Answer(200, "\n".join([*lines, f"{root} check passed", ""]).encode(), TEXT)
+        return Answer(200, b"ok", TEXT)

@@ -1,0 +1,379 @@
+"""The verbs on objects: what a method, a location and a query mean, done by the `ApiServer`, rendered as asked.
+
+Source: https://kubernetes.io/docs/reference/using-api/api-concepts/
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Literal, cast
+
+import orjson
+
+from reconcile.causality import TRIGGER, Trigger
+from reconcile.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, DeleteOptions, Patch, Propagation
+from reconcile.errors import BadRequestError, Cause, InvalidError, Tree
+from reconcile.kinds import Kind
+from reconcile.runtime.api import refusals
+from reconcile.runtime.api.server import ApiServer, FieldValidation, Match
+from reconcile.runtime.api.stored import Deleted, Notes, Stored
+
+from . import bodies
+from .exchange import YAML, Answer, Headers, Request, Stream, json_answer, no_such_path, warning_headers
+from .location import Location
+from .negotiation import Rendering, not_acceptable, rendering_of_objects
+from .tables import Include, partial_object, table
+from .watches import wants_watch, watch
+
+PATCHES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
+_VALIDATIONS = ("Ignore", "Warn", "Strict")
+_PROPAGATIONS = ("Background", "Foreground", "Orphan")
+_TEXT = "text/plain"
+
+
+def verb_of(request: Request, location: Location) -> str:
+    """The verb that authorisation knows: get, list, watch, create, update, patch, delete, deletecollection."""
+    if request.method in ("GET", "HEAD"):
+        if wants_watch(request, location):
+            return "watch"
+        return "get" if location.name else "list"
+    if request.method == "DELETE":
+        return "delete" if location.name else "deletecollection"
+    return {"POST": "create", "PUT": "update", "PATCH": "patch"}.get(request.method, request.method.lower())
+
+
+class Objects:
+    """Answers requests for objects."""
+
+    def __init__(self, api: ApiServer) -> None:
+        self._api = api
+
+    async def answer(self, request: Request, location: Location) -> Answer | Stream:
+        """Do what is asked.
+
+        Raises:
+            ApiError: it is refused.
+        """
+        kind = self._api.find(location.group, location.version, location.plural)
+        if kind is None or not _fits(kind, location):
+            return no_such_path()
+        rendering = rendering_of_objects(request.headers.get("Accept", "")) if not location.subresource else None
+        if location.subresource not in ("", "status", "scale"):
+            return await self._further(request, location, kind)
+        if (location.subresource == "status" and not kind.status) or (location.subresource == "scale" and not kind.scale):
+            return no_such_path()
+        if rendering is None:
+            rendering = _of_part(location, rendering_of_objects(request.headers.get("Accept", "")))
+        if request.method in ("GET", "HEAD"):
+            return await self._read(request, location, kind, rendering)
+        if kind.namespaced and not location.namespace and request.method != "DELETE":
+            raise refusals.method_not_allowed()
+        TRIGGER.set(Trigger(_client(request), reason="request"))
+        match request.method, bool(location.name):
+            case "POST", False:
+                return await self._create(request, location, kind, rendering)
+            case "PUT", True:
+                return await self._update(request, location, kind, rendering)
+            case "PATCH", True:
+                return await self._patch(request, location, kind, rendering)
+            case "DELETE", True if not location.subresource:
+                return await self._delete(request, location, kind, rendering)
+            case "DELETE", False:
+                return await self._delete_collection(request, location, kind, rendering)
+        raise refusals.method_not_allowed()
+
+    # Reading
+
+    async def _read(self, request: Request, location: Location, kind: Kind, rendering: Rendering) -> Answer | Stream:
+        include = _include(request)
+        if wants_watch(request, location):
+            return watch(self._api, kind, location, request, rendering, include, request.caller)
+        if location.name:
+            stored = await self._api.get(
+                kind, location.name, location.namespace, subresource=location.subresource,
+                resource_version=request.query.get("resourceVersion", ""), caller=request.caller,
+            )  # fmt: skip
+            return self._one(stored, rendering, include=include)
+        query = request.query
+        listing = await self._api.list(
+            kind, location.namespace, labels=query.get("labelSelector", ""), fields=query.get("fieldSelector", ""),
+            limit=_number(query.get("limit", "0")), continue_token=query.get("continue", ""),
+            resource_version=query.get("resourceVersion", ""), match=_match(query.get("resourceVersionMatch", "")),
+            caller=request.caller,
+        )  # fmt: skip
+        metadata: Tree = {"resourceVersion": str(listing.revision)}
+        if listing.continue_token:
+            metadata["continue"] = listing.continue_token
+        if listing.remaining:
+            metadata["remainingItemCount"] = listing.remaining
+        return self._many(kind, listing.items, metadata, rendering, include)
+
+    # Writing
+
+    async def _create(self, request: Request, location: Location, kind: Kind, rendering: Rendering) -> Answer:
+        notes = Notes()
+        tree = await self._body(request, kind, notes)
+        stored = await self._api.create(
+            kind, tree, location.namespace, caller=request.caller, field_manager=_manager(request),
+            dry_run=_dry_run(request.query.get("dryRun")), field_validation=_validation(request), notes=notes,
+        )  # fmt: skip
+        return self._one(stored, rendering, 201, notes)
+
+    async def _update(self, request: Request, location: Location, kind: Kind, rendering: Rendering) -> Answer:
+        notes = Notes()
+        tree = await self._body(request, kind, notes, scale=location.subresource == "scale")
+        stored = await self._api.update(
+            kind, tree, location.namespace, name=location.name, subresource=location.subresource, caller=request.caller,
+            field_manager=_manager(request), dry_run=_dry_run(request.query.get("dryRun")),
+            field_validation=_validation(request), notes=notes,
+        )  # fmt: skip
+        return self._one(stored, rendering, 201 if notes.created else 200, notes)
+
+    async def _patch(self, request: Request, location: Location, kind: Kind, rendering: Rendering) -> Answer:
+        content_type = request.headers.get("Content-Type", "")
+        media = bodies.media_type(content_type) if content_type else ""
+        if media not in PATCHES:
+            raise bodies.unsupported(media)
+        force = request.flag("force")
+        if "force" in request.query and media != APPLY_PATCH:
+            raise _patch_options_invalid("force", "FieldValueForbidden", "Forbidden: may not be specified for non-apply patch")
+        if media == APPLY_PATCH and not request.query.get("fieldManager"):
+            raise _patch_options_invalid("fieldManager", "FieldValueRequired", "Required value: is required for apply patch")
+        notes, validation = Notes(), _validation(request)
+        raw = await request.read()
+        body = bodies.decode_patch(raw, content_type, kind, validation, notes.warnings)
+        stored = await self._api.patch(
+            kind, location.name, Patch(media, body), location.namespace, subresource=location.subresource,
+            caller=request.caller, field_manager=_manager(request), force=force,
+            dry_run=_dry_run(request.query.get("dryRun")), field_validation=validation, notes=notes,
+        )  # fmt: skip
+        return self._one(stored, rendering, 201 if notes.created else 200, notes)
+
+    async def _delete(self, request: Request, location: Location, kind: Kind, rendering: Rendering) -> Answer:
+        options, notes = await _delete_options(request), Notes()
+        done = await self._api.delete(
+            kind, location.name, location.namespace, options, caller=request.caller, notes=notes
+        )  # fmt: skip
+        if done.gone:
+            return json_answer(_deleted(kind, done), 200, warning_headers(notes.warnings))
+        return self._one(done.stored, rendering, 200, notes)
+
+    async def _delete_collection(self, request: Request, location: Location, kind: Kind, rendering: Rendering) -> Answer:
+        if kind.namespaced and not location.namespace:
+            raise refusals.method_not_allowed()
+        options = await _delete_options(request)
+        done = await self._api.delete_collection(
+            kind, location.namespace, options, labels=request.query.get("labelSelector", ""),
+            fields=request.query.get("fieldSelector", ""), caller=request.caller,
+        )  # fmt: skip
+        metadata = {"resourceVersion": str(max((d.stored.revision for d in done), default=0) or "")}
+        return self._many(kind, [d.stored for d in done], metadata, rendering, "Metadata")
+
+    async def _further(self, request: Request, location: Location, kind: Kind) -> Answer | Stream:
+        """Subresources beyond status and scale: streams that are read, actions that are written."""
+        name = location.subresource
+        if request.method in ("GET", "HEAD") and name in self._api.readers(kind):
+            pieces: AsyncIterator[bytes] = await self._api.read(
+                kind, location.name, name, location.namespace, options=request.query, caller=request.caller
+            )
+            return Stream(pieces, _TEXT)
+        if name not in kind.hooks.actions:
+            return refusal_of_part(name in self._api.readers(kind))
+        if request.method not in ("POST", "PUT"):
+            raise refusals.method_not_allowed()
+        TRIGGER.set(Trigger(_client(request), reason="request"))
+        notes = Notes()
+        raw = await request.read()
+        body = bodies.decode(raw, request.headers.get("Content-Type", ""), kind, "Ignore", notes.warnings)
+        stored = await self._api.act(
+            kind, location.name, name, body, location.namespace, caller=request.caller, field_manager=_manager(request),
+            dry_run=_dry_run(request.query.get("dryRun")), notes=notes,
+        )  # fmt: skip
+        headers = warning_headers(notes.warnings)
+        if request.method == "PUT":
+            return Answer(200, stored.encoded, headers=headers)
+        done = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+        return json_answer(done, 201, headers)
+
+    async def _body(self, request: Request, kind: Kind, notes: Notes, *, scale: bool = False) -> Tree:
+        raw = await request.read()
+        content_type = request.headers.get("Content-Type", "")
+        tree = bodies.decode(raw, content_type, kind, _validation(request), notes.warnings)
+        if scale:
+            return tree
+        return _identified(tree, kind)
+
+    # Rendering
+
+    def _one(
+        self, stored: Stored, rendering: Rendering, status: int = 200, notes: Notes | None = None, include: Include = "Metadata"
+    ) -> Answer:
+        headers: Headers = warning_headers(notes.warnings) if notes is not None and notes.warnings else ()
+        if not rendering.view:
+            if rendering.media != YAML:
+                return Answer(status, stored.encoded, headers=headers)
+            tree = stored.tree
+        elif rendering.view == "Table":
+            metadata = {"resourceVersion": str(stored.revision)}
+            tree = table(
+                stored.kind, (stored,), self._api.clock.now(), version=rendering.version, include=include, metadata=metadata
+            )
+        elif rendering.view == "PartialObjectMetadata":
+            tree = partial_object(stored.tree, rendering.version)
+        else:
+            raise not_acceptable(view=True)
+        return _encoded(tree, rendering, status, headers)
+
+    def _many(self, kind: Kind, items: list[Stored], metadata: Tree, rendering: Rendering, include: Include) -> Answer:
+        if rendering.view == "Table":
+            now_s = self._api.clock.now()
+            tree = table(kind, items, now_s, version=rendering.version, include=include, metadata=metadata)
+            return _encoded(tree, rendering)
+        head = {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": metadata}
+        if rendering.view:
+            if rendering.view != "PartialObjectMetadataList":
+                raise not_acceptable(view=True)
+            head = {**head, "kind": "PartialObjectMetadataList", "apiVersion": f"meta.k8s.io/{rendering.version}"}
+            tree = {**head, "items": [partial_object(stored.tree, rendering.version) for stored in items]}
+            return _encoded(tree, rendering)
+        if rendering.media == YAML:
+            return _encoded({**head, "items": [stored.tree for stored in items]}, rendering)
+        body = b'%b,"items":[%b]}' % (orjson.dumps(head)[:-1], b",".join([stored.encoded for stored in items]))
+        return Answer(200, body)
+
+
+def refusal_of_part(known: bool) -> Answer:
+    """What to say to a subresource that is absent, or that has another verb."""
+    if known:
+        raise refusals.method_not_allowed()
+    return no_such_path()
+
+
+def _fits(kind: Kind, location: Location) -> bool:
+    """Whether such a path is served: none names a namespace for a cluster-wide kind, or a name without its namespace."""
+    if location.namespace and not kind.namespaced:
+        return False
+    return not (kind.namespaced and location.name and not location.namespace)
+
+
+def _of_part(location: Location, rendering: Rendering) -> Rendering:
+    """A Scale has no columns of its own: those who like tables get the object, as every such client accepts."""
+    return Rendering(rendering.media) if location.subresource == "scale" else rendering
+
+
+def _identified(tree: Tree, kind: Kind) -> Tree:
+    """The tree with its apiVersion and kind, which a client may leave out but not get wrong."""
+    version, name = tree.get("apiVersion"), tree.get("kind")
+    if version == kind.api_version and name == kind.kind:
+        return tree
+    if version and version != kind.api_version:
+        raise BadRequestError(
+            f"the API version in the data ({version}) does not match the expected API version ({kind.api_version})"
+        )
+    if name and name != kind.kind:
+        raise refusals.undecodable(kind, f'the object provided is unrecognized (must be of type {kind.kind}): kind is "{name}"')
+    rest = {key: value for key, value in tree.items() if key not in ("apiVersion", "kind")}
+    return {"apiVersion": kind.api_version, "kind": kind.kind, **rest}
+
+
+def _encoded(tree: Tree, rendering: Rendering, status: int = 200, headers: Headers = ()) -> Answer:
+    if rendering.media == YAML:
+        from .yamlbody import dump  # only for those who ask for it
+
+        return Answer(status, dump(tree), YAML, headers)
+    return json_answer(tree, status, headers)
+
+
+def _deleted(kind: Kind, done: Deleted) -> Tree:
+    details = {
+        "name": done.stored.name,
+        **({"group": kind.group} if kind.group else {}),
+        "kind": kind.plural,
+        "uid": done.stored.tree["metadata"].get("uid", ""),
+    }
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+
+
+async def _delete_options(request: Request) -> DeleteOptions:
+    """DeleteOptions of the body, else of the query, as the reference reads them."""
+    tree = bodies.decode_options(await request.read(), request.headers.get("Content-Type", ""))
+    query = request.query
+    preconditions = tree.get("preconditions") or {}
+    grace = tree.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
+    propagation = tree.get("propagationPolicy") or query.get("propagationPolicy")
+    orphan = tree.get("orphanDependents")
+    if propagation is None and orphan is not None:
+        propagation = "Orphan" if orphan else "Background"
+    if propagation is not None and propagation not in _PROPAGATIONS:
+        why = f'Invalid value: "{propagation}": must be one of: Background, Foreground, Orphan, or nil'
+        raise _options_invalid("DeleteOptions", "propagationPolicy", "FieldValueInvalid", why)
+    dry_run = tree.get("dryRun") or ([query["dryRun"]] if "dryRun" in query else [])
+    return DeleteOptions(
+        grace_s=_number(str(grace)) if grace is not None else None,
+        propagation=cast(Propagation | None, propagation),
+        uid=str(preconditions.get("uid") or ""),
+        resource_version=str(preconditions.get("resourceVersion") or ""),
+        dry_run=any(_dry_run(str(value)) for value in dry_run),
+    )
+
+
+def _validation(request: Request) -> FieldValidation:
+    asked = request.query.get("fieldValidation", "")
+    if not asked:
+        return "Warn"
+    if asked not in _VALIDATIONS:
+        why = f'Unsupported value: "{asked}": supported values: "Ignore", "Strict", "Warn"'
+        group = {"POST": "CreateOptions", "PUT": "UpdateOptions"}.get(request.method, "PatchOptions")
+        raise _options_invalid(group, "fieldValidation", "FieldValueNotSupported", why)
+    return cast(FieldValidation, asked)
+
+
+def _dry_run(asked: str | None) -> bool:
+    if not asked:
+        return False
+    if asked != "All":
+        why = f'Unsupported value: "{asked}": supported values: "All"'
+        raise _options_invalid("PatchOptions", "dryRun", "FieldValueNotSupported", why)
+    return True
+
+
+def _match(asked: str) -> Match:
+    if asked not in ("", "Exact", "NotOlderThan"):
+        why = f'Unsupported value: "{asked}": supported values: "Exact", "NotOlderThan"'
+        raise _options_invalid("ListOptions", "resourceVersionMatch", "FieldValueNotSupported", why)
+    return cast(Match, asked)
+
+
+def _include(request: Request) -> Include:
+    asked = request.query.get("includeObject", "") or "Metadata"
+    if asked not in ("None", "Metadata", "Object"):
+        raise BadRequestError(f'unrecognized includeObject value: "{asked}"; give None, Metadata or Object')
+    return cast(Literal["None", "Metadata", "Object"], asked)
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text or 0)
+    except ValueError:
+        raise BadRequestError(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+
+
+def _patch_options_invalid(field: str, reason: str, why: str) -> InvalidError:
+    return _options_invalid("PatchOptions", field, reason, why)
+
+
+def _options_invalid(kind: str, field: str, reason: str, why: str) -> InvalidError:
+    return InvalidError(
+        f'{kind}.meta.k8s.io "" is invalid: {field}: {why}',
+        details={"group": "meta.k8s.io", "kind": kind}, causes=[Cause(reason, why, field)],
+    )  # fmt: skip
+
+
+def _manager(request: Request) -> str:
+    """The field manager: what the client says, else the first word of its user agent, as the reference has it."""
+    return request.query.get("fieldManager") or _client(request)
+
+
+def _client(request: Request) -> str:
+    agent = request.headers.get("User-Agent", "")
+    return (agent.partition("/")[0].split() or ["unknown"])[0][:128]

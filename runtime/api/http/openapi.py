@@ -1,0 +1,246 @@
+"""OpenAPI documents, derived from the served kinds: v3 (one a group-version, what kubectl reads) and a v2 in JSON.
+
+kubectl's `explain`, `apply` and `edit` look for three things in a v3 document: the schema of a kind (with
+x-kubernetes-group-version-kind), a PATCH operation of that kind with a `fieldValidation` query parameter, and the merge keys
+of its lists. Documents are made when first asked for and kept until the set of kinds changes. The hash in their URL lets
+clients cache them for ever.
+
+Source: https://kubernetes.io/docs/concepts/overview/kubernetes-api/#openapi-v3
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from reconcile.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH
+from reconcile.errors import Tree
+from reconcile.kinds import Kind
+
+from .discovery import Discovery, Document, answer_of, document_of
+from .exchange import JSON, YAML, Answer, Request, no_such_path
+from .metaschemas import DELETE_OPTIONS, LIST_META, META_SCHEMAS, OBJECT_META, SCALE, SCALE_SCHEMA
+
+_INFO = {"title": "Kubernetes", "version": "unversioned"}
+_IMMUTABLE = (("Cache-Control", "public, immutable"), ("Expires", "Tue, 31 Dec 2099 00:00:00 GMT"))
+_REVALIDATE = (("Cache-Control", "no-cache, private"),)
+_LIST_QUERY = (
+    "allowWatchBookmarks", "continue", "fieldSelector", "labelSelector", "limit", "resourceVersion", "resourceVersionMatch",
+    "sendInitialEvents", "timeoutSeconds", "watch",
+)  # fmt: skip
+_WRITE_QUERY = ("dryRun", "fieldManager", "fieldValidation")
+_DELETE_QUERY = ("dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy")
+_TYPES = {
+    "allowWatchBookmarks": "boolean", "limit": "integer", "sendInitialEvents": "boolean", "timeoutSeconds": "integer",
+    "watch": "boolean", "force": "boolean", "gracePeriodSeconds": "integer", "orphanDependents": "boolean",
+}  # fmt: skip
+
+
+class OpenApi:
+    """The documents of one API server."""
+
+    def __init__(self, kinds: Callable[[], Sequence[Kind]], discovery: Discovery) -> None:
+        self._kinds = kinds
+        self._discovery = discovery
+        self._documents: dict[str, Document] = {}
+
+    def forget(self) -> None:
+        """The served kinds changed."""
+        self._documents.clear()
+
+    def answer(self, request: Request) -> Answer:
+        """Answer a GET below /openapi."""
+        path = request.path.strip("/").removeprefix("openapi/")
+        if path == "v2":
+            return answer_of(self._made("v2", self._swagger), request, _REVALIDATE)
+        if path == "v3":
+            return answer_of(self._made("v3", self._index), request, _REVALIDATE)
+        root = path.removeprefix("v3/")
+        chosen = self._group_versions().get(root) if path.startswith("v3/") else None
+        if chosen is None:
+            return no_such_path()
+        document = self._made(root, lambda: self._document(*chosen))
+        asked = request.query.get("hash", "")
+        return answer_of(document, request, _IMMUTABLE if asked and asked == _hash(document) else _REVALIDATE)
+
+    def _made(self, key: str, make: Callable[[], Tree]) -> Document:
+        if key not in self._documents:
+            self._documents[key] = document_of(make())
+        return self._documents[key]
+
+    def _group_versions(self) -> dict[str, tuple[str, str]]:
+        return {
+            f"apis/{group}/{version}" if group else f"api/{version}": (group, version)
+            for group, versions in self._discovery.groups().items()
+            for version in versions
+        }
+
+    def _index(self) -> Tree:
+        paths = {}
+        for root, chosen in self._group_versions().items():
+            document = self._made(root, lambda chosen=chosen: self._document(*chosen))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+            paths[root] = {"serverRelativeURL": f"/openapi/v3/{root}?hash={_hash(document)}"}
+        return {"paths": paths}
+
+    def _document(self, group: str, version: str) -> Tree:
+        kinds = [kind for kind in self._kinds() if (kind.group, kind.version) == (group, version)]
+        schemas: Tree = dict(META_SCHEMAS)
+        paths: Tree = {}
+        for kind in kinds:
+            schemas[schema_name(kind)] = _schema(kind)
+            schemas[schema_name(kind) + "List"] = _list_schema(kind)
+            if kind.scale is not None:
+                schemas[SCALE] = SCALE_SCHEMA
+            paths.update(self._paths(kind))
+        return {"openapi": "3.0.0", "info": _INFO, "paths": dict(sorted(paths.items())), "components": {"schemas": schemas}}
+
+    def _paths(self, kind: Kind) -> Tree:
+        top = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
+        collection = f"{top}/namespaces/{{namespace}}/{kind.plural}" if kind.namespaced else f"{top}/{kind.plural}"
+        scope = ["namespace"] if kind.namespaced else []
+        own, many = schema_name(kind), schema_name(kind) + "List"
+        paths: Tree = {
+            collection: {
+                "get": _operation(kind, "list", many, _LIST_QUERY),
+                "post": _operation(kind, "post", own, _WRITE_QUERY, body=own, code="201"),
+                "delete": _operation(kind, "deletecollection", many, _LIST_QUERY + _DELETE_QUERY, body=DELETE_OPTIONS),
+                "parameters": _in_path(*scope),
+            },
+            f"{collection}/{{name}}": {**_item(kind, own), "parameters": _in_path("name", *scope)},
+        }
+        if kind.namespaced:
+            paths[f"{top}/{kind.plural}"] = {"get": _operation(kind, "list", many, _LIST_QUERY), "parameters": []}
+        for name, schema in (("status", own if kind.status else ""), ("scale", SCALE if kind.scale is not None else "")):
+            if schema:
+                item = _item(kind, schema)
+                del item["delete"]
+                paths[f"{collection}/{{name}}/{name}"] = {**item, "parameters": _in_path("name", *scope)}
+        return paths
+
+    def _swagger(self) -> Tree:
+        """The v2 document: definitions of every kind; paths without more than their names and verbs."""
+        definitions: Tree = dict(META_SCHEMAS)
+        paths: Tree = {}
+        for kind in self._kinds():
+            definitions[schema_name(kind)] = _schema(kind)
+            definitions[schema_name(kind) + "List"] = _list_schema(kind)
+            for path, item in self._paths(kind).items():
+                paths[path] = {
+                    "parameters": [{**_in_v2(p), "required": True} for p in item["parameters"]],
+                    **{verb: _operation_v2(op) for verb, op in item.items() if verb != "parameters"},
+                }
+        if any(kind.scale is not None for kind in self._kinds()):
+            definitions[SCALE] = SCALE_SCHEMA
+        return {"swagger": "2.0", "info": _INFO, "paths": paths, "definitions": _v2_refs(definitions)}
+
+
+def schema_name(kind: Kind) -> str:
+    """`com.example.v1.WebSite`; kinds of the groups that Kubernetes itself has are named as there: `io.k8s.api.apps.v1.*`."""
+    if kind.group and "." in kind.group and not kind.group.endswith(".k8s.io"):
+        prefix = ".".join(reversed(kind.group.split(".")))
+    else:
+        prefix = f"io.k8s.api.{kind.group.removesuffix('.k8s.io').partition('.')[0] or 'core'}"
+    return f"{prefix}.{kind.version}.{kind.kind}"
+
+
+def _schema(kind: Kind) -> Tree:
+    schema = dict(kind.schema)
+    properties = dict(schema.get("properties") or {})
+    properties["metadata"] = {"allOf": [_ref(OBJECT_META)], "default": {}, "description": "Standard object's metadata."}
+    schema["properties"] = properties
+    schema["x-kubernetes-group-version-kind"] = [_gvk(kind)]
+    return schema
+
+
+def _list_schema(kind: Kind) -> Tree:
+    return {
+        "type": "object",
+        "description": f"{kind.kind}List is a list of {kind.kind}.",
+        "required": ["items"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"allOf": [_ref(LIST_META)], "default": {}},
+            "items": {"type": "array", "items": {"allOf": [_ref(schema_name(kind))], "default": {}}},
+        },
+        "x-kubernetes-group-version-kind": [{**_gvk(kind), "kind": f"{kind.kind}List"}],
+    }
+
+
+def _item(kind: Kind, schema: str) -> Tree:
+    media = [JSON_PATCH, MERGE_PATCH, APPLY_PATCH, *([STRATEGIC_PATCH] if kind.builtin else [])]
+    patch = _operation(kind, "patch", schema, (*_WRITE_QUERY, "force"))
+    patch["requestBody"] = {"required": True, "content": {m: {"schema": {"type": "object"}} for m in media}}
+    return {
+        "get": _operation(kind, "get", schema, ()),
+        "put": _operation(kind, "put", schema, _WRITE_QUERY, body=schema),
+        "patch": patch,
+        "delete": _operation(kind, "delete", "", _DELETE_QUERY, body=DELETE_OPTIONS),
+    }
+
+
+def _operation(
+    kind: Kind, action: str, answer: str, query: tuple[str, ...], *, body: str = "", code: str = "200"
+) -> Tree:  # fmt: skip
+    content = {media: {"schema": _ref(answer) if answer else {"type": "object"}} for media in (JSON, YAML)}
+    operation: Tree = {
+        "description": f"{action} {kind.plural}",
+        "parameters": [_parameter(name) for name in query],
+        "responses": {code: {"description": "OK", "content": content}},
+        "x-kubernetes-action": action,
+        "x-kubernetes-group-version-kind": _gvk(kind),
+    }
+    if body:
+        operation["requestBody"] = {"content": {JSON: {"schema": _ref(body)}}}
+    return operation
+
+
+def _parameter(name: str) -> Tree:
+    return {"name": name, "in": "query", "schema": {"type": _TYPES.get(name, "string"), "uniqueItems": True}}
+
+
+def _in_path(*names: str) -> list[Tree]:
+    return [{"name": name, "in": "path", "required": True, "schema": {"type": "string", "uniqueItems": True}} for name in names]
+
+
+def _in_v2(parameter: Tree) -> Tree:
+    return {"name": parameter["name"], "in": parameter["in"], "type": parameter["schema"]["type"]}
+
+
+def _operation_v2(operation: Tree) -> Tree:
+    responses = {}
+    for code, response in operation["responses"].items():
+        responses[code] = {"description": "OK", "schema": _v2_refs(response["content"][JSON]["schema"])}
+    parameters = [_in_v2(parameter) for parameter in operation["parameters"]]
+    if "requestBody" in operation:
+        content = operation["requestBody"]["content"]
+        schema = _v2_refs(next(iter(content.values()))["schema"])
+        parameters.append({"name": "body", "in": "body", "required": True, "schema": schema})
+    extensions = {name: value for name, value in operation.items() if name.startswith("x-")}
+    return {"description": operation["description"], "parameters": parameters, "responses": responses, **extensions}
+
+
+def _v2_refs(node: Any) -> Any:
+    """References where v2 keeps its schemas; what v2 cannot say (allOf around a reference, nullable) is dropped."""
+    if isinstance(node, list):
+        return [_v2_refs(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    made = {key: _v2_refs(value) for key, value in node.items() if key not in ("nullable", "allOf")}
+    if isinstance(made.get("$ref"), str):
+        made["$ref"] = made["$ref"].replace("#/components/schemas/", "#/definitions/")
+    if isinstance(all_of := node.get("allOf"), list) and len(all_of) == 1:
+        made.update(_v2_refs(all_of[0]))
+    return made
+
+
+def _gvk(kind: Kind) -> Tree:
+    return {"group": kind.group, "kind": kind.kind, "version": kind.version}
+
+
+def _ref(name: str) -> Tree:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _hash(document: Document) -> str:
+    return document.etag.strip('"')

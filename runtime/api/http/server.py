@@ -1,0 +1,114 @@
+"""Starts and stops the HTTP face of an `ApiServer`.
+
+    credentials = Credentials.load_or_make(data_dir / "pki", clock.now())
+    server = HttpServer(api, HttpSettings(credentials=credentials))
+    address = await server.start("127.0.0.1", 0)      # https://127.0.0.1:43211
+    ...
+    await server.stop()
+
+The HTTP library is imported by `start`, not before: a simulated cluster in a test pays nothing for it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from reconcile.runtime.api.server import REQUEST_BYTES_MAX, ApiServer
+
+from .certificates import Credentials
+from .face import Check, Face
+from .identity import ADMIN, Authenticate, Authorize, TokenAuthenticator, admins_may_all, everybody
+
+if TYPE_CHECKING:
+    from .transport import Transport
+
+KUBERNETES_MINOR = 36
+
+
+@attrs.frozen
+class HttpSettings:
+    """How to serve. Without `credentials`: plain HTTP, open to whoever reaches the port (tests, or behind a proxy)."""
+
+    credentials: Credentials | None = None
+    authenticate: Authenticate | None = None
+    authorize: Authorize = admins_may_all
+    body_bytes_max: int = REQUEST_BYTES_MAX
+    gzip_bytes_min: int = 128 << 10
+    write_timeout_s: float = 60.0
+    """A client that takes nothing for so long is cut off."""
+    keepalive_s: float = 120.0
+    git_version: str = f"v1.{KUBERNETES_MINOR}.0+reconcile"
+
+    def authenticator(self) -> Authenticate:
+        """Who tells callers apart: the given one, else the admin's token, else nobody."""
+        if self.authenticate is not None:
+            return self.authenticate
+        return TokenAuthenticator({self.credentials.token: ADMIN}) if self.credentials is not None else everybody
+
+
+@attrs.frozen
+class Address:
+    """Where a server listens."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def netloc(self) -> str:
+        """`127.0.0.1:6443`, with brackets around IPv6."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """`https://127.0.0.1:6443`."""
+        return f"{self.scheme}://{self.netloc}"
+
+
+class HttpServer:
+    """Serves an API server over HTTP; one start, one stop."""
+
+    def __init__(self, api: ApiServer, settings: HttpSettings = HttpSettings()) -> None:
+        self._settings = settings
+        self._face = Face(api, settings.authenticator(), settings.authorize, _version(settings), lambda: self._netloc)
+        self._transport: Transport | None = None
+        self._netloc = ""
+
+    def add_check(self, name: str, check: Check) -> None:
+        """Add a health check to /healthz, /livez and /readyz: it gives an empty string, or says what is wrong."""
+        self._face.checks[name] = check
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> Address:
+        """Listen, and say where (port 0 takes a free one).
+
+        Raises:
+            OSError: the address cannot be had; `strerror` says why.
+        """
+        from .transport import Transport  # imports aiohttp, 150 ms
+
+        credentials = self._settings.credentials
+        transport = Transport(self._face, self._settings, credentials.server_tls() if credentials is not None else None)
+        bound = await transport.start(host, port)
+        self._transport = transport
+        address = Address("https" if credentials is not None else "http", host, bound)
+        self._netloc = address.netloc
+        return address
+
+    async def stop(self, grace_s: float = 2.0) -> None:
+        """Stop: watches end at once, writes that began are finished, everything else gets `grace_s`."""
+        self._face.close()
+        if self._transport is not None:
+            await self._transport.stop(grace_s)
+            self._transport = None
+
+
+def _version(settings: HttpSettings) -> dict[str, str]:
+    import platform
+
+    return {
+        "major": "1", "minor": str(KUBERNETES_MINOR), "gitVersion": settings.git_version, "gitCommit": "",
+        "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z", "goVersion": f"python{platform.python_version()}",
+        "compiler": platform.python_implementation(), "platform": f"linux/{platform.machine()}",
+    }  # fmt: skip

@@ -1,0 +1,147 @@
+"""WATCH: changes as lines of JSON, each sent at once, spliced from the bytes that an object keeps.
+
+Events end with the time the client asked for, or with an ERROR event (an HTTP error is too late once the stream is open).
+
+Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import orjson
+
+from reconcile.clock import Clock
+from reconcile.errors import ApiError, BadRequestError, Cause, InvalidError
+from reconcile.kinds import Kind
+from reconcile.runtime.api.server import ApiServer
+from reconcile.runtime.api.stored import Caller, Change, Stored
+
+from .exchange import YAML, Request, Stream
+from .location import Location
+from .negotiation import Rendering, not_acceptable
+from .tables import Include, partial_object, table
+
+TIMEOUT_S_MIN, TIMEOUT_S_MAX = 1800.0, 3600.0
+END_OF_INITIAL = "k8s.io/initial-events-end"
+Frame = Callable[[Stored, bool], bytes]
+
+
+def watch(
+    api: ApiServer, kind: Kind, location: Location, request: Request, rendering: Rendering, include: Include, caller: Caller
+) -> Stream:
+    """Open a watch of what `location` names; refusals are raised here, before anything is sent."""
+    if rendering.media == YAML or rendering.view == "PartialObjectMetadataList":
+        raise not_acceptable(view=bool(rendering.view))
+    since, initial = _start(request)
+    fields = request.query.get("fieldSelector", "")
+    if location.name:
+        fields = f"{fields},metadata.name={location.name}" if fields else f"metadata.name={location.name}"
+    bookmarks = request.flag("allowWatchBookmarks")
+    changes = api.watch(
+        kind, location.namespace, since=since, labels=request.query.get("labelSelector", ""), fields=fields, initial=initial,
+        bookmarks=bookmarks, caller=caller,
+    )  # fmt: skip
+    timeout_s = _timeout_s(request, api.clock)
+    frame = _frame(kind, rendering, include, api.clock)
+    # The closing bookmark belongs to sendInitialEvents: to a plain watch without a revision it would be news of nothing.
+    tell_end = bookmarks and request.flag("sendInitialEvents")
+    return Stream(_lines(kind, changes, timeout_s, frame, bookmarks=bookmarks, tell_end=tell_end))
+
+
+async def _lines(
+    kind: Kind, changes: AsyncIterator[Change], timeout_s: float, frame: Frame, *, bookmarks: bool, tell_end: bool
+) -> AsyncIterator[bytes]:
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    first, revision = True, 0
+    try:
+        while True:
+            async with asyncio.timeout_at(deadline):
+                change = await anext(changes)
+            revision = change.revision
+            if change.stored is None:
+                if bookmarks and (tell_end or not change.initial_end):
+                    yield _bookmark(kind, revision, initial_end=change.initial_end)
+                continue
+            yield b'{"type":"%b","object":%b}\n' % (change.type.encode(), frame(change.stored, first))
+            first = False
+    except StopAsyncIteration:
+        return
+    except TimeoutError:
+        if bookmarks and revision:
+            yield _bookmark(kind, revision, initial_end=False)
+    except ApiError as error:
+        yield b'{"type":"ERROR","object":%b}\n' % orjson.dumps(error.status())
+    finally:
+        close = getattr(changes, "aclose", None)
+        if close is not None:
+            await close()
+
+
+def _start(request: Request) -> tuple[int, bool]:
+    """From which revision to watch, and whether the current state comes first.
+
+    Source: k8s.io/apimachinery/pkg/apis/meta/internalversion/validation
+    """
+    version = request.query.get("resourceVersion", "")
+    match = request.query.get("resourceVersionMatch", "")
+    if version and not version.isdecimal():
+        raise BadRequestError(f'Invalid value: "{version}": resourceVersion is a number that an earlier answer named')
+    if "sendInitialEvents" in request.query:
+        if match != "NotOlderThan":
+            why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+            raise _options_invalid("resourceVersionMatch", why)
+        if request.flag("sendInitialEvents"):
+            return int(version or 0), True
+    elif match:
+        raise _options_invalid(
+            "resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        )
+    since = int(version or 0)
+    return since, since == 0
+
+
+def _options_invalid(field: str, why: str) -> InvalidError:
+    cause = Cause("FieldValueForbidden", f"Forbidden: {why}", field)
+    return InvalidError(
+        f'ListOptions.meta.k8s.io "" is invalid: {field}: {cause.message}',
+        details={"group": "meta.k8s.io", "kind": "ListOptions"}, causes=[cause],
+    )  # fmt: skip
+
+
+def _timeout_s(request: Request, clock: Clock) -> float:
+    asked = request.query.get("timeoutSeconds", "")
+    if asked and not asked.lstrip("-").isdecimal():
+        raise BadRequestError(f'strconv.ParseInt: parsing "{asked}": invalid syntax')
+    if asked and int(asked) > 0:
+        return float(asked)
+    # Spread, so that many clients that started together do not come back together.
+    return clock.random.uniform(TIMEOUT_S_MIN, TIMEOUT_S_MAX)
+
+
+def _frame(kind: Kind, rendering: Rendering, include: Include, clock: Clock) -> Frame:
+    version = rendering.version
+    if rendering.view == "Table":
+        return lambda stored, first: orjson.dumps(
+            table(
+                kind, (stored,), clock.now(), version=version, include=include, headers=first,
+                metadata={"resourceVersion": str(stored.revision)},
+            )
+        )  # fmt: skip
+    if rendering.view == "PartialObjectMetadata":
+        return lambda stored, _first: orjson.dumps(partial_object(stored.tree, version))
+    return lambda stored, _first: stored.encoded
+
+
+def _bookmark(kind: Kind, revision: int, *, initial_end: bool) -> bytes:
+    metadata: dict[str, object] = {"resourceVersion": str(revision), "creationTimestamp": None}
+    if initial_end:
+        metadata["annotations"] = {END_OF_INITIAL: "true"}
+    tree = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": metadata}
+    return orjson.dumps({"type": "BOOKMARK", "object": tree}) + b"\n"
+
+
+def wants_watch(request: Request, location: Location) -> bool:
+    """Whether a GET is a watch: by its query, or by the old path prefix."""
+    return location.watch or request.flag("watch")

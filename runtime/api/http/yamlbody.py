@@ -1,0 +1,77 @@
+"""YAML bodies as JSON values: no dates, no other keys than strings, no aliases that blow up. Imported when one arrives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+_Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # Any: which of the two classes depends on the build of PyYAML
+_NODES_MAX = 200_000
+
+
+class _Loader(_Parser):  # type: ignore[misc]  # its base is chosen at run time
+    """The safe loader, minus timestamps, plus a list of the keys that stand twice."""
+
+    duplicates: list[str]
+    nodes = 0
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        self.nodes += 1
+        if self.nodes > _NODES_MAX:
+            raise ValueError("the YAML has too many nodes (aliases that multiply?)")
+        return super().construct_object(node, deep)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:
+        self.flatten_mapping(node)
+        made: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = self.construct_object(key_node, True)
+            if not isinstance(key, str):
+                key = _key_text(key, key_node)
+            if key in made:
+                line = key_node.start_mark.line + 1
+                self.duplicates.append(f'yaml: unmarshal errors:\n  line {line}: key "{key}" already set in map')
+            made[key] = self.construct_object(value_node, True)
+        return made
+
+    def construct_json_map(self, node: yaml.MappingNode) -> dict[str, Any]:
+        return self.construct_mapping(node, deep=True)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in _Parser.yaml_implicit_resolvers.items()
+}
+_Loader.add_constructor("tag:yaml.org,2002:map", _Loader.construct_json_map)
+
+
+def load(raw: bytes, duplicates: list[str]) -> Any:
+    """One YAML document.
+
+    Raises:
+        ValueError: it is no YAML, or no UTF-8, or several documents.
+    """
+    loader = _Loader(raw)
+    loader.duplicates = duplicates
+    try:
+        return loader.get_single_data()
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
+    finally:
+        loader.dispose()
+
+
+def dump(tree: Any) -> bytes:
+    """A tree as the YAML that `kubectl get -o yaml` users expect: block style, keys in their order."""
+    dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    text: str = yaml.dump(tree, Dumper=dumper, sort_keys=False, default_flow_style=False, allow_unicode=True)
+    return text.encode()
+
+
+def _key_text(key: Any, node: yaml.Node) -> str:
+    if isinstance(key, bool):
+        return "true" if key else "false"
+    if isinstance(key, int | float):
+        return str(key)
+    raise ValueError(f"line {node.start_mark.line + 1}: {key!r} cannot be a key; keys are strings")

@@ -1,0 +1,331 @@
+"""The `Client` of everybody who is not in the API server's process: any Kubernetes API server, over HTTP.
+
+It promises what `reconcile.client.Client` promises; errors are the same `ApiError` classes as in process. A watch that loses
+its connection raises UnavailableError: coming back is the informer's business. Requests go in the order they are made on
+as many connections as are needed; one watch holds one connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import http
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Literal, Self, cast
+
+import aiohttp
+import orjson
+
+from reconcile.client import APPLY_PATCH, DeleteOptions, Page, Patch, WatchEvent
+from reconcile.clock import Clock
+from reconcile.errors import ApiError, BadRequestError, InvalidError, Tree, UnavailableError, error_from_status
+from reconcile.kinds import Kind
+
+from .discovered import ACCEPT, kinds_of_discovery, kinds_of_resources
+from .errors import unreachable
+from .kubeconfig import Access
+from .urls import group_path, resource_path
+
+_JSON = "application/json"
+_WATCH_S_MIN, _WATCH_S_MAX = 300, 600
+_SILENCE_S_MAX = 30.0
+_END_OF_INITIAL = "k8s.io/initial-events-end"
+_DEFAULT_OPTIONS = DeleteOptions()
+Query = dict[str, str]
+
+
+class HttpClient:
+    """Implements `reconcile.client.Client` over HTTP. Close it, or use it in `async with`."""
+
+    def __init__(self, access: Access, clock: Clock, *, timeout_s: float = 60.0, user_agent: str = "reconcile") -> None:
+        self.access = access
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._agent = user_agent
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections; watches end."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    # The Client protocol
+
+    async def get(self, kind: Kind, name: str, namespace: str = "") -> Tree:
+        """The newest state of one object."""
+        return await self.request("GET", _path(kind, namespace, name))
+
+    async def list(
+        self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = "", limit: int = 0, continue_token: str = ""
+    ) -> Page:
+        """The objects of a kind (of all namespaces where `namespace` is empty), at one consistent revision."""
+        query = _selectors(labels, fields)
+        if limit:
+            query["limit"] = str(limit)
+        if continue_token:
+            query["continue"] = continue_token
+        answer = await self.request("GET", _path(kind, namespace), query)
+        metadata = answer.get("metadata") or {}
+        remaining = metadata.get("remainingItemCount")
+        items = [_identified(item, kind) for item in answer.get("items") or ()]
+        return Page(items, int(metadata.get("resourceVersion") or 0), metadata.get("continue") or "", remaining)
+
+    async def watch(
+        self, kind: Kind, namespace: str = "", *, since: int = 0, labels: str = "", fields: str = "", initial: bool = False
+    ) -> AsyncIterator[WatchEvent]:
+        """Changes after revision `since`, in order, none lost; see `reconcile.client.Client.watch`."""
+        query = {**_selectors(labels, fields), "watch": "true", "allowWatchBookmarks": "true"}
+        if initial:
+            streaming = {**query, "sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+            try:
+                async for event in self._events(kind, namespace, streaming):
+                    yield event
+                return
+            except (BadRequestError, InvalidError):
+                # A server from before WatchList says that it does not know it: list, then watch.
+                since, page = await self._everything(kind, namespace, labels, fields)
+            for tree in page:
+                yield WatchEvent("ADDED", tree, _revision(tree) or since)
+            yield WatchEvent("BOOKMARK", {}, since, initial_end=True)
+        elif not since:
+            # Without a revision a Kubernetes server begins with the current state; here 0 means from now on.
+            since = (await self.list(kind, namespace, labels=labels, fields=fields, limit=1)).revision
+        async for event in self._events(kind, namespace, {**query, "resourceVersion": str(since)}):
+            yield event
+
+    async def create(
+        self, kind: Kind, tree: Tree, namespace: str = "", *, field_manager: str = "", dry_run: bool = False
+    ) -> Tree:
+        """Create; metadata.generateName is honoured."""
+        namespace = namespace or str((tree.get("metadata") or {}).get("namespace") or "")
+        return await self.request("POST", _path(kind, namespace), _writing(field_manager, dry_run), _identified(tree, kind))
+
+    async def update(
+        self, kind: Kind, tree: Tree, namespace: str = "", *,
+        subresource: str = "", field_manager: str = "", dry_run: bool = False,
+    ) -> Tree:  # fmt: skip
+        """Replace. A resourceVersion in the tree is a precondition."""
+        metadata = tree.get("metadata") or {}
+        path = _path(kind, namespace or str(metadata.get("namespace") or ""), str(metadata.get("name") or ""), subresource)
+        body = tree if subresource == "scale" else _identified(tree, kind)
+        return await self.request("PUT", path, _writing(field_manager, dry_run), body)
+
+    async def patch(
+        self, kind: Kind, name: str, patch: Patch, namespace: str = "", *,
+        subresource: str = "", field_manager: str = "", force: bool = False, dry_run: bool = False,
+    ) -> Tree:  # fmt: skip
+        """Change part of an object; APPLY_PATCH creates it where it is absent."""
+        query = _writing(field_manager, dry_run)
+        if force and patch.media_type == APPLY_PATCH:
+            query["force"] = "true"
+        body = patch.body
+        if patch.media_type == APPLY_PATCH and not subresource and isinstance(body, dict):
+            body = _identified(body, kind)
+        path = _path(kind, namespace, name, subresource)
+        return await self.request("PATCH", path, query, body, content_type=patch.media_type)
+
+    async def delete(self, kind: Kind, name: str, namespace: str = "", options: DeleteOptions = _DEFAULT_OPTIONS) -> Tree:
+        """Delete. Returns the object as it lingers; of one that is gone, what the server says about it: name and uid."""
+        preconditions = {
+            key: value for key, value in (("uid", options.uid), ("resourceVersion", options.resource_version)) if value
+        }
+        body: Tree = {"kind": "DeleteOptions", "apiVersion": "v1"}
+        for key, value in (
+            ("gracePeriodSeconds", options.grace_s), ("propagationPolicy", options.propagation),
+            ("preconditions", preconditions or None), ("dryRun", ["All"] if options.dry_run else None),
+        ):  # fmt: skip
+            if value is not None:
+                body[key] = value
+        answer = await self.request("DELETE", _path(kind, namespace, name), {}, body)
+        if answer.get("kind") != "Status":
+            return answer
+        metadata = {"name": name, "uid": (answer.get("details") or {}).get("uid", "")}
+        return _identified({"metadata": {**metadata, **({"namespace": namespace} if namespace else {})}}, kind)
+
+    async def act(self, kind: Kind, name: str, action: str, body: Tree, namespace: str = "") -> Tree:
+        """Write one of the kind's further subresources. Returns what the server says: mostly a Status."""
+        return await self.request("POST", _path(kind, namespace, name, action), {}, body)
+
+    async def kinds(self) -> Sequence[Kind]:
+        """What is served now and can be listed: the preferred version of each. Their schemas are open.
+
+        From aggregated discovery (two requests), else from the plain lists (one for each group and version).
+        """
+        kinds: builtins.list[Kind] = []
+        for root in ("/api", "/apis"):
+            tree = await self.request("GET", root, accept=ACCEPT)
+            if tree.get("kind") == "APIGroupDiscoveryList":
+                kinds += kinds_of_discovery(tree)
+                continue
+            if root == "/api":
+                named = [("", [str(version) for version in tree.get("versions") or ()])]
+            else:
+                named = [(g["name"], _preferred_first(g)) for g in tree.get("groups") or ()]
+            for group, versions in named:
+                lists = [await self.request("GET", group_path(group, version)) for version in versions]
+                kinds += kinds_of_resources(group, versions, lists)
+        return kinds
+
+    # The wire
+
+    async def request(
+        self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None, *,
+        content_type: str = _JSON, accept: str = _JSON,
+    ) -> Tree:  # fmt: skip
+        """Send one request and read the JSON answer.
+
+        Raises:
+            ApiError: the server refused; UnavailableError: it cannot be reached.
+        """
+        data = orjson.dumps(body) if body is not None else None
+        try:
+            async with self._open().request(
+                method, self.access.server + path, params=query or None, data=data,
+                headers=self._headers(accept, content_type if data is not None else ""),
+            ) as response:  # fmt: skip
+                raw = await response.read()
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._unavailable(error) from error
+        if response.status >= 400:
+            raise _refused(response.status, raw)
+        try:
+            return cast(Tree, orjson.loads(raw))
+        except ValueError:
+            raise UnavailableError(f"{self.access.server}{path} answers with {raw[:80]!r}, which is no JSON") from None
+
+    async def _events(self, kind: Kind, namespace: str, query: Query) -> AsyncIterator[WatchEvent]:
+        """One watch, from its opening to its end."""
+        # Asked for anew every few minutes, so that a connection that died in silence is noticed.
+        limit_s = self._clock.random.randint(_WATCH_S_MIN, _WATCH_S_MAX)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout_s, sock_read=limit_s + _SILENCE_S_MAX)
+        query = {**query, "timeoutSeconds": str(limit_s)}
+        try:
+            async with self._open().request(
+                "GET", self.access.server + _path(kind, namespace), params=query, headers=self._headers(_JSON, ""),
+                timeout=timeout,
+            ) as response:  # fmt: skip
+                if response.status >= 400:
+                    raise _refused(response.status, await response.read())
+                async for line in _lines(response.content):
+                    yield _event(orjson.loads(line))
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._unavailable(error) from error
+
+    async def _everything(self, kind: Kind, namespace: str, labels: str, fields: str) -> tuple[int, builtins.list[Tree]]:
+        trees: builtins.list[Tree] = []
+        page = await self.list(kind, namespace, labels=labels, fields=fields, limit=500)
+        trees += page.items
+        while page.continue_token:
+            page = await self.list(
+                kind, namespace, labels=labels, fields=fields, limit=500, continue_token=page.continue_token
+            )  # fmt: skip
+            trees += page.items
+        return page.revision, trees
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=0, ssl=self.access.tls() or False, keepalive_timeout=60)
+            self._session = aiohttp.ClientSession(
+                connector=connector, timeout=aiohttp.ClientTimeout(total=self._timeout_s), auto_decompress=True
+            )
+        return self._session
+
+    def _headers(self, accept: str, content_type: str) -> dict[str, str]:
+        headers = {"Accept": accept, "User-Agent": self._agent}
+        if content_type:
+            headers["Content-Type"] = content_type
+        if token := self.access.bearer():
+            headers["Authorization"] = f"Bearer {token}"
+        return headers
+
+    def _unavailable(self, error: Exception) -> UnavailableError:
+        cause: Exception = error
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            cause = error.certificate_error
+        elif isinstance(error, aiohttp.ClientConnectorError):
+            cause = error.os_error
+        elif isinstance(error, asyncio.TimeoutError):
+            cause = TimeoutError()
+        return UnavailableError(unreachable(self.access.server, cause, self.access.source))
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Lines of any length (aiohttp's own readline stops at 64 KiB)."""
+    rest = b""
+    async for piece in content.iter_any():
+        *lines, rest = (rest + piece).split(b"\n") if rest else piece.split(b"\n")
+        for line in lines:
+            if line:
+                yield line
+    if rest.strip():
+        yield rest
+
+
+def _event(line: Tree) -> WatchEvent:
+    type_, tree = line["type"], line["object"]
+    if type_ == "ERROR":
+        raise error_from_status(tree)
+    if type_ == "BOOKMARK":
+        annotations = (tree.get("metadata") or {}).get("annotations") or {}
+        return WatchEvent("BOOKMARK", {}, _revision(tree), annotations.get(_END_OF_INITIAL) == "true")
+    return WatchEvent(cast(Literal["ADDED", "MODIFIED", "DELETED"], type_), tree, _revision(tree))
+
+
+def _refused(status: int, raw: bytes) -> ApiError:
+    try:
+        tree = orjson.loads(raw)
+    except ValueError:
+        tree = None
+    if isinstance(tree, dict) and tree.get("kind") == "Status":
+        return error_from_status({"code": status, **tree})
+    try:
+        phrase = http.HTTPStatus(status).phrase
+    except ValueError:
+        phrase = "failed"
+    text = raw.decode("utf-8", "replace").strip()[:500]
+    message = "the server could not find the requested resource" if status == 404 else text or phrase
+    return error_from_status({"message": message, "code": status})
+
+
+def _path(kind: Kind, namespace: str, name: str = "", subresource: str = "") -> str:
+    return resource_path(kind.group, kind.version, kind.plural, namespace if kind.namespaced else "", name, subresource)
+
+
+def _selectors(labels: str, fields: str) -> Query:
+    query = {}
+    if labels:
+        query["labelSelector"] = labels
+    if fields:
+        query["fieldSelector"] = fields
+    return query
+
+
+def _writing(field_manager: str, dry_run: bool) -> Query:
+    query = {"fieldManager": field_manager} if field_manager else {}
+    if dry_run:
+        query["dryRun"] = "All"
+    return query
+
+
+def _identified(tree: Tree, kind: Kind) -> Tree:
+    """Items of a real server's lists do not say what they are."""
+    if "kind" in tree and "apiVersion" in tree:
+        return tree
+    return {"apiVersion": kind.api_version, "kind": kind.kind, **tree}
+
+
+def _revision(tree: Tree) -> int:
+    return int((tree.get("metadata") or {}).get("resourceVersion") or 0)
+
+
+def _preferred_first(group: Tree) -> list[str]:
+    preferred = (group.get("preferredVersion") or {}).get("version")
+    versions = [str(entry["version"]) for entry in group.get("versions") or ()]
+    return sorted(versions, key=lambda version: version != preferred)

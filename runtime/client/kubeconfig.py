@@ -1,0 +1,301 @@
+"""Kubeconfig files: where an API server is, how to trust it, and who we are to it.
+
+Read in JSON (what we write: it is YAML as well, costs nothing to parse, and kubectl reads it) or in YAML; written
+atomically and for the owner's eyes only, because a token is in it. Understood: clusters, users with tokens, token files and
+client certificates, contexts, CA data and files, `KUBECONFIG` with several files, and the service account of a pod.
+Exec plugins and auth providers are refused with a message that says so.
+
+This module imports nothing heavy: the CLI's fast commands start with it.
+
+Source: https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .errors import KubeconfigError
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping
+
+Tree = dict[str, Any]  # Any: a decoded JSON object (named here because reconcile.errors costs an import of attrs)
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+class Access(NamedTuple):
+    """How to reach one API server. PEM contents are bytes; empty means not given.
+
+    `token_file` is read again for every connection, because a service account's token is rotated.
+    """
+
+    server: str
+    namespace: str = "default"
+    ca: bytes = b""
+    insecure: bool = False
+    server_name: str = ""
+    token: str = ""
+    token_file: str = ""
+    client_cert: bytes = b""
+    client_key: bytes = b""
+    source: str = ""
+    user: str = ""
+
+    def bearer(self) -> str:
+        """The token to send now, or an empty string."""
+        if self.token_file:
+            try:
+                return Path(self.token_file).read_text().strip()
+            except OSError as error:
+                raise KubeconfigError(f"{self.source}: the token file {self.token_file} cannot be read: {error}") from None
+        return self.token
+
+    def tls(self) -> ssl.SSLContext | None:
+        """What to hand to a connection: None for plain HTTP."""
+        if self.server.startswith("http://"):
+            return None
+        import ssl
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if self.insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        elif self.ca:
+            try:
+                context.load_verify_locations(cadata=self.ca.decode("ascii"))
+            except (ssl.SSLError, UnicodeDecodeError) as error:
+                raise KubeconfigError(f"{self.source}: the certificate authority is no PEM certificate: {error}") from None
+        else:
+            context.load_default_certs()
+        if self.client_cert:
+            _load_pair(context, self)
+        return context
+
+
+def load(path: str | os.PathLike[str] | None = None, *, context: str = "", environ: Mapping[str, str] | None = None) -> Access:
+    """Find and read the kubeconfig and say how to reach the server of `context` (its current one unless named).
+
+    Without `path`: the files of $KUBECONFIG, else ~/.kube/config, else the pod's own service account.
+
+    Raises:
+        KubeconfigError: there is none, or it is wrong.
+    """
+    environ = os.environ if environ is None else environ
+    if path is not None:
+        return access_of(read(path), context=context, source=str(path))
+    named = [entry for entry in environ.get("KUBECONFIG", "").split(os.pathsep) if entry]
+    files = [Path(entry) for entry in named] or [Path(environ.get("HOME", "~")).expanduser() / ".kube" / "config"]
+    present = [file for file in files if file.exists()]
+    if present:
+        merged = _merged([_with_absolute_paths(read(file), file.parent) for file in present])
+        return access_of(merged, context=context, source=os.pathsep.join(str(file) for file in present))
+    if not named and environ.get("KUBERNETES_SERVICE_HOST"):
+        return in_cluster(environ=environ)
+    raise KubeconfigError(
+        f"no kubeconfig at {', '.join(str(file) for file in files)}; start a control plane with `reconcile up FOLDER`, "
+        "or set KUBECONFIG to the file of the cluster you mean"
+    )
+
+
+def in_cluster(folder: Path = SERVICE_ACCOUNT, environ: Mapping[str, str] | None = None) -> Access:
+    """The access that a pod has through its service account.
+
+    Raises:
+        KubeconfigError: this process does not run in a pod.
+
+    Source: client-go rest.InClusterConfig
+    """
+    environ = os.environ if environ is None else environ
+    host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "443")
+    if not host or not (folder / "token").exists():
+        raise KubeconfigError(
+            f"not inside a cluster: KUBERNETES_SERVICE_HOST or {folder / 'token'} is missing; give a kubeconfig instead"
+        )
+    namespace = folder / "namespace"
+    return Access(
+        server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
+        namespace=namespace.read_text().strip() if namespace.exists() else "default",
+        ca=(folder / "ca.crt").read_bytes() if (folder / "ca.crt").exists() else b"",
+        token_file=str(folder / "token"), source=str(folder),
+    )  # fmt: skip
+
+
+def read(path: str | os.PathLike[str]) -> Tree:
+    """Read one file as a tree; JSON is tried first because it costs no import.
+
+    Raises:
+        KubeconfigError: it cannot be read, or is no mapping.
+    """
+    try:
+        text = Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise KubeconfigError(f"{path}: cannot be read: {error}") from None
+    try:
+        tree = json.loads(text)
+    except ValueError:
+        tree = _yaml(path, text)
+    if not isinstance(tree, dict):
+        raise KubeconfigError(f"{path}: a kubeconfig is a mapping with clusters, users and contexts; this is none")
+    return _with_absolute_paths(tree, Path(path).parent)
+
+
+def write(path: str | os.PathLike[str], tree: Tree) -> None:
+    """Write `tree` for the owner alone, atomically: a reader sees the old file or the new one, never a part."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    made = target.with_name(f".{target.name}.{os.getpid()}")
+    descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    try:
+        with open(descriptor, "w") as file:
+            file.write(json.dumps(tree, indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(made, target)
+    except BaseException:
+        made.unlink(missing_ok=True)
+        raise
+
+
+def tree_of(access: Access, *, name: str = "reconcile", user: str = "admin") -> Tree:
+    """A kubeconfig with one cluster, one user and one context that says what `access` says; everything is inlined."""
+    cluster: Tree = {"server": access.server}
+    if access.ca:
+        cluster["certificate-authority-data"] = base64.b64encode(access.ca).decode()
+    if access.insecure:
+        cluster["insecure-skip-tls-verify"] = True
+    if access.server_name:
+        cluster["tls-server-name"] = access.server_name
+    identity: Tree = {}
+    if access.token:
+        identity["token"] = access.token
+    if access.token_file:
+        identity["tokenFile"] = access.token_file
+    if access.client_cert:
+        identity["client-certificate-data"] = base64.b64encode(access.client_cert).decode()
+        identity["client-key-data"] = base64.b64encode(access.client_key).decode()
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": name, "cluster": cluster}],
+        "users": [{"name": user, "user": identity}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": user, "namespace": access.namespace}}],
+        "current-context": name,
+    }
+
+
+def contexts(tree: Tree) -> list[str]:
+    """The names of the contexts, in the file's order."""
+    return [str(entry.get("name", "")) for entry in tree.get("contexts") or ()]
+
+
+def access_of(tree: Tree, *, context: str = "", source: str = "kubeconfig") -> Access:
+    """How to reach the server of one context of a kubeconfig.
+
+    Raises:
+        KubeconfigError: the context, its cluster or its user is missing or uses what is not understood.
+    """
+    wanted = context or str(tree.get("current-context") or "")
+    if not wanted and len(contexts(tree)) == 1:
+        wanted = contexts(tree)[0]
+    chosen = _named(tree, "contexts", "context", wanted, source)
+    cluster = _named(tree, "clusters", "cluster", str(chosen.get("cluster", "")), source)
+    user_name = str(chosen.get("user", ""))
+    user = _named(tree, "users", "user", user_name, source) if user_name else {}
+    for refused in ("exec", "auth-provider"):
+        if user.get(refused):
+            raise KubeconfigError(
+                f"{source}: user {user_name!r} logs in by {refused}, which is not understood here; use a token or a client "
+                "certificate (`kubectl config set-credentials`)"
+            )
+    server = str(cluster.get("server") or "")
+    if not server.startswith(("https://", "http://")):
+        raise KubeconfigError(f"{source}: cluster {chosen.get('cluster')!r} has server {server!r}; give an https:// URL")
+    return Access(
+        server=server.rstrip("/"),
+        namespace=str(chosen.get("namespace") or "default"),
+        ca=_content(cluster, "certificate-authority", source),
+        insecure=bool(cluster.get("insecure-skip-tls-verify")),
+        server_name=str(cluster.get("tls-server-name") or ""),
+        token=str(user.get("token") or ""),
+        token_file=str(user.get("tokenFile") or "") if not user.get("token") else "",
+        client_cert=_content(user, "client-certificate", source),
+        client_key=_content(user, "client-key", source),
+        source=source,
+        user=user_name,
+    )
+
+
+def _named(tree: Tree, plural: str, singular: str, name: str, source: str) -> Tree:
+    for entry in tree.get(plural) or ():
+        if isinstance(entry, dict) and entry.get("name") == name:
+            return entry.get(singular) or {}
+    known = ", ".join(str(entry.get("name")) for entry in tree.get(plural) or ()) or "none"
+    raise KubeconfigError(f"{source}: there is no {singular} {name!r}; there are: {known}")
+
+
+def _content(tree: Tree, name: str, source: str) -> bytes:
+    if data := tree.get(f"{name}-data"):
+        try:
+            return base64.b64decode(data, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise KubeconfigError(f"{source}: {name}-data is not base64: {error}") from None
+    if path := tree.get(name):
+        try:
+            return Path(path).read_bytes()
+        except OSError as error:
+            raise KubeconfigError(f"{source}: {name}: {error}") from None
+    return b""
+
+
+def _with_absolute_paths(tree: Tree, folder: Path) -> Tree:
+    """Paths in a kubeconfig are meant from its own folder."""
+    for plural, singular, names in (
+        ("clusters", "cluster", ("certificate-authority",)),
+        ("users", "user", ("client-certificate", "client-key", "tokenFile")),
+    ):
+        for entry in tree.get(plural) or ():
+            inner = entry.get(singular) if isinstance(entry, dict) else None
+            for name in names:
+                if inner and inner.get(name):
+                    inner[name] = str(folder / inner[name])
+    return tree
+
+
+def _merged(trees: list[Tree]) -> Tree:
+    """Several files as one: the first to name a thing wins, as kubectl has it."""
+    merged: Tree = {"clusters": [], "users": [], "contexts": [], "current-context": ""}
+    for tree in trees:
+        for plural in ("clusters", "users", "contexts"):
+            known = {entry["name"] for entry in merged[plural]}
+            merged[plural] += [entry for entry in tree.get(plural) or () if entry.get("name") not in known]
+        merged["current-context"] = merged["current-context"] or tree.get("current-context") or ""
+    return merged
+
+
+def _load_pair(context: ssl.SSLContext, access: Access) -> None:
+    """Python's ssl takes a client certificate from files alone: lend it one for the moment."""
+    import ssl
+    import tempfile
+
+    with tempfile.NamedTemporaryFile(mode="wb", suffix=".pem") as file:
+        file.write(access.client_cert + b"\n" + access.client_key)
+        file.flush()
+        try:
+            context.load_cert_chain(file.name)
+        except ssl.SSLError as error:
+            raise KubeconfigError(f"{access.source}: client certificate and key do not load: {error}") from None
+
+
+def _yaml(path: str | os.PathLike[str], text: str) -> Any:
+    import yaml  # only for files that somebody else wrote
+
+    try:
+        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe loaders
+    except yaml.YAMLError as error:
+        raise KubeconfigError(f"{path}: is neither JSON nor YAML: {error}") from None
