@@ -45,9 +45,7 @@ def deployment_controller() -> Operator:
     def adopters(replica_set: ReplicaSet) -> Iterator[Key]:
         return orphans.wanted_by(tree_of(replica_set))
 
-    @app.on.reconcile(
-        Deployment, owns=(ReplicaSet,), watches=(Watch(ReplicaSet, to=adopters),), workers=5, while_deleting=True
-    )
+    @app.on.reconcile(Deployment, owns=(ReplicaSet,), watches=(Watch(ReplicaSet, to=adopters),), workers=5, while_deleting=True)
     async def rollout(deployment: Deployment, cluster: Cluster, events: EventRecorder, clock: Clock) -> Requeue | None:
         try:
             return await _pass(deployment, cluster, events, clock, orphans)

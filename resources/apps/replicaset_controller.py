@@ -20,10 +20,10 @@ from reconcile.errors import ApiError, ConflictError, NotFoundError, Tree
 from reconcile.handling import Cluster, EventRecorder, Key, Requeue
 from reconcile.kinds import typed
 from reconcile.registry import Operator, Watch
+from reconcile.resources.core import Pod
 from reconcile.selectors import label_selector
 from reconcile.views import tree_of
 
-from reconcile.resources.core import Pod
 from .deletion_ranking import pods_to_delete
 from .ownership import Orphans, claim, settle
 from .pod_batches import BURST_MAX, all_at_once, slow_start

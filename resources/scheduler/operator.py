@@ -14,9 +14,9 @@ from reconcile.errors import ApiError, NotFoundError, Tree
 from reconcile.handling import Cluster, EventRecorder
 from reconcile.kinds import typed
 from reconcile.registry import Operator
+from reconcile.resources.core import Namespace, Node, Pod
 from reconcile.views import tree_of
 
-from reconcile.resources.core import Namespace, Node, Pod
 from .demand import Demands, PodInfo
 from .placement import Unschedulable, default_plugins
 from .plugin import Plugin

@@ -67,9 +67,7 @@ class Chooser:
         cycle.feasible = feasible
         return best(pod, cycle, [plugin for plugin in applying if plugin.weight])
 
-    def _filtered(
-        self, pod: PodInfo, cycle: Cycle, filters: Sequence[Plugin]
-    ) -> tuple[list[NodeInfo], dict[str, Rejection]]:
+    def _filtered(self, pod: PodInfo, cycle: Cycle, filters: Sequence[Plugin]) -> tuple[list[NodeInfo], dict[str, Rejection]]:
         nodes = list(cycle.state.nodes.values())
         enough = _feasible_enough(len(nodes))
         start = self._next % len(nodes) if nodes else 0

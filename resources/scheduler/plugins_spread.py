@@ -132,9 +132,7 @@ def _is_eligible(constraint: SpreadConstraint, pod: PodInfo, node: NodeInfo) -> 
     test = pod.demand.node_required
     if constraint.honours_affinity and test is not None and not test(node.name, node.labels):
         return False
-    return not (
-        constraint.honours_taints and untolerated(node.taints, pod.demand.tolerations, ("NoSchedule", "NoExecute"))
-    )
+    return not (constraint.honours_taints and untolerated(node.taints, pod.demand.tolerations, ("NoSchedule", "NoExecute")))
 
 
 def _count(constraint: SpreadConstraint, pod: PodInfo, nodes: Sequence[NodeInfo]) -> Counter[str]:
@@ -142,9 +140,7 @@ def _count(constraint: SpreadConstraint, pod: PodInfo, nodes: Sequence[NodeInfo]
     matches = constraint.selector.matches
     for node in nodes:
         counts[node.labels[constraint.key]] += sum(
-            other.namespace == pod.namespace
-            and matches(other.labels)
-            and not other.tree["metadata"].get("deletionTimestamp")
+            other.namespace == pod.namespace and matches(other.labels) and not other.tree["metadata"].get("deletionTimestamp")
             for other in node.pods.values()
         )
     return counts
