@@ -49,8 +49,8 @@ def scheduler(name: str = "default-scheduler", *, plugins: Sequence[Plugin] = ()
         state.saw_pod(tree_of(pod), event == "DELETED")
 
     @app.on.event(Namespace, inline=True)
-    def saw_namespace(namespace: Namespace, event: str) -> None:
-        state.saw_namespace(tree_of(namespace), event == "DELETED")
+    def saw_namespace(seen: Namespace, event: str) -> None:
+        state.saw_namespace(tree_of(seen), event == "DELETED")
 
     return app
 
