@@ -223,7 +223,7 @@ def _service(tree: Tree, lines: Lines, related: Related) -> None:
         for endpoint in piece.get("endpoints") or ()
         if endpoint.get("conditions", {}).get("ready", True)
         for address in endpoint.get("addresses", ())
-        for port in piece.get("ports") or ({},)
+        for port in piece.get("ports") or [{"port": ""}]
     ]
     lines.fact("Endpoints", ", ".join(ready))
 

@@ -136,8 +136,7 @@ def _print(target: Target, streams: list[tuple[str, str]], query: dict[str, str]
 
 def _lines(target: Target, pod: str, container: str, query: dict[str, str]) -> Iterator[bytes]:
     path = target.path(target.resolve("pods"), pod, subresource="log")
-    given = {name: value for name, value in {**query, "container": container}.items() if value}
-    return target.http.lines(path, query=given, accept="*/*")
+    return target.lines(path, **query, container=container)
 
 
 def _write(pod: str, container: str, line: bytes, prefixed: bool) -> None:

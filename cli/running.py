@@ -14,7 +14,8 @@ import attrs
 from reconcile.clock import timestamp
 from reconcile.kinds import Kind
 from reconcile.runtime.clock import SystemClock
-from reconcile.runtime.cluster import ControlPlane, HttpSettings
+from reconcile.runtime.cluster import ControlPlane, ListenSettings
+from reconcile.runtime.engine.reports import Report
 from reconcile.runtime.network import LoopbackNetwork, claim_network
 from reconcile.runtime.store import StoreLockedError
 from reconcile.runtime.sync import FolderSync, SyncSettings
@@ -107,7 +108,7 @@ class Session:
                 settings.data_dir, self.clock, self._network.service_cidr, self._network.pod_cidr, settings.simulated_nodes
             )
             self._plane = ControlPlane(
-                settings.data_dir, self.clock, self._assembly.parts, http=HttpSettings(settings.host, settings.port)
+                settings.data_dir, self.clock, self._assembly.parts, http=ListenSettings(settings.host, settings.port)
             )
             await self._plane.start()
             self._kinds = {kind.kind: kind for kind in self._plane.api.kinds()}
@@ -115,7 +116,7 @@ class Session:
             for name in _SHOWN:
                 self._tasks.append(asyncio.create_task(self._follow(name), name=f"view of {name}"))
             self._tasks.append(asyncio.create_task(self._listen(), name="HTTP server"))
-            self._tasks.append(asyncio.create_task(self._reports(), name="reports"))
+            self._plane.engine.reports.follow(self._report)
         except StoreLockedError as error:
             await self._close()
             raise CommandError(
@@ -146,8 +147,7 @@ class Session:
         """Keep one kind's objects in the scene."""
         assert self._plane is not None
         kind = self._kinds.get(name) or next((k for k in self._plane.api.kinds() if k.kind == name), None)
-        if kind is None:
-            return await asyncio.Event().wait() or None
+        assert kind is not None, f"{name} is not served"
         initial = True
         async for event in self._plane.client.watch(kind, initial=True):
             if event.type == "BOOKMARK":
@@ -157,7 +157,6 @@ class Session:
             if said and not initial:
                 self.told(said)
             self.changed.set()
-        return None
 
     async def _listen(self) -> None:
         assert self._plane is not None
@@ -167,11 +166,9 @@ class Session:
         self.changed.set()
         await asyncio.Event().wait()
 
-    async def _reports(self) -> None:
-        """Tell what handlers raise, traceback and all."""
-        assert self._plane is not None
-        async for report in self._plane.engine.reports.follow():
-            self.told(f"problem {report}")
+    def _report(self, report: Report) -> None:
+        """Tell what a handler raised: with its traceback the first time, in a line when it goes on."""
+        self._tell(f"problem {report}" + (f"\n{report.traceback.rstrip()}" if report.attempt <= 1 else ""))
 
     async def _close(self) -> None:
         """Stop in order: no new work, then the processes (unless kept), then the store."""

@@ -6,19 +6,21 @@ discovery, so that users' own kinds are as good as built-in ones.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 import click
-from reconcile.runtime.client.blocking import ApiResource, BlockingClient
 
-from reconcile.errors import ApiError, NotFoundError, Tree
-from reconcile.runtime.client.kubeconfig import Access, KubeconfigError, load
+from reconcile.errors import ApiError, NotFoundError, Tree, error_from_status
+from reconcile.runtime.client.blocking import BlockingClient
+from reconcile.runtime.client.errors import ClientError, KubeconfigError, RefusedError, UnreachableError
+from reconcile.runtime.client.kubeconfig import Access, load
+from reconcile.runtime.client.resources import Resource as ApiResource
 
 from .errors import CommandError, NoControlPlane
 from .locate import find_data_dir
@@ -49,10 +51,11 @@ class Target:
 
     # Naming
 
-    @functools.cached_property
+    @property
     def resources(self) -> Sequence[ApiResource]:
         """What is served."""
-        return self.http.discovery()
+        with _translated():
+            return self.http.resources()
 
     def resolve(self, word: str) -> ApiResource:
         """The resource that a word names: plural, singular, short name or kind, with `.group` or `.version.group`.
@@ -60,18 +63,8 @@ class Target:
         Raises:
             CommandError: nothing served is called that.
         """
-        wanted, _, rest = word.lower().partition(".")
-        found = [r for r in self.resources if wanted in _names(r) and _of_group(r, rest)]
-        if not found and self.http.refresh_discovery():
-            del self.resources
-            return self.resolve(word)
-        if not found:
-            import difflib  # only for the error
-
-            near = difflib.get_close_matches(wanted, {name for r in self.resources for name in _names(r)}, n=1)
-            hint = f"did you mean {near[0]}?" if near else "see `reconcile api-resources`"
-            raise CommandError(f'the server doesn\'t have a resource type "{word}"; {hint}')
-        return found[0]
+        with _translated():
+            return self.http.find(word)
 
     def named(self, words: Sequence[str]) -> list[Named]:
         """What `pods web-1 web-2`, `pod/web-1 deploy/web`, `pods,services` or `all` name."""
@@ -94,17 +87,14 @@ class Target:
 
     def path(self, resource: ApiResource, name: str = "", *, subresource: str = "", all_namespaces: bool = False) -> str:
         """The URL path of a collection, an object, or one of its subresources."""
-        root = f"/apis/{resource.group}/{resource.version}" if resource.group else f"/api/{resource.version}"
-        if resource.namespaced and not all_namespaces:
-            root += f"/namespaces/{quote(self.namespace)}"
-        tail = "/".join(part for part in (resource.plural, quote(name), subresource) if part)
-        return f"{root}/{tail}"
+        return self.http.path(resource, "" if all_namespaces else self.namespace, name, subresource)
 
     # Speaking
 
     def read(self, path: str, *, accept: str = "application/json", **query: str) -> Tree:
         """GET a JSON document."""
-        return self.http.json("GET", path, query=_given(query), accept=accept)
+        with _translated():
+            return self.http.ask("GET", path, _given(query), None, {"Accept": accept})
 
     def items(self, resource: ApiResource, *, all_namespaces: bool = False, **query: str) -> list[Tree]:
         """All objects of a collection, with the apiVersion and kind that lists leave out."""
@@ -128,33 +118,35 @@ class Target:
 
     def write(self, method: str, path: str, body: Any, *, content_type: str = "application/json", **query: str) -> Tree:
         """POST, PUT, PATCH or DELETE a JSON body."""
-        return self.http.json(method, path, query=_given(query), body=json.dumps(body).encode(), content_type=content_type)
+        with _translated():
+            return self.http.ask(method, path, _given(query), json.dumps(body).encode(), {"Content-Type": content_type})
+
+    def lines(self, path: str, *, accept: str = "*/*", **query: str) -> Iterator[bytes]:
+        """The lines of a streamed answer, as they come."""
+        with _translated():
+            yield from self.http.stream(path, _given(query), {"Accept": accept})
 
     def watch(self, path: str, *, accept: str = "application/json", **query: str) -> Iterator[Tree]:
-        """The events of a watch, as they come; ends when the server ends it. Raises ApiError for an ERROR event."""
-        for line in self.http.lines(path, query=_given({**query, "watch": "true"}), accept=accept):
-            event = json.loads(line)
-            if event["type"] == "ERROR":
-                from reconcile.errors import error_from_status
+        """The events of a watch, as they come; ends when the server ends it."""
+        with _translated():
+            yield from self.http.watch(path, _given(query), accept=accept)
 
-                raise error_from_status(event["object"])
-            yield event
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """The client's errors as those that commands raise: `ApiError`, `NoControlPlane`, `CommandError`."""
+    try:
+        yield
+    except RefusedError as error:
+        raise error_from_status(error.status) from error
+    except UnreachableError as error:
+        raise NoControlPlane(str(error)) from error
+    except ClientError as error:
+        raise CommandError(str(error)) from error
 
 
 def _given(query: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in query.items() if value}
-
-
-def _names(resource: ApiResource) -> set[str]:
-    return {resource.plural, resource.singular, resource.kind.lower(), *resource.short_names}
-
-
-def _of_group(resource: ApiResource, rest: str) -> bool:
-    return not rest or rest in (
-        resource.group,
-        f"{resource.version}.{resource.group}",
-        resource.version if not resource.group else None,
-    )
 
 
 def open_target(data_dir: str | None, context: str, namespace: str) -> Target:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -22,7 +22,7 @@ from reconcile.registry import Operator
 
 from .api import ApiServer
 from .client import InProcessClient
-from .engine import Engine
+from .engine.engine import Engine
 from .store import Store
 
 if TYPE_CHECKING:
@@ -32,10 +32,12 @@ log = logging.getLogger(__name__)
 
 KUBECONFIG = "kubeconfig"
 STORE = "store"
+PKI = "pki"
+PORT = "port"
 
 
 @attrs.frozen
-class HttpSettings:
+class ListenSettings:
     """Where the API listens; port 0 takes the one it had before, or any free one."""
 
     host: str = "127.0.0.1"
@@ -54,12 +56,14 @@ class Parts:
     namespace: type[Resource] | None = None
     objects: Sequence[Tree] = ()
     operators: Sequence[Operator] = ()
+    connect: Callable[[ApiServer], None] = lambda api: None  # noqa: ARG005 - connects nothing
+    """Called before the operators start: adds streaming subresources and computed kinds to the API."""
 
 
 class ControlPlane:
     """A control plane in this process. Use as an async context manager, or `start` and `stop`."""
 
-    def __init__(self, data_dir: Path, clock: Clock, parts: Parts, *, http: HttpSettings | None = None) -> None:
+    def __init__(self, data_dir: Path, clock: Clock, parts: Parts, *, http: ListenSettings | None = None) -> None:
         self.data_dir, self.clock = data_dir, clock
         self._parts, self._http = parts, http
         self._server: HttpServer | None = None
@@ -105,6 +109,7 @@ class ControlPlane:
                 self._api.serve(kind_of(cls))
             self._engine = Engine(self.client, self.clock, admission=self._api)
             self._api.on_kinds_changed(self._engine.kinds_changed)
+            self._parts.connect(self._api)
             await self._create_objects()
             for operator in self._parts.operators:
                 await self.start_operator(operator)
@@ -117,7 +122,7 @@ class ControlPlane:
     async def listening(self) -> str:
         """Wait until HTTP listens and the kubeconfig is written; returns the server's URL."""
         if self._listening is None:
-            raise ReconcileError("this control plane was started without HTTP; give it HttpSettings")
+            raise ReconcileError("this control plane was started without HTTP; give it ListenSettings")
         return await asyncio.shield(self._listening)
 
     async def start_operator(self, operator: Operator) -> None:
@@ -159,11 +164,27 @@ class ControlPlane:
             except NotFoundError:
                 await _unless_there(self.client.create(kind, tree, namespace, field_manager="bootstrap"))
 
-    async def _listen(self, settings: HttpSettings) -> str:
-        from .api.http import HttpServer  # loading it takes longer than starting the first pods
+    async def _listen(self, settings: ListenSettings) -> str:
+        """Serve HTTPS and write the kubeconfig; the port is kept, so that kubeconfigs outlive a restart."""
+        # Loading HTTP and certificates takes longer than starting the first pods.
+        from .api.http import Credentials, HttpServer, HttpSettings
+        from .client.kubeconfig import Access, tree_of, write
 
-        self._server = HttpServer(self.api, data_dir=self.data_dir)
-        return await self._server.start(settings.host, settings.port)
+        credentials = Credentials.load_or_make(self.data_dir / PKI, self.clock.now(), (settings.host,))
+        self._server = HttpServer(self.api, HttpSettings(credentials=credentials))
+        note = self.data_dir / PORT
+        wanted = settings.port or _noted_port(note)
+        try:
+            address = await self._server.start(settings.host, wanted)
+        except OSError:
+            if settings.port or not wanted:
+                raise
+            log.warning("the port of the last run is taken", extra={"port": wanted})
+            address = await self._server.start(settings.host, 0)
+        note.write_text(f"{address.port}\n")
+        access = Access(address.url, ca=credentials.ca_file.read_bytes(), token=credentials.token)
+        write(self.kubeconfig, tree_of(access))
+        return address.url
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -178,3 +199,10 @@ async def _unless_there(creation: Awaitable[Tree]) -> None:
         await creation
     except AlreadyExistsError:
         log.debug("created meanwhile by somebody else")
+
+
+def _noted_port(note: Path) -> int:
+    try:
+        return int(note.read_text())
+    except (OSError, ValueError):
+        return 0

@@ -1,0 +1,192 @@
+"""Composes the control plane that `up` runs: the built-in kinds and controllers, one kubelet (or simulated nodes), the proxy."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import attrs
+
+from reconcile.clock import Clock, parse_timestamp, timestamp
+from reconcile.errors import BadRequestError, Tree
+from reconcile.kinds import Column, Kind, kind_of
+from reconcile.registry import Operator
+from reconcile.resources import bootstrap_objects, builtin_kinds, controllers
+from reconcile.resources.core import Namespace, Pod
+from reconcile.resources.kubelet import Kubelet, kubelet
+from reconcile.resources.kubelet.errors import NoSuchLogError
+from reconcile.resources.kubelet.logs import LogQuery
+from reconcile.resources.kubelet.process import ProcessRuntime
+from reconcile.resources.kubelet.simulated import simulated_nodes
+from reconcile.resources.proxy import service_proxy
+from reconcile.resources.scheduler import scheduler
+from reconcile.runtime.api import ApiServer
+from reconcile.runtime.cluster import ControlPlane, Parts
+from reconcile.runtime.sync import Folder
+
+_SAMPLE_S = 0.25
+POD_METRICS = Kind(
+    "metrics.k8s.io", "v1beta1", "PodMetrics", "pods", singular="pod", builtin=True,
+    columns=(
+        Column("Name", ".metadata.name"), Column("CPU", ".containers[0].usage.cpu"),
+        Column("Memory", ".containers[0].usage.memory"),
+    ),
+)  # fmt: skip
+NODE_METRICS = Kind(
+    "metrics.k8s.io", "v1beta1", "NodeMetrics", "nodes", namespaced=False, singular="node", builtin=True,
+    columns=(Column("Name", ".metadata.name"), Column("CPU", ".usage.cpu"), Column("Memory", ".usage.memory")),
+)  # fmt: skip
+
+
+@attrs.frozen
+class Assembly:
+    """The parts of a control plane, and the kubelet among them (None with simulated nodes)."""
+
+    parts: Parts
+    kubelet: Kubelet | None
+
+    async def stop(self, plane: ControlPlane, *, keep: bool) -> list[str]:
+        """Stop the processes, or let go of them. Returns what to tell the person."""
+        if self.kubelet is None:
+            return ["stopped; the state is kept"]
+        page = await plane.client.list(kind_of(Pod), fields="status.phase=Running")
+        await self.kubelet.close(stop_pods=not keep)
+        pods = f"{len(page.items)} pod{'' if len(page.items) == 1 else 's'}"
+        if keep:
+            return [f"stopped; {pods} keep running, and `reconcile up` takes them over again"]
+        return [f"stopped, {pods} with it; the state is kept, and `reconcile up` starts them again"]
+
+
+def node_name() -> str:
+    """This machine's name as a Node may have it."""
+    name = "".join(c if c.isalnum() or c == "-" else "-" for c in socket.gethostname().lower()).strip("-")
+    return name[:63] or "local"
+
+
+def assemble(data_dir: Path, clock: Clock, service_cidr: str, pod_cidr: str, simulated: int) -> Assembly:
+    """Everything that a control plane of one machine consists of."""
+    operators: list[Operator] = [*controllers(service_cidr), scheduler()]
+    agent: Kubelet | None = None
+    if simulated:
+        operators.append(simulated_nodes(simulated))
+    else:
+        runtime = ProcessRuntime(data_dir / "run", clock)
+        agent = kubelet(node_name(), runtime, pod_cidr=pod_cidr, data_dir=data_dir / "kubelet")
+        operators += [agent.operator, service_proxy().operator]
+
+    def connect(api: ApiServer) -> None:
+        if agent is not None:
+            _connect_kubelet(api, agent, clock)
+
+    parts = Parts([*builtin_kinds(), Folder], Namespace, bootstrap_objects(), operators, connect)
+    return Assembly(parts, agent)
+
+
+def _connect_kubelet(api: ApiServer, agent: Kubelet, clock: Clock) -> None:
+    """Serve pods/log and metrics.k8s.io from the kubelet."""
+    api.add_reader(kind_of(Pod), "log", lambda tree, options: _read_log(agent, clock, tree, options))
+    api.serve_virtual(POD_METRICS, PodMeter(agent, clock))
+    api.serve_virtual(NODE_METRICS, NodeMeter(clock))
+
+
+async def _read_log(agent: Kubelet, clock: Clock, tree: Tree, options: Mapping[str, str]) -> AsyncIterator[bytes]:
+    """GET pods/log, with kubectl's options."""
+    metadata = tree["metadata"]
+    names = [c["name"] for role in ("initContainers", "containers") for c in tree["spec"].get(role) or ()]
+    container = options.get("container", "")
+    if container and container not in names:
+        raise BadRequestError(f"container {container} is not valid for pod {metadata['name']}; it has {', '.join(names)}")
+    since = options.get("sinceTime", "")
+    since_s = _number(options, "sinceSeconds")
+    query = LogQuery(
+        tail_lines=_number(options, "tailLines"), limit_bytes=_number(options, "limitBytes"),
+        since=parse_timestamp(since) if since else None if since_s is None else clock.now() - since_s,
+        timestamps=_true(options, "timestamps"),
+    )  # fmt: skip
+    pieces = agent.logs(
+        metadata["namespace"], metadata["name"], container, previous=_true(options, "previous"),
+        follow=_true(options, "follow"), query=query,
+    )  # fmt: skip
+    # The first piece is asked for here, so that "no such log" is an answer and not the end of a stream.
+    try:
+        first = await anext(pieces, b"")
+    except NoSuchLogError as error:
+        raise BadRequestError(str(error)) from error
+    return _from(first, pieces)
+
+
+async def _from(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece
+
+
+def _true(options: Mapping[str, str], name: str) -> bool:
+    return options.get(name, "") in ("true", "1")
+
+
+def _number(options: Mapping[str, str], name: str) -> int | None:
+    text = options.get(name, "")
+    if not text:
+        return None
+    if not text.isdigit():
+        raise BadRequestError(f"{name} is {text!r}; give a whole number, 0 or more")
+    return int(text)
+
+
+class PodMeter:
+    """PodMetrics, measured when somebody asks."""
+
+    def __init__(self, agent: Kubelet, clock: Clock) -> None:
+        self._agent, self._clock = agent, clock
+
+    async def get(self, name: str, namespace: str) -> Tree | None:
+        """What one pod uses now, or None if it does not run."""
+        return next((tree for tree in await self.list(namespace) if tree["metadata"]["name"] == name), None)
+
+    async def list(self, namespace: str) -> list[Tree]:
+        """What each pod uses now: CPU over a quarter of a second, memory at its end."""
+        await self._agent.metrics()
+        await self._clock.sleep(_SAMPLE_S)
+        at = timestamp(self._clock.now())
+        return [
+            {
+                "apiVersion": POD_METRICS.api_version, "kind": POD_METRICS.kind,
+                "metadata": {"name": usage.name, "namespace": usage.namespace, "creationTimestamp": at},
+                "timestamp": at, "window": f"{usage.window_s:.3f}s",
+                "containers": [{"name": "pod", "usage": _usage(usage.cpu_cores, usage.memory_bytes)}],
+            }
+            for usage in await self._agent.metrics()
+            if not namespace or usage.namespace == namespace
+        ]  # fmt: skip
+
+
+class NodeMeter:
+    """NodeMetrics of this machine, measured when somebody asks."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    async def get(self, name: str, namespace: str) -> Tree | None:
+        """What this machine uses, if it is the one meant."""
+        return next((tree for tree in await self.list(namespace) if tree["metadata"]["name"] == name), None)
+
+    async def list(self, namespace: str) -> list[Tree]:
+        """What this machine uses, all its processes together."""
+        import psutil  # 30 ms that only this path pays
+
+        psutil.cpu_percent()
+        await self._clock.sleep(_SAMPLE_S)
+        cores = psutil.cpu_percent() / 100 * (psutil.cpu_count() or 1)
+        at = timestamp(self._clock.now())
+        tree: Tree = {
+            "apiVersion": NODE_METRICS.api_version, "kind": NODE_METRICS.kind,
+            "metadata": {"name": node_name(), "creationTimestamp": at}, "timestamp": at, "window": f"{_SAMPLE_S}s",
+            "usage": _usage(cores, psutil.virtual_memory().used),
+        }  # fmt: skip
+        return [tree]
+
+
+def _usage(cores: float, memory_bytes: int) -> Tree:
+    return {"cpu": f"{round(cores * 1e9)}n", "memory": f"{memory_bytes // 1024}Ki"}
