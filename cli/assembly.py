@@ -73,7 +73,7 @@ def assemble(data_dir: Path, clock: Clock, service_cidr: str, pod_cidr: str, sim
     else:
         runtime = ProcessRuntime(data_dir / "run", clock)
         agent = kubelet(node_name(), runtime, pod_cidr=pod_cidr, data_dir=data_dir / "kubelet")
-        operators += [agent.operator, service_proxy().operator]
+        operators += [agent.operator, service_proxy()]
 
     def connect(api: ApiServer) -> None:
         if agent is not None:
