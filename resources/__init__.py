@@ -20,6 +20,23 @@ def builtin_kinds() -> list[type[Resource]]:
     ]  # fmt: skip
 
 
+def controllers(service_cidr: str) -> list[Operator]:
+    """The operators of the built-in kinds; Services get their addresses out of `service_cidr`.
+
+    The scheduler and the kubelets are not among them: who composes a cluster chooses those.
+    """
+    from .apps.deployment_controller import deployment_controller
+    from .apps.replicaset_controller import replicaset_controller
+    from .core.namespace_controller import namespace_controller
+    from .gc import garbage_collector
+    from .services import endpoint_slices, service_addresses
+
+    return [
+        deployment_controller(), replicaset_controller(), garbage_collector(), namespace_controller(),
+        service_addresses(service_cidr), endpoint_slices(),
+    ]  # fmt: skip
+
+
 def bootstrap_objects() -> list[Tree]:
     """What a new cluster holds before anybody writes to it."""
     return [
