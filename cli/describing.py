@@ -111,7 +111,8 @@ def _container(container: Tree, state: Tree, lines: Lines) -> None:
             f"{p.get('name', '')}:{p['containerPort']}/{p.get('protocol', 'TCP')}".lstrip(":") for p in container["ports"]
         )
         lines.fact("Ports", ports, 2)
-    _state(lines, "State", state.get("state") or {})
+    if state:
+        _state(lines, "State", state.get("state") or {})
     if state.get("lastState"):
         _state(lines, "Last State", state["lastState"])
     if state:

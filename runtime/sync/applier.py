@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import attrs
@@ -52,17 +52,11 @@ class Applied:
 class Applier:
     """Brings manifests to the cluster and takes back what left the folder."""
 
-    def __init__(self, client: Client, root: Path, folder: str) -> None:
-        self._client, self._root, self._folder = client, root, folder
+    def __init__(self, client: Client, root: Path, folder: str, told: Callable[[str], None]) -> None:
+        self._client, self._root, self._folder, self._told = client, root, folder, told
         self._applied: dict[ObjectKey, Applied] = {}
         self._kinds: dict[tuple[str, str], Kind] = {}
         self._inventoried: set[tuple[str, str]] = set()
-        self._said: list[str] = []
-
-    def said(self) -> Iterator[str]:
-        """What was done since the last call, a line each."""
-        said, self._said = self._said, []
-        return iter(said)
 
     async def apply(self, desired: list[Manifest], problems: list[Problem]) -> bool:
         """Apply what changed; refusals become problems. Returns whether any may succeed later without a change."""
@@ -94,7 +88,7 @@ class Applier:
             await self._client.delete(applied.kind, key.name, key.namespace, DeleteOptions(propagation="Background"))
         except NotFoundError:
             return
-        self._said.append(f"deleted {key.kind} {key.name} (left {applied.file})")
+        self._told(f"deleted {key.kind} {key.name} (left {applied.file})")
 
     async def warn(self, problem: Problem, clock: Clock) -> None:
         """Tell a problem as an Event too, if Events are served. The same problem is one Event, counted."""
@@ -127,7 +121,7 @@ class Applier:
             kind, manifest.name, Patch(APPLY_PATCH, tree), key.namespace, field_manager=FIELD_MANAGER, force=True
         )
         self._applied[key] = Applied(kind, manifest.file, fingerprint)
-        self._said.append(f"applied {manifest.title} ({manifest.file}:{manifest.line})")
+        self._told(f"applied {manifest.title} ({manifest.file}:{manifest.line})")
 
     def _marked(self, kind: Kind, manifest: Manifest, namespace: str) -> Tree:
         """The manifest with the folder's label and its source; pod templates learn the folder they run in."""

@@ -72,7 +72,7 @@ class FolderSync:
     ) -> None:
         self._client, self._clock, self._root, self._host = client, clock, root, host
         self._changes, self._settings, self._told = changes, settings, told
-        self._applier = Applier(client, root, name)
+        self._applier = Applier(client, root, name, told)
         self._name = name
         self._sources: dict[str, Source] = {}
         self._programs: dict[str, Program] = {}
@@ -125,8 +125,6 @@ class FolderSync:
         removal_due_s = await self._prune(desired, seen)
         problems.extend(source.problem for source in self._sources.values() if source.problem)
         await self._tell(problems, len(desired))
-        for line in self._applier.said():
-            self._told(line)
         return self._next_due(refused, removal_due_s)
 
     def _next_due(self, refused: bool, removal_due_s: float | None) -> float:
