@@ -1,8 +1,8 @@
 """Whether a request is well formed: what can be said without looking at the state.
 
-Keys are given, lists are short enough, no key is changed twice, the whole is small enough. One place is stricter than
-etcd: a put in one nested txn and a delete of its key in a later one is a duplicate too (etcd sees only the other
-order), so that a key has one event per revision at most.
+Keys are given, lists are short enough, no key is changed twice, the whole is small enough. Two places are stricter
+than etcd, so that a key has one event per revision at most: a put in one nested txn and a delete of its key in a later
+one is a duplicate too (etcd sees only the other order), and so is a put under a delete "from key" (etcd overlooks it).
 
 Source: etcd server/etcdserver/api/v3rpc/key.go
 """

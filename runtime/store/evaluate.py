@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from .errors import FutureRevisionError, KeyNotFoundError, LeaseNotFoundError, RequestError
+from .errors import CompactedError, FutureRevisionError, KeyNotFoundError, LeaseNotFoundError, RequestError
 from .model import (
     DELETE,
     PUT,
@@ -143,6 +143,9 @@ class _Execution:
 
     def _range(self, request: Range) -> RangeResponse:
         if request.revision <= 0:
+            # Outside a txn a negative revision reads the present; inside, etcd holds it against the compacted one.
+            if request.revision < min(0, self._stage.compacted) or request.revision < 0 <= self._stage.compacted:
+                raise CompactedError(request.revision, self._stage.compacted)
             return self._stage.range(request, self._now())
         past = self._history.get(id(request))
         if past is None:
