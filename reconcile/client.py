@@ -114,4 +114,4 @@ class Client(Protocol):
         """Write one of the kind's further subresources (`Hooks.actions`), e.g. a Pod's `binding`."""
 
     async def kinds(self) -> Sequence[Kind]:
-        """What is served now (the preferred version of each)."""
+        """What is served now and can be watched (the preferred version of each)."""

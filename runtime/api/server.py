@@ -75,6 +75,10 @@ class ApiServer:
         """Everything served, in the order it was registered."""
         return self._catalog.kinds()
 
+    def stored_kinds(self) -> tuple[Kind, ...]:
+        """Those whose objects are stored, so that they can be watched; the others are computed when asked for."""
+        return self._catalog.stored_kinds()
+
     def find(self, group: str, version: str, plural: str) -> Kind | None:
         """The served kind behind a URL, or None."""
         return self._catalog.find(group, version, plural)
@@ -90,6 +94,10 @@ class ApiServer:
     def readers(self, kind: Kind) -> Mapping[str, Read]:
         """The streaming subresources of a kind."""
         return self._catalog.readers(kind)
+
+    def is_virtual(self, kind: Kind) -> bool:
+        """Whether the objects of a kind are computed, not stored."""
+        return self._catalog.of(kind).provider is not None
 
     # Admission
 

@@ -38,7 +38,7 @@ def kinds_of_resources(group: str, versions: Sequence[str], lists: Sequence[Tree
         resources = tree.get("resources") or ()
         for resource in resources:
             name = resource["name"]
-            if "/" in name or name in kinds or "list" not in resource.get("verbs", ()):
+            if "/" in name or name in kinds or not {"list", "watch"} <= set(resource.get("verbs", ())):
                 continue
             parts = {r["name"].partition("/")[2] for r in resources if r["name"].startswith(f"{name}/")}
             kinds[name] = _kind(

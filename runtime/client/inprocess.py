@@ -90,6 +90,6 @@ class InProcessClient:
         return (await self.api.act(kind, name, action, body, namespace, caller=self.caller)).tree
 
     async def kinds(self) -> Sequence[Kind]:
-        """What is served now: of each resource, the version that was registered last."""
-        preferred = {(kind.group, kind.plural): kind for kind in self.api.kinds()}
+        """What is served now and can be watched: of each resource, the version that was registered last."""
+        preferred = {(kind.group, kind.plural): kind for kind in self.api.stored_kinds()}
         return tuple(preferred.values())

@@ -1,7 +1,7 @@
 """Loads the Python files of a folder: decorated kinds and handlers become running operators.
 
-A file that imports `reconcile` is executed as a module of its own; what it declared (on the module's default operator, or on `Operator`s that it
-made) is handed to the host. A file that fails to load leaves its last good version running.
+A file that imports `reconcile` is executed as a module of its own; what it declared (on the module's default operator, or
+on `Operator`s that it made) is handed to the host. A file that fails to load leaves its last good version running.
 """
 
 from __future__ import annotations
