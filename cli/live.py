@@ -118,7 +118,7 @@ def _pod_table(pods: Sequence[PodRow], room: int, now_s: float) -> Table:
     for pod in ordered[:room]:
         age = duration(now_s - parse_timestamp(pod.created)) if pod.created else ""
         name = pod.name if pod.namespace == "default" else f"{pod.namespace}/{pod.name}"
-        restarts = Text(f"{pod.restarts} restarts" if pod.restarts not in ("0", "") else "", style="yellow")
+        restarts = Text(f"restarted {pod.restarts}" if pod.restarts not in ("0", "") else "", style="yellow")
         grid.add_row(
             Text(f"  pod/{name}"), Text(pod.ready), Text(pod.status, style=colour_of(pod.status) or ""), restarts,
             Text(age, style="dim"), Text(pod.address, style="dim"), Text("" if pod.well else pod.message[:100], style="dim"),

@@ -135,7 +135,7 @@ def _rollout_line(rollout: Rollout, styled: Any) -> str:
 
 
 def _pod_line(pod: Tree, indent: str, styled: Any) -> str:
-    restarts = f"  {pod['restarts']} restarts" if pod["restarts"] not in ("0", "None") else ""
+    restarts = f"  restarted {pod['restarts']}" if pod["restarts"] not in ("0", "None") else ""
     why = f"\n{indent}    {pod['why']}" if pod["why"] else ""
     status = styled(pod["status"], colour_of(pod["status"]))
     return f"{indent}pod/{pod['name']}  {pod['ready']}  {status}{restarts}  {pod['age']}  {pod['address']}{why}"

@@ -20,7 +20,7 @@ def kinds_of_discovery(tree: Tree) -> list[Kind]:
         group = (item.get("metadata") or {}).get("name") or ""
         for entry in item.get("versions") or ():
             for resource in entry.get("resources") or ():
-                if "list" not in resource.get("verbs", ()) or (group, resource["resource"]) in kinds:
+                if not {"list", "watch"} <= set(resource.get("verbs", ())) or (group, resource["resource"]) in kinds:
                     continue
                 kinds[group, resource["resource"]] = _kind(
                     group, entry["version"], resource["resource"], resource["responseKind"]["kind"],
