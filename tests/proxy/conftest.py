@@ -32,6 +32,7 @@ class Plane:
 
     client: InProcessClient
     proxy: ServiceProxy
+    engine: Engine
     net: str
     servers: list[asyncio.Server] = attrs.field(factory=list)
 
@@ -100,7 +101,7 @@ async def _control_plane(folder: Path) -> AsyncIterator[Plane]:
     engine = Engine(client, clock, admission=api)
     proxy = ServiceProxy()
     await engine.start(proxy.operator)
-    made = Plane(client, proxy, f"127.{random.randrange(201, 250)}")
+    made = Plane(client, proxy, engine, f"127.{random.randrange(201, 250)}")
     try:
         yield made
     finally:
