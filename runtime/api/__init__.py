@@ -8,7 +8,7 @@ to controllers of the same process.
     reading, watching       get, list, watch
     writing, deleting       create, update, patch, act; delete with grace, finalizers, propagation
     admission, metadata     mutators and validators; what the server itself keeps in metadata
-    schemas, validation     structural schemas compiled to closures: defaults, pruning, rules
+    completion, validation  structural schemas compiled to closures: defaults, pruning, rules
     jsonpatch, mergepatch, strategic, apply, fieldsets, ownership   pure functions on trees
     scale                   the scale subresource
     refusals                the reference server's error texts

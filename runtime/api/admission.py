@@ -1,0 +1,80 @@
+"""Admission: functions that see each write before it is stored, and may change or refuse it.
+
+Mutators run first, then defaults and the schema's rules, then validators. They are called in the order in which they were
+added, those for all kinds first. A dry run calls them too (`review.dry_run` tells).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+
+from reconcile.errors import ApiError, ForbiddenError, ReconcileError
+from reconcile.handling import AdmissionReview
+from reconcile.kinds import Kind
+
+Admit = Callable[[AdmissionReview], Awaitable[None] | None]
+_Key = tuple[str, str] | None
+
+
+class Admission:
+    """The registered functions, by kind."""
+
+    def __init__(self) -> None:
+        self._mutators: dict[_Key, list[Admit]] = {}
+        self._validators: dict[_Key, list[Admit]] = {}
+
+    def add_mutator(self, kind: Kind | None, admit: Admit) -> Callable[[], None]:
+        """Register a mutator; returns a function that removes it."""
+        return _add(self._mutators, kind, admit)
+
+    def add_validator(self, kind: Kind | None, admit: Admit) -> Callable[[], None]:
+        """Register a validator; returns a function that removes it."""
+        return _add(self._validators, kind, admit)
+
+    def mutates(self, kind: Kind) -> bool:
+        """Whether a mutator wants to see writes of this kind (its tree must then be its own)."""
+        return bool(self._mutators) and bool(_of(self._mutators, kind))
+
+    async def mutate(self, kind: Kind, review: AdmissionReview) -> None:
+        """Call the mutators. Raises what refuses."""
+        for admit in _of(self._mutators, kind):
+            await _call(admit, review)
+
+    async def validate(self, kind: Kind, make: Callable[[], AdmissionReview]) -> None:
+        """Call the validators; the review is made only if there are any. Raises what refuses."""
+        if self._validators and (wanted := _of(self._validators, kind)):
+            review = make()
+            for admit in wanted:
+                await _call(admit, review)
+
+
+def _of(registered: dict[_Key, list[Admit]], kind: Kind) -> list[Admit]:
+    return [*registered.get(None, ()), *registered.get((kind.group, kind.plural), ())]
+
+
+def _add(registered: dict[_Key, list[Admit]], kind: Kind | None, admit: Admit) -> Callable[[], None]:
+    key = None if kind is None else (kind.group, kind.plural)
+    registered.setdefault(key, []).append(admit)
+
+    def remove() -> None:
+        wanted = registered.get(key, [])
+        if admit in wanted:
+            wanted.remove(admit)
+            if not wanted:
+                del registered[key]
+
+    return remove
+
+
+async def _call(admit: Admit, review: AdmissionReview) -> None:
+    try:
+        answer = admit(review)
+        if inspect.isawaitable(answer):
+            await answer
+    except ApiError:
+        raise
+    except ReconcileError as error:
+        # PermanentError and TemporaryError are how handlers say no.
+        name = getattr(admit, "__qualname__", repr(admit))
+        raise ForbiddenError(f'admission handler "{name}" denied the request: {error}') from error

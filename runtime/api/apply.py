@@ -1,0 +1,132 @@
+"""Server-side apply: a configuration merged into an object, with an owner for each field.
+
+Fields that the manager applied before and applies no longer are removed, unless somebody else owns them. A field that
+somebody else owns and that would get another value is a conflict, unless the manager forces it: then it takes the field.
+Applying what is there already shares the field.
+
+Source: https://kubernetes.io/docs/reference/using-api/server-side-apply/, sigs.k8s.io/structured-merge-diff/merge
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reconcile.clock import timestamp
+from reconcile.errors import BadRequestError, Cause, ConflictError, Tree
+from reconcile.kinds import Kind
+
+from .catalog import Served
+from .fieldsets import FieldSet, difference, intersection, paths, union
+from .ownership import BEFORE_FIRST_APPLY, Owner, all_fields, ownable, owners_of, with_owners
+from .structure import changes, fields_of, merged, removed, rooted
+
+
+def check_body(kind: Kind, api_version: str, name: str, body: Any) -> None:
+    """Whether `body` can be applied to the object `name`.
+
+    Raises:
+        BadRequestError: it is no object of this kind and name.
+    """
+    if not isinstance(body, dict):
+        raise BadRequestError("error decoding YAML: an applied configuration is an object")
+    if not body.get("apiVersion") or not body.get("kind"):
+        missing = "kind" if body.get("apiVersion") else "apiVersion"
+        raise BadRequestError(f"Object '{missing.capitalize()}' is missing: name apiVersion {api_version} and kind {kind.kind}")
+    metadata = body.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise BadRequestError("metadata is no object")
+    if metadata.get("name") and metadata["name"] != name:
+        raise BadRequestError(f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
+    if metadata.get("managedFields"):
+        raise BadRequestError("metadata.managedFields must be nil")
+
+
+def applied(
+    served: Served, live: Tree | None, body: Tree, manager: str, subresource: str, force: bool, now_s: float
+) -> Tree:
+    """The object after `manager` applied `body` to it; `live` is None where it does not exist yet.
+
+    Raises:
+        ConflictError: fields of other managers would change, and `force` is not given; one cause each.
+    """
+    schema = rooted(served.schema)
+    config = _without_null(_half(body, served, subresource))
+    wanted = ownable(fields_of(config, schema), served, subresource)
+    now = timestamp(now_s)
+    if live is None:
+        return with_owners({"metadata": {}, **config}, [Owner(manager, "Apply", served.api_version, subresource, wanted, now)])
+    owners = owners_of(live["metadata"])
+    if not owners:
+        owners = [Owner(BEFORE_FIRST_APPLY, "Update", served.api_version, "", all_fields(live, served), now)]
+    ours = next((owner for owner in owners if owner.identity == (manager, "Apply", subresource)), None)
+    others = [owner for owner in owners if owner is not ours]
+    result = merged(live, config, schema)
+    set_ = changes(live, result, schema)[0]
+    _settle_conflicts(others, ownable(set_, served, subresource), force)
+    if ours is not None:
+        theirs: FieldSet = {}
+        for owner in others:
+            theirs = union(theirs, owner.fields)
+        kept = union(theirs, wanted)
+        lost = difference(ours.fields, kept)
+        if lost:
+            result = removed(result, lost, kept, schema)
+            result.setdefault("metadata", live["metadata"])
+    time = ours.time if ours is not None and ours.fields == wanted and result == live else now
+    mine = Owner(manager, "Apply", served.api_version, subresource, wanted, time)
+    result = with_owners(result, [*others, mine])
+    if not body.get("metadata", {}).get("resourceVersion"):
+        return result
+    return {**result, "metadata": {**result["metadata"], "resourceVersion": body["metadata"]["resourceVersion"]}}
+
+
+def _settle_conflicts(others: list[Owner], set_: FieldSet, force: bool) -> None:
+    """Take the fields that change from their owners, or refuse."""
+    conflicts: list[tuple[str, str]] = []
+    for owner in others:
+        overlap = intersection(owner.fields, set_)
+        if not overlap:
+            continue
+        if force:
+            owner.fields = difference(owner.fields, overlap)
+        else:
+            conflicts.extend((_named(owner), path) for path in paths(overlap))
+    if not conflicts:
+        return
+    causes = [Cause("FieldManagerConflict", f"conflict with {name}", path) for name, path in conflicts]
+    if len(conflicts) == 1:
+        text = f"Apply failed with 1 conflict: conflict with {conflicts[0][0]}: {conflicts[0][1]}"
+    else:
+        lines = []
+        for name in sorted({name for name, _ in conflicts}):
+            lines.append(f"conflicts with {name}:")
+            lines.extend(f"- {path}" for owner_name, path in conflicts if owner_name == name)
+        text = f"Apply failed with {len(conflicts)} conflicts: " + "\n".join(lines)
+    raise ConflictError(text, causes=causes)
+
+
+def _named(owner: Owner) -> str:
+    name = f'"{owner.manager}"'
+    if owner.subresource:
+        name += f' with subresource "{owner.subresource}"'
+    return f"{name} using {owner.api_version}" if owner.operation == "Update" else name
+
+
+def _half(body: Tree, served: Served, subresource: str) -> Tree:
+    """The part of a configuration that this endpoint writes."""
+    if subresource == "status":
+        keep = ("apiVersion", "kind", "metadata", "status")
+        made = {name: value for name, value in body.items() if name in keep}
+        given = body.get("metadata") or {}
+        made["metadata"] = {name: value for name, value in given.items() if name in ("name", "namespace")}
+        return made
+    made = {name: value for name, value in body.items() if name != "status" or not served.kind.status}
+    if "resourceVersion" in (made.get("metadata") or {}):
+        made["metadata"] = {name: value for name, value in made["metadata"].items() if name != "resourceVersion"}
+    return made
+
+
+def _without_null(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_null(item) for name, item in value.items() if item is not None}
+    return [_without_null(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,163 @@
+"""Delete: at once, or with grace, finalizers and propagation, until nothing holds the object any more.
+
+An object that is deleted gracefully gets deletionTimestamp (now + grace) and lingers until somebody deletes it with grace 0.
+One with finalizers lingers until an update removes the last of them (see `writing`). The grace may only shrink.
+
+Source: k8s.io/apiserver/pkg/registry/rest/delete.go, pkg/registry/generic/registry/store.go
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reconcile.client import DeleteOptions
+from reconcile.clock import Clock, parse_timestamp, timestamp
+from reconcile.errors import ApiError, NotFoundError, Tree
+from reconcile.handling import AdmissionReview
+from reconcile.kinds import Kind
+from reconcile.runtime.store import Compare, DeleteRange, Put, Store, StoreError, Txn
+
+from . import refusals
+from .admission import Admission
+from .catalog import Catalog, Served
+from .stored import Caller, Deleted, Notes, Stored, stored_of
+from .transaction import cause_of, encoded
+from .writing import ATTEMPTS_MAX
+
+ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
+"""The garbage collector's finalizers; propagation is asked for by setting one."""
+_OBJECT_BYTES_MAX = 64 << 20
+
+
+class Deleting:
+    """The delete path."""
+
+    def __init__(self, store: Store, clock: Clock, catalog: Catalog, admission: Admission) -> None:
+        self._store = store
+        self._clock = clock
+        self._catalog = catalog
+        self._admission = admission
+
+    async def delete(
+        self, kind: Kind, name: str, namespace: str, options: DeleteOptions, caller: Caller, notes: Notes | None
+    ) -> Deleted:
+        """See ApiServer.delete."""
+        served = self._catalog.stored(kind)
+        key = served.key(namespace, name)
+        for _ in range(ATTEMPTS_MAX):
+            kv = self._store.get(key)
+            if kv is None:
+                raise refusals.not_found(kind, name)
+            stored = stored_of(kv, served.kind).as_kind(served.kind)
+            done = await self._try(served, key, stored, options, caller, notes)
+            if done is not None:
+                return done
+        raise refusals.conflict(kind, name)
+
+    async def delete_all(
+        self, kind: Kind, items: Sequence[Stored], options: DeleteOptions, caller: Caller, notes: Notes | None
+    ) -> list[Deleted]:
+        """Delete each of `items`; one that is gone meanwhile is skipped. The first refusal ends it."""
+        done = []
+        for item in items:
+            try:
+                done.append(await self.delete(kind, item.name, item.namespace, options, caller, notes))
+            except NotFoundError:
+                continue
+        return done
+
+    async def _try(
+        self, served: Served, key: bytes, stored: Stored, options: DeleteOptions, caller: Caller, notes: Notes | None
+    ) -> Deleted | None:
+        """One attempt; None: the object changed meanwhile."""
+        kind, tree = served.kind, stored.tree
+        _check_preconditions(kind, stored, options)
+        await self._admission.validate(
+            kind, lambda: AdmissionReview("DELETE", tree, tree, "", options.dry_run, caller.user)
+        )
+        meta = self._marked(kind, tree, options)
+        if meta is None:
+            return Deleted(stored, gone=False)
+        cause = cause_of(caller, "")
+        compare = (Compare.mod_is(key, stored.revision),)
+        if not meta.get("finalizers") and not meta.get("deletionGracePeriodSeconds"):
+            if options.dry_run:
+                return Deleted(stored, gone=True)
+            answered = await self._run(Txn(compare, (DeleteRange(key),)), cause)
+            return Deleted(stored, gone=True) if answered else None
+        meta.pop("resourceVersion", None)
+        marked = {**tree, "metadata": meta}
+        made = Stored(kind, marked, encoded(marked, _OBJECT_BYTES_MAX))
+        if options.dry_run:
+            return Deleted(made, gone=False)
+        revision = await self._run(Txn(compare, (Put(key, made.value, attachment=made),)), cause)
+        if not revision:
+            return None
+        return Deleted(made if made.revision else made.settle(revision), gone=False)
+
+    async def _run(self, txn: Txn, cause: str) -> int:
+        """The revision of the transaction; 0: its compare failed."""
+        try:
+            answer = await self._store.txn(txn, cause)
+        except StoreError as error:
+            raise _refusal(error) from error
+        return answer.revision if answer.succeeded else 0
+
+    def _marked(self, kind: Kind, tree: Tree, options: DeleteOptions) -> Tree | None:
+        """The metadata of the object under deletion; None: it is marked like this already."""
+        meta = dict(tree["metadata"])
+        finalizers = _finalizers(meta.get("finalizers") or [], options)
+        changed = finalizers != (meta.get("finalizers") or [])
+        if finalizers:
+            meta["finalizers"] = finalizers
+        else:
+            meta.pop("finalizers", None)
+        now_s = self._clock.now()
+        if "deletionTimestamp" in meta:
+            grace_s = meta.get("deletionGracePeriodSeconds") or 0
+            asked_s = options.grace_s
+            if asked_s is not None and kind.hooks.grace_s is not None:
+                asked_s = max(0, kind.hooks.grace_s(tree, asked_s))
+            if asked_s is not None and 0 <= asked_s < grace_s:
+                # Shrinking counts from when the deletion was asked for first.
+                asked_at_s = parse_timestamp(meta["deletionTimestamp"]) - grace_s
+                meta["deletionGracePeriodSeconds"] = asked_s
+                meta["deletionTimestamp"] = timestamp(asked_at_s + asked_s)
+                return meta
+            if not grace_s and not finalizers:
+                return meta
+            return meta if changed else None
+        hook = kind.hooks.grace_s
+        grace_s = max(0, hook(tree, options.grace_s)) if hook is not None else 0
+        meta["deletionTimestamp"] = timestamp(now_s + grace_s)
+        meta["deletionGracePeriodSeconds"] = grace_s
+        if kind.has_generation and meta.get("generation"):
+            meta["generation"] += 1
+        return meta
+
+
+def _refusal(error: StoreError) -> Exception:
+    return refusals.of_store(error)
+
+
+def _check_preconditions(kind: Kind, stored: Stored, options: DeleteOptions) -> None:
+    meta = stored.tree["metadata"]
+    if options.uid and options.uid != meta.get("uid"):
+        raise refusals.precondition(kind, stored.name, "UID", options.uid, meta.get("uid", ""))
+    if options.resource_version and options.resource_version != meta.get("resourceVersion"):
+        raise refusals.precondition(
+            kind, stored.name, "ResourceVersion", options.resource_version, meta.get("resourceVersion", "")
+        )
+
+
+def _finalizers(finalizers: list[str], options: DeleteOptions) -> list[str]:
+    """The finalizers that ask the garbage collector for the wanted propagation."""
+    if options.propagation is None:
+        return finalizers
+    kept = [finalizer for finalizer in finalizers if finalizer not in (ORPHAN, FOREGROUND)]
+    if options.propagation == "Orphan":
+        return [*kept, ORPHAN]
+    return [*kept, FOREGROUND] if options.propagation == "Foreground" else kept
+
+
+__all__ = ["FOREGROUND", "ORPHAN", "ApiError", "Deleting"]

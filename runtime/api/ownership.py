@@ -1,0 +1,138 @@
+"""managedFields: who owns which field of an object.
+
+They are kept only for objects that have some (see `writing`): an object gets its first ones when it is first applied.
+
+Source: k8s.io/apimachinery/pkg/util/managedfields
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import attrs
+
+from reconcile.clock import Clock, timestamp
+from reconcile.errors import Tree
+
+from .catalog import Served
+from .fieldsets import FieldSet, difference, union, without
+from .structure import changes, fields_of, rooted
+
+BEFORE_FIRST_APPLY = "before-first-apply"
+_UNOWNED: FieldSet = {
+    "f:apiVersion": {}, "f:kind": {},
+    "f:metadata": {
+        f"f:{name}": {} for name in (
+            "name", "namespace", "uid", "selfLink", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds",
+            "generation", "managedFields", "resourceVersion",
+        )
+    },
+}  # fmt: skip
+
+
+@attrs.define
+class Owner:
+    """One entry of managedFields."""
+
+    manager: str
+    operation: Literal["Apply", "Update"]
+    api_version: str
+    subresource: str
+    fields: FieldSet
+    time: str = ""
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """What makes two entries the same owner."""
+        return self.manager, self.operation, self.subresource
+
+    def tree(self) -> Tree:
+        """The entry as it stands in metadata."""
+        tree: Tree = {"manager": self.manager, "operation": self.operation, "apiVersion": self.api_version}
+        if self.time:
+            tree["time"] = self.time
+        tree.update(fieldsType="FieldsV1", fieldsV1=self.fields)
+        return {**tree, "subresource": self.subresource} if self.subresource else tree
+
+
+def owners_of(metadata: Tree) -> list[Owner]:
+    """The entries of an object's managedFields; what cannot be read is left out."""
+    found = []
+    for entry in metadata.get("managedFields") or ():
+        fields = entry.get("fieldsV1")
+        if entry.get("operation") in ("Apply", "Update") and isinstance(fields, dict):
+            found.append(
+                Owner(
+                    str(entry.get("manager", "")), entry["operation"], str(entry.get("apiVersion", "")),
+                    str(entry.get("subresource", "")), fields, str(entry.get("time", "")),
+                )  # fmt: skip
+            )
+    return found
+
+
+def with_owners(tree: Tree, owners: list[Owner]) -> Tree:
+    """The object with these entries; applied ones first, then by time and name, as the reference server sorts them."""
+    ordered = sorted(
+        (owner for owner in owners if owner.fields), key=lambda o: (o.operation != "Apply", o.time, o.manager, o.subresource)
+    )
+    metadata = {name: value for name, value in tree["metadata"].items() if name != "managedFields"}
+    if ordered:
+        metadata["managedFields"] = [owner.tree() for owner in ordered]
+    return {**tree, "metadata": metadata}
+
+
+def ownable(fields: FieldSet, served: Served, subresource: str) -> FieldSet:
+    """Without what nobody owns: names, server-owned metadata, and the half of the object that is written elsewhere."""
+    if subresource == "status":
+        return {name: node for name, node in fields.items() if name == "f:status"}
+    fields = without(fields, _UNOWNED)
+    if served.kind.status:
+        fields = {name: node for name, node in fields.items() if name != "f:status"}
+    return fields
+
+
+def all_fields(tree: Tree, served: Served) -> FieldSet:
+    """Everything that an object has now and somebody can own, its status included."""
+    return without(fields_of(tree, rooted(served.schema)), _UNOWNED)
+
+
+def track(served: Served, before: Tree | None, tree: Tree, manager: str, subresource: str, clock: Clock) -> Tree:
+    """The object with managedFields brought up to date after a write that was no apply.
+
+    Whoever sets a field to another value owns it, alone; what is gone is owned by nobody.
+    """
+    owners = owners_of(tree["metadata"])
+    old = {name: value for name, value in (before or {}).items() if name != "managedFields"}
+    schema = rooted(served.schema)
+    set_, gone = changes(old, tree, schema)
+    set_ = without(set_, _UNOWNED)
+    if before is None and owners:
+        for owner in owners:
+            set_ = difference(set_, owner.fields)
+    if not set_ and not gone:
+        return tree
+    kept: list[Owner] = []
+    ours: Owner | None = None
+    for owner in owners:
+        fields = without(owner.fields, gone) if gone else owner.fields
+        if owner.identity == (manager, "Update", subresource):
+            ours = owner
+            owner.fields = fields
+        else:
+            owner.fields = difference(fields, set_)
+        kept.append(owner)
+    if set_:
+        if ours is None:
+            kept.append(Owner(manager, "Update", served.api_version, subresource, set_, timestamp(clock.now())))
+        else:
+            grown = union(ours.fields, set_)
+            if grown != ours.fields:
+                ours.fields, ours.time = grown, timestamp(clock.now())
+            ours.api_version = served.api_version
+    return with_owners(tree, kept)
+
+
+def same_entries(left: Any, right: Any) -> bool:
+    """Whether two managedFields say the same, whatever their times."""
+    strip = [[{k: v for k, v in entry.items() if k != "time"} for entry in entries or ()] for entries in (left, right)]
+    return bool(strip[0] == strip[1])

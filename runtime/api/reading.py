@@ -1,0 +1,214 @@
+"""Get and list. The store's index is the cache: reading the present is a look into memory.
+
+A list in pages is read at the revision of its first page, from the recent past in memory or from the disk; a continue token
+names that revision and the last key. After compaction it is refused with a token that goes on in the present.
+
+Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+import orjson
+
+from reconcile.errors import BadRequestError, Cause, InvalidError
+from reconcile.kinds import Kind
+from reconcile.runtime.store import CompactedError, KeyValue, Range, Store, StoreError
+from reconcile.selectors import FieldSelector, LabelSelector, parse_labels
+
+from . import refusals, scale
+from .catalog import Catalog, Served
+from .errors import ContinueExpiredError, FutureRevisionError
+from .stored import Listing, Stored, stored_of
+
+_CHUNK = 500
+_TOKEN_VERSION = "meta.k8s.io/v1"  # noqa: S105 - no secret
+
+
+class Reading:
+    """The read path."""
+
+    def __init__(self, store: Store, catalog: Catalog) -> None:
+        self._store = store
+        self._catalog = catalog
+
+    async def get(self, kind: Kind, name: str, namespace: str, subresource: str, resource_version: str) -> Stored:
+        """See ApiServer.get."""
+        served = self._catalog.of(kind)
+        if resource_version and resource_version != "0":
+            self._reached(revision_of(resource_version))
+        if served.provider is not None:
+            tree = await served.provider.get(name, namespace)
+            if tree is None:
+                raise refusals.not_found(kind, name)
+            return Stored(kind, tree)
+        try:
+            kv = self._store.get(served.key(namespace, name))
+        except StoreError as error:
+            raise refusals.of_store(error) from error
+        if kv is None:
+            raise refusals.not_found(kind, name)
+        found = _object(kv, served)
+        if not subresource:
+            return found
+        if subresource == "scale":
+            return scale.scale_of(served.kind, found)
+        if subresource == "status" and served.kind.status:
+            return found
+        raise refusals.no_such_resource()
+
+    async def list(
+        self, kind: Kind, namespace: str, labels: str, fields: str, limit: int, token: str, resource_version: str, match: str
+    ) -> Listing:
+        """See ApiServer.list."""
+        served = self._catalog.of(kind)
+        label_selector, field_selector = parse_labels(labels), served.fields(fields)
+        self._check_match(kind, resource_version, match, token)
+        if served.provider is not None:
+            return await self._computed(served, namespace, label_selector, field_selector)
+        try:
+            return await self._stored(
+                served, namespace, label_selector, field_selector, limit, token, resource_version, match
+            )
+        except CompactedError as error:
+            raise refusals.expired_list() from error
+        except StoreError as error:
+            raise refusals.of_store(error) from error
+
+    async def _stored(
+        self, served: Served, namespace: str, labels: LabelSelector, fields: FieldSelector, limit: int, token: str,
+        resource_version: str, match: str,
+    ) -> Listing:  # fmt: skip
+        if served.kind.namespaced and not namespace:
+            namespace = fields.exact("metadata.namespace") or ""
+        first, end = served.range(namespace)
+        revision, start = 0, first
+        if token:
+            revision, start = _from_token(token, served.prefix)
+            if not first <= start < end:
+                raise BadRequestError("invalid continue token: the continue token names another list")
+        elif resource_version and resource_version != "0":
+            asked = revision_of(resource_version)
+            self._reached(asked)
+            revision = asked if match == "Exact" else 0
+        name = fields.exact("metadata.name")
+        if name is not None and (namespace or not served.kind.namespaced) and not token:
+            first, end = served.key(namespace, name) if name and "/" not in name else first, b""
+            start = first
+        plain = labels.empty and fields.empty
+        if revision <= 0 and (not limit or not end):
+            return self._present(served, start, end, labels, fields)
+        return await self._page(served, start, end, revision, limit, labels, fields, plain)
+
+    def _present(self, served: Served, start: bytes, end: bytes, labels: LabelSelector, fields: FieldSelector) -> Listing:
+        """Everything as it is now."""
+        found = self._store.range(Range(start, end))
+        kind = served.kind
+        items = [_object(kv, served) for kv in found.kvs]
+        if not labels.empty:
+            matches = labels.matches
+            items = [item for item in items if matches(item.tree["metadata"].get("labels"))]
+        if not fields.empty:
+            items = [item for item in items if fields.matches(item.tree)]
+        del kind
+        return Listing(items, found.revision)
+
+    async def _page(
+        self, served: Served, start: bytes, end: bytes, revision: int, limit: int, labels: LabelSelector,
+        fields: FieldSelector, plain: bool,
+    ) -> Listing:  # fmt: skip
+        """At most `limit` matching objects from `start` on, as they were at `revision` (0: now)."""
+        revision = revision if revision > 0 else self._store.revision
+        items: list[Stored] = []
+        while True:
+            chunk = (limit - len(items) if plain else max(_CHUNK, limit)) if limit else 0
+            try:
+                found = await self._store.range_at(Range(start, end, revision, limit=chunk))
+            except CompactedError as error:
+                if limit or start != served.prefix:
+                    raise ContinueExpiredError(_token(-1, start, served.prefix)) from error
+                raise
+            for at, kv in enumerate(found.kvs):
+                item = _object(kv, served)
+                if plain or (labels.matches(item.tree["metadata"].get("labels")) and fields.matches(item.tree)):
+                    items.append(item)
+                    if limit and len(items) == limit:
+                        left = found.count - at - 1
+                        if not left:
+                            return Listing(items, revision)
+                        token = _token(revision, kv.key + b"\0", served.prefix)
+                        return Listing(items, revision, token, left if plain else None)
+            if not found.more:
+                return Listing(items, revision)
+            start = found.kvs[-1].key + b"\0"
+
+    async def _computed(self, served: Served, namespace: str, labels: LabelSelector, fields: FieldSelector) -> Listing:
+        assert served.provider is not None
+        trees = await served.provider.list(namespace)
+        items = [
+            Stored(served.kind, tree)
+            for tree in trees
+            if labels.matches(tree["metadata"].get("labels")) and fields.matches(tree)
+        ]
+        return Listing(items, self._store.revision)
+
+    def _reached(self, asked: int) -> None:
+        if asked > self._store.revision:
+            raise FutureRevisionError(asked, self._store.revision)
+
+    def _check_match(self, kind: Kind, resource_version: str, match: str, token: str) -> None:
+        why = ""
+        if match and token:
+            why = "resourceVersionMatch is forbidden when continue is provided"
+        elif match and not resource_version:
+            why = "resourceVersionMatch is forbidden unless resourceVersion is provided"
+        elif match == "Exact" and resource_version == "0":
+            why = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+        if why:
+            cause = Cause("FieldValueForbidden", f"Forbidden: {why}", "resourceVersionMatch")
+            raise InvalidError(
+                f'ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: {cause.message}',
+                details={"group": "meta.k8s.io", "kind": "ListOptions"}, causes=[cause],
+            )  # fmt: skip
+        if token and resource_version not in ("", "0"):
+            raise BadRequestError("specifying resource version is not allowed when using continue")
+
+
+def revision_of(text: str) -> int:
+    """A resourceVersion as a number.
+
+    Raises:
+        BadRequestError: it is none.
+    """
+    if not text.isdigit():
+        raise BadRequestError(
+            f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax: give a resourceVersion that a '
+            f"list or a watch gave"
+        )
+    return int(text)
+
+
+def _object(kv: KeyValue, served: Served) -> Stored:
+    found = stored_of(kv, served.kind)
+    return found if found.kind is served.kind else found.as_kind(served.kind)
+
+
+def _token(revision: int, start: bytes, prefix: bytes) -> str:
+    content = {"v": _TOKEN_VERSION, "rv": revision, "start": start[len(prefix) :].decode()}
+    return base64.urlsafe_b64encode(orjson.dumps(content)).rstrip(b"=").decode()
+
+
+def _from_token(token: str, prefix: bytes) -> tuple[int, bytes]:
+    """The revision (-1: the present) and the key to go on from."""
+    try:
+        content = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        version, revision, start = content["v"], content["rv"], content["start"]
+    except (binascii.Error, ValueError, TypeError, KeyError) as error:
+        raise BadRequestError(f"invalid continue token: continue key is not valid: {error}") from error
+    if version != _TOKEN_VERSION or type(revision) is not int or type(start) is not str:
+        raise BadRequestError("invalid continue token: continue key is not valid: server does not recognize this encoded version")
+    if revision == 0:
+        raise BadRequestError("invalid continue token: continue key is not valid: incorrect encoded start resourceVersion")
+    return revision, prefix + start.encode()

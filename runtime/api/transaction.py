@@ -1,0 +1,33 @@
+"""What every transaction of the API server needs: the bytes of an object, and why it is written."""
+
+from __future__ import annotations
+
+import orjson
+
+from reconcile.causality import TRIGGER
+from reconcile.errors import BadRequestError, Tree
+
+from . import refusals
+from .stored import Caller
+
+
+def encoded(tree: Tree, bytes_max: int) -> bytes:
+    """The JSON text of an object.
+
+    Raises:
+        TooLargeError: it is larger than `bytes_max`.
+        BadRequestError: it holds what JSON cannot say.
+    """
+    try:
+        text = orjson.dumps(tree)
+    except TypeError as error:
+        raise BadRequestError(f"the object cannot be written as JSON: {error}") from error
+    if len(text) > bytes_max:
+        raise refusals.too_large(bytes_max)
+    return text
+
+
+def cause_of(caller: Caller, manager: str) -> str:
+    """Why this is written: the handler that runs, else the client's name for itself, else who the client is."""
+    trigger = TRIGGER.get()
+    return str(trigger) if trigger is not None else (manager or caller.user)

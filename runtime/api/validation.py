@@ -1,0 +1,364 @@
+"""Structural schemas compiled to closures that check an object, with the reference server's texts.
+
+The schema is walked once, when a kind is served. A check returns None, or the causes with paths relative to its node; the
+nodes above put their names in front, so that valid objects cost no path at all. Parts that are the very same as in the
+stored object are not looked at again. Of `x-kubernetes-validations`, only `self == oldSelf` (immutable) is understood.
+
+Source: k8s.io/kube-openapi/pkg/validation/errors, k8s.io/apiextensions-apiserver/pkg/apiserver/validation
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from reconcile.errors import Cause, DeclarationError, Tree
+from reconcile.quantities import parse_quantity
+
+from .refusals import show, value_duplicate, value_invalid, value_required, value_unsupported
+
+Check = Callable[[Any, Any], list[Cause] | None]
+"""(value, the same value in the stored object or None) -> what is wrong."""
+
+HERE = "\0"
+"""Stands in a message for the path of the node, which only the nodes above know."""
+_NOTHING: Tree = {}
+_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,), "object": (dict,), "array": (list,),
+}  # fmt: skip
+_QUANTITY = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+_INT_RANGES = {"int32": 1 << 31, "int64": 1 << 63}
+
+
+def compile_validation(schema: Tree) -> Check:
+    """Compile the schema of a whole object; apiVersion, kind and metadata are the server's own business.
+
+    Raises:
+        DeclarationError: a pattern in the schema is no regular expression.
+    """
+    properties = {k: v for k, v in (schema.get("properties") or {}).items() if k not in ("apiVersion", "kind", "metadata")}
+    check = _node({**schema, "properties": properties}) or (lambda _value, _old: None)
+
+    def whole(value: Any, old: Any) -> list[Cause] | None:
+        causes = check(value, old)
+        return [Cause(c.reason, c.message.replace(HERE, c.field), c.field) for c in causes] if causes else None
+
+    return whole
+
+
+def type_name(value: Any) -> str:
+    """The JSON type of a value, as error texts name it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    return next(
+        name for name, types in (("string", str), ("integer", int), ("number", float), ("object", dict), ("array", list))
+        if isinstance(value, types)
+    )  # fmt: skip
+
+
+def _node(schema: Tree) -> Check | None:
+    """None: any value will do."""
+    tests = [test for test in (_shape(schema), *_rules(schema)) if test is not None]
+    if not tests:
+        return None
+    typed = _typed(schema)
+    if typed is None and len(tests) == 1:
+        return tests[0]
+    nullable = bool(schema.get("nullable"))
+
+    def check(value: Any, old: Any) -> list[Cause] | None:
+        if value is old and value is not None:
+            return None
+        if value is None and nullable:
+            return None
+        causes = None
+        for test in tests:
+            found = test(value, old)
+            if found:
+                causes = [*causes, *found] if causes else found
+                if found[0].reason == "FieldValueTypeInvalid" and not found[0].field:
+                    return causes
+        return causes
+
+    return check
+
+
+def _typed(schema: Tree) -> tuple[type, ...] | None:
+    if schema.get("x-kubernetes-int-or-string"):
+        return (int, str, float) if schema.get("format") == "quantity" else (int, str)
+    return _TYPES.get(str(schema.get("type")))
+
+
+def _shape(schema: Tree) -> Check | None:
+    """The type, and what is inside objects and lists."""
+    wanted = _typed(schema)
+    name = "integer,string" if schema.get("x-kubernetes-int-or-string") else str(schema.get("type"))
+    inside = None
+    if wanted == (dict,) or (wanted is None and "properties" in schema):
+        inside = _object(schema)
+    elif wanted == (list,):
+        inside = _list(schema)
+    if wanted is None:
+        return inside
+
+    def check(value: Any, old: Any) -> list[Cause] | None:
+        if type(value) not in wanted:
+            found = type_name(value)
+            why = f'{HERE} in body must be of type {name}: "{found}"'
+            return [Cause("FieldValueTypeInvalid", f'Invalid value: "{found}": {why}')]
+        return inside(value, old) if inside is not None else None
+
+    return check
+
+
+def _object(schema: Tree) -> Check | None:
+    properties: Tree = schema.get("properties") or {}
+    children = {name: check for name, node in properties.items() if (check := _node(node)) is not None}
+    # A plain string or boolean needs no call: looking at its type is all.
+    plain: dict[str, type] = {
+        name: _TYPES[node["type"]][0] for name, node in properties.items() if set(node) <= {"type", "description", "default"}
+        and node.get("type") in ("string", "boolean")
+    }  # fmt: skip
+    required: tuple[str, ...] = tuple(schema.get("required") or ())
+    extra = schema.get("additionalProperties")
+    other = _node(extra) if isinstance(extra, dict) else None
+    if not children and not required and other is None:
+        return None
+
+    def check(value: Any, old: Any) -> list[Cause] | None:
+        causes: list[Cause] | None = None
+        earlier = old if type(old) is dict else _NOTHING
+        for name, item in value.items():
+            if plain.get(name) is type(item):
+                continue
+            child = children.get(name, None if name in properties else other)
+            if child is None:
+                continue
+            found = child(item, earlier.get(name))
+            if found:
+                causes = [*(causes or ()), *_below(name if name in properties else _key(name), found)]
+        for name in required:
+            if name not in value:
+                causes = [*(causes or ()), value_required(name)]
+        return causes
+
+    return check
+
+
+def _key(name: str) -> str:
+    return name if name.isidentifier() else f"[{name}]"
+
+
+def _list(schema: Tree) -> Check | None:
+    items = schema.get("items")
+    child = _node(items) if isinstance(items, dict) else None
+    kind = schema.get("x-kubernetes-list-type") or ("set" if schema.get("uniqueItems") else "")
+    keys: tuple[str, ...] = tuple(schema.get("x-kubernetes-list-map-keys") or ())
+    if child is None and kind not in ("set", "map"):
+        return None
+
+    def check(value: Any, old: Any) -> list[Cause] | None:
+        causes: list[Cause] = []
+        earlier = {_identity(item, kind, keys): item for item in old} if kind == "map" and type(old) is list else _NOTHING
+        seen = set()
+        for at, item in enumerate(value):
+            identity = _identity(item, kind, keys) if kind in ("set", "map") else None
+            if child is not None and (found := child(item, earlier.get(identity))):
+                causes.extend(_below(f"[{at}]", found))
+            if identity is not None:
+                if identity in seen:
+                    shown = {key: item[key] for key in keys if key in item} if kind == "map" else item
+                    causes.append(Cause(**{**_as_dict(value_duplicate("", shown)), "field": f"[{at}]"}))
+                seen.add(identity)
+        return causes or None
+
+    return check
+
+
+def _as_dict(cause: Cause) -> dict[str, str]:
+    return {"reason": cause.reason, "message": cause.message, "field": cause.field}
+
+
+def _identity(item: Any, kind: str, keys: tuple[str, ...]) -> Any:
+    if kind == "map" and isinstance(item, dict):
+        return tuple((key, show(item.get(key))) for key in keys)
+    return show(item)
+
+
+def _below(name: str, causes: list[Cause]) -> list[Cause]:
+    """The causes of a node, seen from the one above it."""
+    return [
+        Cause(c.reason, c.message, name + (c.field if c.field.startswith("[") or not c.field else f".{c.field}")) for c in causes
+    ]
+
+
+def _rules(schema: Tree) -> list[Check]:
+    """Everything that a schema says of a value beyond its shape."""
+    rules: list[Check] = []
+    for keyword, build in (
+        ("enum", _enum), ("minimum", _minimum), ("maximum", _maximum), ("pattern", _pattern), ("minLength", _min_length),
+        ("maxLength", _max_length), ("minItems", _min_items), ("maxItems", _max_items), ("minProperties", _min_properties),
+        ("maxProperties", _max_properties), ("multipleOf", _multiple), ("format", _format), ("anyOf", _any_of),
+        ("oneOf", _one_of), ("allOf", _all_of), ("not", _not),
+    ):  # fmt: skip
+        if schema.get(keyword) is not None and (rule := build(schema)) is not None:
+            rules.append(rule)
+    rules.extend(
+        _immutable(rule) for rule in schema.get("x-kubernetes-validations") or () if _spaceless(rule) == "self==oldSelf"
+    )
+    return rules
+
+
+def _spaceless(rule: Tree) -> str:
+    return str(rule.get("rule", "")).replace(" ", "")
+
+
+def _immutable(rule: Tree) -> Check:
+    why = str(rule.get("message") or "field is immutable")
+    return lambda value, old: [value_invalid("", value, why)] if old is not None and value != old else None
+
+
+def _rule(broken: Callable[[Any], bool], why: str) -> Check:
+    return lambda value, _: [value_invalid("", value, f"{HERE} in body {why}")] if broken(value) else None
+
+
+def _enum(schema: Tree) -> Check:
+    allowed = list(schema["enum"])
+    return lambda value, _: [value_unsupported("", value, allowed)] if value not in allowed else None
+
+
+def _minimum(schema: Tree) -> Check:
+    limit = schema["minimum"]
+    if schema.get("exclusiveMinimum"):
+        return _rule(lambda value: _number(value) and value <= limit, f"should be greater than {show(limit)}")
+    return _rule(lambda value: _number(value) and value < limit, f"should be greater than or equal to {show(limit)}")
+
+
+def _maximum(schema: Tree) -> Check:
+    limit = schema["maximum"]
+    if schema.get("exclusiveMaximum"):
+        return _rule(lambda value: _number(value) and value >= limit, f"should be less than {show(limit)}")
+    return _rule(lambda value: _number(value) and value > limit, f"should be less than or equal to {show(limit)}")
+
+
+def _multiple(schema: Tree) -> Check:
+    step = schema["multipleOf"]
+    return _rule(lambda value: _number(value) and value % step != 0, f"should be a multiple of {show(step)}")
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+def _pattern(schema: Tree) -> Check:
+    try:
+        compiled = re.compile(schema["pattern"])
+    except re.error as error:
+        raise DeclarationError(f"the pattern {schema['pattern']!r} of a schema is no regular expression: {error}") from error
+    return _rule(lambda v: isinstance(v, str) and not compiled.search(v), f"should match '{schema['pattern']}'")
+
+
+def _min_length(schema: Tree) -> Check:
+    limit = schema["minLength"]
+    return _rule(lambda value: isinstance(value, str) and len(value) < limit, f"should be at least {limit} chars long")
+
+
+def _max_length(schema: Tree) -> Check:
+    limit = schema["maxLength"]
+    cause = Cause("FieldValueTooLong", f"Too long: may not be more than {limit} bytes")
+    return lambda value, _: [cause] if isinstance(value, str) and len(value) > limit else None
+
+
+def _min_items(schema: Tree) -> Check:
+    limit = schema["minItems"]
+    why = f"{HERE} in body should have at least {limit} items"
+    return lambda value, _: [value_invalid("", len(value), why)] if len(value) < limit else None
+
+
+def _max_items(schema: Tree) -> Check:
+    limit = schema["maxItems"]
+
+    def check(value: Any, _: Any) -> list[Cause] | None:
+        if len(value) <= limit:
+            return None
+        return [Cause("FieldValueTooMany", f"Too many: {len(value)}: must have at most {limit} items")]
+
+    return check
+
+
+def _min_properties(schema: Tree) -> Check:
+    limit = schema["minProperties"]
+    why = f"{HERE} in body should have at least {limit} properties"
+    return lambda value, _: [value_invalid("", len(value), why)] if len(value) < limit else None
+
+
+def _max_properties(schema: Tree) -> Check:
+    limit = schema["maxProperties"]
+    cause_of: Callable[[int], Cause] = lambda n: Cause("FieldValueTooMany", f"Too many: {n}: must have at most {limit} items")  # noqa: E731
+    return lambda value, _: [cause_of(len(value))] if len(value) > limit else None
+
+
+def _format(schema: Tree) -> Check | None:
+    name = schema["format"]
+    if name in _INT_RANGES and schema.get("type") == "integer":
+        bound = _INT_RANGES[name]
+        why = f"{HERE} in body must be of type {name}"
+        return lambda value, _: [value_invalid("", value, why)] if not -bound <= value < bound else None
+    if name == "quantity":
+        return lambda value, _: None if _is_quantity(value) else [value_invalid("", value, _QUANTITY)]
+    if name == "date-time":
+        return lambda value, _: (
+            None if value == "" or _is_time(value) else [value_invalid("", value, f"{HERE} in body must be of type date-time: {show(value)}")]
+        )  # fmt: skip
+    return None
+
+
+def _is_quantity(value: Any) -> bool:
+    if type(value) is int:
+        return True
+    try:
+        parse_quantity(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _branches(schema: Tree, keyword: str) -> list[Check]:
+    return [_node(branch) or (lambda _value, _old: None) for branch in schema[keyword]]
+
+
+def _any_of(schema: Tree) -> Check | None:
+    if schema.get("x-kubernetes-int-or-string"):
+        return None  # it repeats what the extension says
+    branches = _branches(schema, "anyOf")
+    cause = value_invalid("", "", f'"{HERE}" must validate at least one schema (anyOf)')
+    return lambda value, old: None if any(not branch(value, old) for branch in branches) else [cause]
+
+
+def _one_of(schema: Tree) -> Check:
+    branches = _branches(schema, "oneOf")
+    cause = value_invalid("", "", f'"{HERE}" must validate one and only one schema (oneOf)')
+    return lambda value, old: None if sum(not branch(value, old) for branch in branches) == 1 else [cause]
+
+
+def _all_of(schema: Tree) -> Check:
+    branches = _branches(schema, "allOf")
+    return lambda value, old: [cause for branch in branches for cause in branch(value, old) or ()] or None
+
+
+def _not(schema: Tree) -> Check:
+    branch = _node(schema["not"]) or (lambda _value, _old: None)
+    cause = value_invalid("", "", f'"{HERE}" must not validate the schema (not)')
+    return lambda value, old: [cause] if not branch(value, old) else None

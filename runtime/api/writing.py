@@ -1,0 +1,444 @@
+"""Create, update, patch and act: the one way of every write into the store.
+
+A change goes: shape -> defaults and pruning -> the kind's default hook -> mutators -> what the server keeps -> the kind's
+prepare hook -> rules -> validators -> managed fields -> one transaction that compares the revision it was made on.
+A write that changes nothing writes nothing. A patch that lost a race is made again on the newest state, boundedly.
+
+managedFields cost as much as a small object itself. So they are kept up only for objects that have some, which is from
+their first apply on: pods made by controllers stay lean. The first apply then finds everything owned by the manager
+"before-first-apply", as on the reference server for objects older than the feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import orjson
+
+from reconcile.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, Patch
+from reconcile.clock import Clock, timestamp
+from reconcile.errors import (
+    AlreadyExistsError,
+    ApiError,
+    BadRequestError,
+    ConflictError,
+    Tree,
+    UnsupportedMediaTypeError,
+)
+from reconcile.handling import AdmissionReview
+from reconcile.kinds import Kind
+from reconcile.runtime.store import Compare, DeleteRange, Put, Store, StoreError, Txn
+
+from . import apply, metadata, ownership, refusals, scale
+from .admission import Admission
+from .catalog import Catalog, Served
+from .jsonpatch import apply_json_patch
+from .mergepatch import apply_merge_patch
+from .stored import Caller, Notes, Stored, stored_of
+from .strategic import apply_strategic_patch
+from .transaction import cause_of, encoded
+
+ATTEMPTS_MAX = 100
+"""How often a write without a precondition is made again after losing a race."""
+_NAMES_TRIED_MAX = 8
+_OWN = ("apiVersion", "kind", "metadata", "status")
+Operation = Literal["CREATE", "UPDATE"]
+
+
+class Write:
+    """One write in progress: who asks, and how."""
+
+    __slots__ = ("applies", "caller", "dry_run", "field_validation", "manager", "notes", "subresource")
+
+    def __init__(
+        self, caller: Caller, manager: str, dry_run: bool, field_validation: str, notes: Notes | None, subresource: str
+    ) -> None:
+        self.caller = caller
+        self.manager = manager
+        self.dry_run = dry_run
+        self.field_validation = field_validation
+        self.notes = notes
+        self.subresource = subresource
+        self.applies = False
+
+    def tell_unknown(self, kind: Kind, unknown: list[str]) -> None:
+        """Refuse or report unknown fields as the client asked."""
+        if self.field_validation == "Strict":
+            raise refusals.strict(kind, unknown)
+        if self.field_validation == "Warn" and self.notes is not None:
+            self.notes.warnings.extend(f'unknown field "{path}"' for path in unknown)
+
+
+class Writing:
+    """The write path."""
+
+    def __init__(
+        self, store: Store, clock: Clock, catalog: Catalog, admission: Admission, namespace_kind: Kind | None, bytes_max: int
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._catalog = catalog
+        self._admission = admission
+        self._namespace_kind = namespace_kind
+        self._bytes_max = bytes_max
+
+    # What clients ask for
+
+    async def create(
+        self, kind: Kind, tree: Tree, namespace: str, caller: Caller, manager: str, dry_run: bool, field_validation: str,
+        notes: Notes | None,
+    ) -> Stored:  # fmt: skip
+        """See ApiServer.create."""
+        served = self._catalog.stored(kind)
+        write = Write(caller, manager, dry_run, field_validation, notes, "")
+        generates = isinstance(tree.get("metadata"), dict) and not tree["metadata"].get("name")
+        for attempt in range(_NAMES_TRIED_MAX):
+            try:
+                return await self._create(served, tree, namespace, "", write)
+            except AlreadyExistsError:
+                if not generates or attempt == _NAMES_TRIED_MAX - 1:
+                    raise
+        raise AssertionError("the loop returns or raises")
+
+    async def update(
+        self, kind: Kind, tree: Tree, namespace: str, name: str, subresource: str, caller: Caller, manager: str, dry_run: bool,
+        field_validation: str, notes: Notes | None,
+    ) -> Stored:  # fmt: skip
+        """See ApiServer.update."""
+        served = self._catalog.stored(kind)
+        self._has(served, subresource)
+        write = Write(caller, manager, dry_run, field_validation, notes, subresource)
+        given = tree.get("metadata") or {}
+        name = name or given.get("name", "")
+        namespace = namespace or given.get("namespace", "")
+        if not name:
+            raise refusals.invalid(kind, "", [refusals.value_required("metadata.name", "name must be provided")])
+        if subresource == "scale":
+            changed = await self._change(
+                served, name, namespace, write, lambda old: scale.scaled_tree(served.kind, old.tree, tree)
+            )
+            return scale.scale_of(kind, changed)
+
+        def replace(_: Stored) -> Tree:
+            return tree
+
+        return await self._change(served, name, namespace, write, replace)
+
+    async def patch(
+        self, kind: Kind, name: str, patch: Patch, namespace: str, subresource: str, caller: Caller, manager: str, force: bool,
+        dry_run: bool, field_validation: str, notes: Notes | None,
+    ) -> Stored:  # fmt: skip
+        """See ApiServer.patch."""
+        served = self._catalog.stored(kind)
+        self._has(served, subresource)
+        write = Write(caller, manager, dry_run, field_validation, notes, subresource)
+        if patch.media_type == APPLY_PATCH:
+            return await self._apply(served, name, patch.body, namespace, write, force)
+        change = self._patcher(served, patch)
+        if subresource == "scale":
+
+            def rescale(old: Stored) -> Tree:
+                return scale.scaled_tree(served.kind, old.tree, change(scale.scale_of(kind, old).tree))
+
+            return scale.scale_of(kind, await self._change(served, name, namespace, write, rescale))
+        return await self._change(served, name, namespace, write, lambda old: change(old.tree))
+
+    async def act(
+        self, kind: Kind, name: str, action: str, body: Tree, namespace: str, caller: Caller, manager: str, dry_run: bool,
+        notes: Notes | None,
+    ) -> Stored:  # fmt: skip
+        """See ApiServer.act."""
+        served = self._catalog.stored(kind)
+        run = kind.hooks.actions.get(action) or served.kind.hooks.actions.get(action)
+        if run is None:
+            raise refusals.no_such_resource()
+        given = body.get("metadata") or {}
+        if "creationTimestamp" not in given:
+            # Hooks have no clock: an action learns the time from its body, an object of its own that begins now.
+            body = {**body, "metadata": {**given, "creationTimestamp": timestamp(self._clock.now())}}
+        write = Write(caller, manager, dry_run, "Ignore", notes, action)
+        return await self._change(served, name, namespace, write, lambda old: run(_own(old.tree), body))
+
+    # Create
+
+    async def _create(self, served: Served, given: Tree, namespace: str, name: str, write: Write) -> Stored:
+        kind, unknown = served.kind, list[str]()
+        tree, meta = metadata.shaped(served, given, unknown)
+        metadata.place(kind, meta, namespace, name)
+        metadata.begin(kind, meta, self._clock)
+        self._in_namespace(kind, meta)
+        if kind.status:
+            tree.pop("status", None)
+        tree = served.complete(tree, None, unknown)
+        if unknown:
+            write.tell_unknown(kind, unknown)
+        tree = await self._admit("CREATE", served, tree, None, write)
+        meta = tree["metadata"]
+        hooks = kind.hooks
+        if hooks.prepare is not None:
+            tree = _own(tree)
+            hooks.prepare(tree, None)
+            meta = tree["metadata"]
+        causes = metadata.check_new(kind, meta, kind is self._namespace_kind)
+        self._judge(served, tree, None, meta.get("name", ""), causes)
+        await self._admission.validate(kind, lambda: _review("CREATE", tree, None, write))
+        return await self._insert(served, self._owned(served, None, tree, write), write)
+
+    async def _insert(self, served: Served, tree: Tree, write: Write) -> Stored:
+        meta = tree["metadata"]
+        key = served.key(meta.get("namespace", ""), meta["name"])
+        made = Stored(served.kind, tree, encoded(tree, self._bytes_max))
+        if write.notes is not None:
+            write.notes.created = True
+        if write.dry_run:
+            if self._store.get(key) is not None:
+                raise refusals.already_exists(served.kind, meta["name"])
+            return made
+        txn = Txn((Compare.missing(key),), (Put(key, made.value, attachment=made),))
+        try:
+            answer = await self._store.txn(txn, cause_of(write.caller, write.manager))
+        except StoreError as error:
+            raise refusals.of_store(error) from error
+        if not answer.succeeded:
+            raise refusals.already_exists(served.kind, meta["name"])
+        return made if made.revision else made.settle(answer.revision)
+
+    def _in_namespace(self, kind: Kind, meta: Tree) -> None:
+        """Refuse to create in a namespace that is not there or going away."""
+        if self._namespace_kind is None or not kind.namespaced:
+            return
+        namespaces = self._catalog.of(self._namespace_kind)
+        kv = self._store.get(namespaces.key("", meta["namespace"]))
+        if kv is None:
+            raise refusals.not_found(namespaces.kind, meta["namespace"])
+        if "deletionTimestamp" in stored_of(kv, namespaces.kind).tree["metadata"]:
+            raise refusals.terminating(kind, meta.get("name", ""), meta["namespace"])
+
+    # Change
+
+    async def _change(
+        self, served: Served, name: str, namespace: str, write: Write, change: Callable[[Stored], Tree]
+    ) -> Stored:
+        """Make `change` on the newest state until nobody was faster."""
+        kind = served.kind
+        key = served.key(namespace, name)
+        for _ in range(ATTEMPTS_MAX):
+            kv = self._store.get(key)
+            if kv is None:
+                raise refusals.not_found(kind, name)
+            old = stored_of(kv, kind).as_kind(kind)
+            given = change(old)
+            if given is old.tree:
+                return old
+            new = await self._prepared(served, old, given, namespace, name, write)
+            if new is None:
+                return old
+            if write.dry_run:
+                return Stored(kind, new)
+            written = await self._replace(served, key, old, new, write)
+            if written is not None:
+                return written
+            # A write that named a resourceVersion now meets a newer one, and is refused when it is made again.
+        raise refusals.conflict(kind, name)
+
+    async def _prepared(
+        self, served: Served, old: Stored, given: Tree, namespace: str, name: str, write: Write
+    ) -> Tree | None:
+        """The object as it shall be stored; None: nothing changes."""
+        kind, before, unknown = served.kind, old.tree, list[str]()
+        tree, meta = metadata.shaped(served, given, unknown)
+        metadata.place(kind, meta, namespace, name)
+        metadata.carry_over(kind, meta, before["metadata"])
+        tree = self._separated(served, tree, before, write.subresource)
+        meta = tree["metadata"]
+        tree = served.complete(tree, before, unknown)
+        if unknown:
+            write.tell_unknown(kind, unknown)
+        tree = await self._admit("UPDATE", served, tree, before, write)
+        hooks = kind.hooks
+        if hooks.prepare is not None:
+            tree = _own(tree)
+            hooks.prepare(tree, before)
+        tree = _relinked(tree, before)
+        if tree == before:
+            return None
+        meta = tree["metadata"]
+        if kind.has_generation and any(tree.get(k) is not before.get(k) for k in (tree.keys() | before.keys()) if k not in _OWN):
+            meta = tree["metadata"] = {**meta, "generation": meta.get("generation", 0) + 1}
+        causes = metadata.check_changed(meta, before["metadata"])
+        self._judge(served, tree, before, name, causes)
+        await self._admission.validate(kind, lambda: _review("UPDATE", tree, before, write))
+        return self._owned(served, before, tree, write)
+
+    def _separated(self, served: Served, tree: Tree, before: Tree, subresource: str) -> Tree:
+        """Status and the rest are written separately: put back what this write may not touch."""
+        if not served.kind.status or subresource not in ("", "status", "scale"):
+            return tree
+        if subresource == "status":
+            meta = before["metadata"]
+            if "managedFields" in tree["metadata"]:
+                meta = {**meta, "managedFields": tree["metadata"]["managedFields"]}
+            made = {**before, "metadata": meta}
+            if "status" in tree:
+                made["status"] = tree["status"]
+            else:
+                made.pop("status", None)
+            return made
+        if "status" in before:
+            tree["status"] = before["status"]
+        else:
+            tree.pop("status", None)
+        return tree
+
+    async def _replace(self, served: Served, key: bytes, old: Stored, new: Tree, write: Write) -> Stored | None:
+        """Store `new` in place of `old`, or delete where nothing holds the object any more; None: somebody was faster."""
+        meta = {k: v for k, v in new["metadata"].items() if k != "resourceVersion"}
+        tree = {**new, "metadata": meta}
+        cause = cause_of(write.caller, write.manager)
+        compare = (Compare.mod_is(key, old.revision),)
+        gone = "deletionTimestamp" in meta and not meta.get("finalizers") and not meta.get("deletionGracePeriodSeconds")
+        made = Stored(served.kind, tree, encoded(tree, self._bytes_max))
+        operation = DeleteRange(key) if gone else Put(key, made.value, attachment=made)
+        try:
+            answer = await self._store.txn(Txn(compare, (operation,)), cause)
+        except StoreError as error:
+            raise refusals.of_store(error) from error
+        if not answer.succeeded:
+            return None
+        return made if made.revision else made.settle(answer.revision)
+
+    # Apply
+
+    async def _apply(self, served: Served, name: str, body: Any, namespace: str, write: Write, force: bool) -> Stored:
+        """Server-side apply; creates the object where it is absent."""
+        kind = served.kind
+        if not write.manager:
+            raise BadRequestError("fieldManager is required for apply patch")
+        apply.check_body(kind, served.api_version, name, body)
+        now = self._clock.now()
+        write.applies = True
+        for _ in range(ATTEMPTS_MAX):
+            if write.subresource or self._store.get(served.key(namespace, name)) is not None:
+
+                def merge(old: Stored) -> Tree:
+                    return apply.applied(served, old.tree, body, write.manager, write.subresource, force, now)
+
+                return await self._change(served, name, namespace, write, merge)
+            if body.get("metadata", {}).get("uid") or body.get("metadata", {}).get("resourceVersion"):
+                raise refusals.conflict(kind, name)
+            try:
+                fresh = apply.applied(served, None, body, write.manager, write.subresource, force, now)
+                return await self._create(served, fresh, namespace, name, write)
+            except AlreadyExistsError:
+                continue  # somebody created it meanwhile: merge into that
+        raise ConflictError(f'{kind.resource} "{name}" appeared and vanished {ATTEMPTS_MAX} times; apply again')
+
+    # Parts of both
+
+    def _owned(self, served: Served, before: Tree | None, tree: Tree, write: Write) -> Tree:
+        """Keep managedFields up where there are some; an apply has done so already."""
+        if write.applies or not tree["metadata"].get("managedFields"):
+            return tree
+        return ownership.track(
+            served, before, tree, write.manager or write.caller.user, write.subresource, self._clock
+        )
+
+    def _has(self, served: Served, subresource: str) -> None:
+        kind = served.kind
+        if subresource and not (
+            (subresource == "status" and kind.status) or (subresource == "scale" and kind.scale is not None)
+        ):
+            raise refusals.no_such_resource()
+
+    def _patcher(self, served: Served, patch: Patch) -> Callable[[Tree], Tree]:
+        body = patch.body
+        if patch.media_type == JSON_PATCH:
+            return lambda tree: apply_json_patch(tree, body)
+        if patch.media_type == MERGE_PATCH:
+            if not isinstance(body, dict):
+                raise BadRequestError("a merge patch of an object is an object")
+            return lambda tree: apply_merge_patch(tree, body)
+        if patch.media_type == STRATEGIC_PATCH and served.strategic:
+            return lambda tree: apply_strategic_patch(tree, body, served.schema)
+        supported = [JSON_PATCH, MERGE_PATCH, *([STRATEGIC_PATCH] if served.strategic else []), APPLY_PATCH]
+        raise UnsupportedMediaTypeError(
+            f"the body of the request was in an unknown format - accepted media types include: {', '.join(supported)}"
+        )
+
+    async def _admit(self, operation: Operation, served: Served, tree: Tree, before: Tree | None, write: Write) -> Tree:
+        """The kind's own defaults, then the mutators, then the schema's defaults for what these left out."""
+        kind = served.kind
+        if kind.hooks.default is not None and not _status_only(tree, before):
+            tree = _own(tree)
+            kind.hooks.default(tree)
+        if not self._admission.mutates(kind):
+            return tree
+        review = _review(operation, _own(tree), before, write)
+        kept = tree["metadata"]
+        await self._admission.mutate(kind, review)
+        if write.notes is not None:
+            write.notes.warnings.extend(review.warnings)
+        tree, meta = metadata.shaped(served, review.tree, [])
+        for name in ("name", "namespace", "uid", "creationTimestamp", "resourceVersion", "generation"):
+            if name in kept:
+                meta[name] = kept[name]
+        tree = served.complete(tree, before, [])
+        if kind.hooks.default is not None and not _status_only(tree, before):
+            tree = _own(tree)
+            kind.hooks.default(tree)
+        return tree
+
+    def _judge(self, served: Served, tree: Tree, before: Tree | None, name: str, causes: list[Any]) -> None:
+        """Apply all rules and refuse with everything that is wrong."""
+        kind = served.kind
+        found = served.check(tree, before)
+        if found:
+            if kind.builtin and (wrong := next((c for c in found if c.reason == "FieldValueTypeInvalid"), None)):
+                raise _undecodable(kind, wrong)
+            causes.extend(found)
+        elif kind.hooks.validate is not None:
+            causes.extend(kind.hooks.validate(tree, before))
+        if causes:
+            raise refusals.invalid(kind, name, causes)
+
+
+def _undecodable(kind: Kind, wrong: Any) -> ApiError:
+    """Built-in kinds are decoded into Go structs by the reference server: a wrong type is a bad request, not invalid."""
+    _, found, rest = wrong.message.split('"', 2)
+    found = {"integer": "number", "boolean": "bool"}.get(found, found)
+    wanted = rest.split("must be of type ", 1)[1].split(":", 1)[0]
+    wanted = {"integer": "int64", "boolean": "bool", "number": "float64", "array": "slice", "object": "struct"}.get(wanted, wanted)
+    path = "".join(part.split("[", 1)[0] + "." for part in wrong.field.split("."))[:-1]
+    return refusals.undecodable(
+        kind, f"json: cannot unmarshal {found} into Go struct field {kind.kind}.{path} of type {wanted}"
+    )
+
+
+def _own(tree: Tree) -> Tree:
+    """A deep copy, for those who are promised a tree of their own. Through JSON text it takes a third of the time."""
+    made: Tree = orjson.loads(orjson.dumps(tree))
+    return made
+
+
+def _status_only(tree: Tree, before: Tree | None) -> bool:
+    """Whether nothing but metadata and status differs from the stored object, so that its defaults are there."""
+    if before is None:
+        return False
+    return all(value is before.get(key) for key, value in tree.items() if key not in _OWN)
+
+
+def _relinked(tree: Tree, before: Tree) -> Tree:
+    """The same object with the stored object's own parts wherever they are equal: sharing, and cheap comparisons later."""
+    made = tree
+    for key, value in tree.items():
+        known = before.get(key)
+        if value is not known and value == known:
+            if made is tree:
+                made = dict(tree)
+            made[key] = known
+    return made
+
+
+def _review(operation: Operation, tree: Tree, before: Tree | None, write: Write) -> AdmissionReview:
+    return AdmissionReview(operation, tree, before, write.subresource, write.dry_run, write.caller.user)
