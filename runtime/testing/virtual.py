@@ -113,7 +113,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         raise RealTimeError("a server was asked for, and sockets live in real time; use the in-process client")
 
 
-def run_virtual(scenario: Callable[[VirtualClock], Awaitable[T]], *, seed: int = 0, limit_s: float = LIMIT_S) -> T:
+def run_virtual(scenario: Callable[[VirtualClock], Awaitable[T]], *, seed: int = 0, limit_s: float | None = LIMIT_S) -> T:
     """Run a scenario on a virtual loop to its end, and cancel what it leaves running.
 
     Raises:
@@ -141,7 +141,7 @@ def run_virtual(scenario: Callable[[VirtualClock], Awaitable[T]], *, seed: int =
             loop.close()
 
 
-def virtual(test: Callable[..., Coroutine[Any, Any, None]] | None = None, *, seed: int = 0, limit_s: float = LIMIT_S) -> Any:
+def virtual(test: Callable[..., Coroutine[Any, Any, None]] | None = None, *, seed: int = 0, limit_s: float | None = LIMIT_S) -> Any:
     """Decorate a coroutine test so that it runs in virtual time; its parameter `clock` gets the VirtualClock.
 
     Its other parameters stay fixtures of pytest.
