@@ -10,7 +10,7 @@ acknowledged survives kill -9 and power failure. It leaves the wire (gRPC), user
     stage, writer       group commit: staged state, and its way to the disk
     index, ring, answer the present, the recent past, and how a range is answered from them
     hub, watch          who learns of a revision, and how a slow one catches up
-    lease, compaction   what goes by itself
+    lease, lessor, compaction   what goes by itself
     log, schema, hashkv, database, lock     the disk
 """
 

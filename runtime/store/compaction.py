@@ -17,7 +17,7 @@ from .database import Database
 from .log import compact_slice, free_pages, is_full
 from .settings import Settings
 
-_PAGES_FREED_MAX = 1_000
+_PAGES_FREED_MAX = 256
 
 
 class Compactor:

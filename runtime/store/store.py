@@ -23,16 +23,11 @@ from .check import check_txn
 from .compaction import Compactor
 from .database import MEMORY, AioDatabase, Database, DatabaseFactory, Place
 from .errors import (
-    BusyError,
     CompactedError,
     FutureRevisionError,
     KeyEmptyError,
-    LeaseExistsError,
-    LeaseNotFoundError,
-    LeaseTooLongError,
     RequestError,
     StoreClosedError,
-    StoreError,
     StoreFailedError,
 )
 from .evaluate import NO_HISTORY, History, evaluate
@@ -40,6 +35,7 @@ from .hashkv import hash_log
 from .hub import Hub
 from .index import Index
 from .lease import Lease, LeaseChange, LeaseTable
+from .lessor import Lessor
 from .lock import FolderLock
 from .log import Loaded, Replay, cause_at, checkpoint, load, range_at, replay
 from .model import (
@@ -67,7 +63,6 @@ log = logging.getLogger(__name__)
 
 FILE_NAME = "member.db"
 _REPLAY_BYTES_MAX = 8 << 20
-_EXPIRED_MAX = 500
 _Response = TypeVar("_Response")
 
 
@@ -94,8 +89,8 @@ class Store:
         )
         create_task = asyncio.get_running_loop().create_task
         self._writer_task = create_task(self._writer.run())
-        self._expiry_task: asyncio.Task[None] | None = None
-        self._watch_leases()
+        self._lessor = Lessor(self._writer, self._leases, clock, settings)
+        self._lessor.start()
         self._compactor.start(loaded.compacted)
 
     @classmethod
@@ -135,9 +130,7 @@ class Store:
             return
         self._closed = True
         self._writer.close()
-        if self._expiry_task is not None:
-            self._expiry_task.cancel()
-            await asyncio.gather(self._expiry_task, return_exceptions=True)
+        await self._lessor.close()
         await asyncio.gather(self._writer_task, return_exceptions=True)
         await self._compactor.close()
         self._hub.fail(StoreClosedError)
@@ -332,11 +325,7 @@ class Store:
             LeaseExistsError, LeaseTooLongError.
         """
         self._serving()
-        if ttl_s > self._settings.lease_ttl_s_max:
-            raise LeaseTooLongError(ttl_s, self._settings.lease_ttl_s_max)
-        ttl_s = max(ttl_s, self._settings.lease_ttl_s_min)
-        pick = partial(self._clock.random.randrange, 1, 1 << 63)
-        return await self._writer.submit(partial(_grant, lease_id=lease, ttl_s=ttl_s, pick=pick))
+        return await self._lessor.grant(ttl_s, lease)
 
     async def lease_revoke(self, lease: int) -> int:
         """Revoke a lease and delete its keys, in key order, in one revision; returns the store's revision.
@@ -345,29 +334,17 @@ class Store:
             LeaseNotFoundError.
         """
         self._serving()
-        return await self._writer.submit(partial(_revoke, lease_id=lease))
+        return await self._lessor.revoke(lease)
 
     async def lease_keep_alive(self, lease: int) -> int:
         """Give a lease its full time again; returns that time in seconds, 0 when there is no such lease any more."""
         self._serving()
-        found = self._leases.get(lease)
-        if found is None:
-            return 0
-        if self._leases.remaining_s(found) <= 0:
-            # It is over already: it is revoked, not renewed, and the answer comes after that.
-            await self._expire(lease)
-            return 0
-        self._leases.renew(found)
-        return found.ttl_s
+        return await self._lessor.keep_alive(lease)
 
     def lease_time_to_live(self, lease: int, keys: bool = False) -> LeaseStatus:
         """What is left of a lease (`ttl_s` -1: there is none), with its keys in order if asked for."""
         self._serving()
-        found = self._leases.get(lease)
-        if found is None:
-            return LeaseStatus(lease, -1)
-        attached = tuple(sorted(found.keys)) if keys else ()
-        return LeaseStatus(lease, max(0, int(self._leases.remaining_s(found))), found.ttl_s, attached)
+        return self._lessor.time_to_live(lease, keys)
 
     def lease_ids(self) -> tuple[int, ...]:
         """All leases."""
@@ -411,7 +388,7 @@ class Store:
             self._hub.compact(batch.compacted)
             self._compactor.start(batch.compacted)
         if batch.leases:
-            self._watch_leases()
+            self._lessor.start()
 
     async def _history(self, request: Txn) -> History:
         """Read what a txn wants to know of the past: it does not change, and reading may take a while."""
@@ -447,33 +424,6 @@ class Store:
                 lease.keys.add(kv.key)
         return leases
 
-    def _watch_leases(self) -> None:
-        if len(self._leases) and (self._expiry_task is None or self._expiry_task.done()) and not self._closed:
-            self._expiry_task = asyncio.get_running_loop().create_task(self._expire_leases())
-
-    async def _expire_leases(self) -> None:
-        """Revoke the leases that are over, for as long as there are leases."""
-        check_s, ttl_s_min = self._settings.lease_check_s, self._settings.lease_ttl_s_min
-        while (next_s := self._leases.next_deadline_s()) is not None:
-            # Never longer than the shortest lease: one that is granted meanwhile is noticed in time.
-            await self._clock.sleep(min(max(next_s, check_s), ttl_s_min))
-            over = self._leases.expired(_EXPIRED_MAX)
-            if over:
-                # Submitted together, so they share a batch; each is a revision of its own.
-                await asyncio.gather(*(self._expire(lease_id) for lease_id in over))
-
-    async def _expire(self, lease_id: int) -> None:
-        try:
-            await self._writer.submit(partial(_revoke, lease_id=lease_id))
-        except LeaseNotFoundError:
-            pass  # revoked by its owner meanwhile
-        except BusyError as error:
-            self._leases.postpone(lease_id, self._settings.lease_check_s)
-            log.warning("lease not revoked, will be tried again", extra={"lease": lease_id, "reason": str(error)})
-        except StoreError:
-            if self._failure is None and not self._closed:
-                raise
-
 
 async def _open_and_load(database: Database, place: str) -> Loaded:
     try:
@@ -499,22 +449,3 @@ def _compact(stage: Stage, revision: int) -> None:
     if revision > stage.revision:
         raise FutureRevisionError(revision, stage.revision)
     stage.compact(revision)
-
-
-def _grant(stage: Stage, lease_id: int, ttl_s: int, pick: Callable[[], int]) -> LeaseStatus:
-    if lease_id and stage.lease(lease_id) is not None:
-        raise LeaseExistsError(lease_id)
-    while not lease_id or stage.lease(lease_id) is not None:
-        lease_id = pick()
-    stage.change_lease(LeaseChange(lease_id, Lease(lease_id, ttl_s)))
-    return LeaseStatus(lease_id, ttl_s, ttl_s)
-
-
-def _revoke(stage: Stage, lease_id: int) -> int:
-    if stage.lease(lease_id) is None:
-        raise LeaseNotFoundError(lease_id)
-    keys = stage.leased_keys(lease_id)
-    if keys:
-        evaluate(stage, Txn(success=[DeleteRange(key) for key in keys]))
-    stage.change_lease(LeaseChange(lease_id, None))
-    return stage.revision

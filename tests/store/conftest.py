@@ -88,7 +88,7 @@ def until() -> Until:
     """Let the loop run until a condition holds; the test's time limit bounds it."""
 
     async def wait(condition: Callable[[], bool]) -> None:
-        while not condition():
+        while not condition():  # noqa: ASYNC110 (the condition may come from a thread, which sets no Event)
             await asyncio.sleep(0)
 
     return wait

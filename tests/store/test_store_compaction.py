@@ -27,10 +27,10 @@ async def test_compact_takes_the_revisions_that_etcd_takes(opened: Opened) -> No
     async with await opened() as store:
         await store.compact(0)
         for revision in (0, -1):
-            with pytest.raises(CompactedError, match="^etcdserver: mvcc: required revision has been compacted"):
+            with pytest.raises(CompactedError, match=r"^etcdserver: mvcc: required revision has been compacted"):
                 await store.compact(revision)
         await store.compact(1)
-        with pytest.raises(FutureRevisionError, match="^etcdserver: mvcc: required revision is a future revision"):
+        with pytest.raises(FutureRevisionError, match=r"^etcdserver: mvcc: required revision is a future revision"):
             await store.compact(2)
         assert (store.compacted, store.revision) == (1, 1)
 

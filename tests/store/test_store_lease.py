@@ -28,9 +28,9 @@ async def test_grants_follow_etcds_bounds(opened: Opened) -> None:
         assert picked.ttl_s == 2
         assert picked.id > 0
         assert await store.lease_grant(-5, 101) == LeaseStatus(101, 2, 2)
-        with pytest.raises(LeaseExistsError, match="^etcdserver: lease already exists"):
+        with pytest.raises(LeaseExistsError, match=r"^etcdserver: lease already exists"):
             await store.lease_grant(10, 101)
-        with pytest.raises(LeaseTooLongError, match="^etcdserver: too large lease TTL"):
+        with pytest.raises(LeaseTooLongError, match=r"^etcdserver: too large lease TTL"):
             await store.lease_grant(9_000_000_001)
         assert (await store.lease_grant(9_000_000_000, 102)).ttl_s == 9_000_000_000
         assert store.lease_ids() == (picked.id, 101, 102)
@@ -63,7 +63,7 @@ async def test_unknown_leases_are_told_as_etcd_tells_them(opened: Opened) -> Non
     async with await opened() as store:
         assert store.lease_time_to_live(5) == LeaseStatus(5, -1)
         assert await store.lease_keep_alive(5) == 0
-        with pytest.raises(LeaseNotFoundError, match="^etcdserver: requested lease not found"):
+        with pytest.raises(LeaseNotFoundError, match=r"^etcdserver: requested lease not found"):
             await store.lease_revoke(5)
 
 
@@ -140,5 +140,5 @@ async def test_an_hour_of_many_short_leases_leaves_nothing_behind(opened: Opened
             await clock.advance(1)
         await clock.advance(3600)
         assert store._leases._deadlines == []
-        assert store._expiry_task is not None
-        await until(store._expiry_task.done)
+        assert store._lessor.expiry is not None
+        await until(store._lessor.expiry.done)

@@ -55,9 +55,7 @@ async def _quiet(watch: Watch) -> bool:
 
 @pytest.mark.parametrize("settings", _SOURCES, ids=_SOURCE_NAMES)
 @pytest.mark.parametrize("start_revision", [0, 2], ids=["live", "replayed"])
-async def test_a_watch_tells_one_batch_per_revision_in_txn_order(
-    opened: Opened, settings: Settings, start_revision: int
-) -> None:
+async def test_a_watch_tells_one_batch_per_revision_in_txn_order(opened: Opened, settings: Settings, start_revision: int) -> None:
     """The same events come whether they are seen live, from the ring, or from the disk."""
     async with await opened(settings) as store:
         watch = store.watch(b"w/", prefix_end(b"w/"), start_revision, prev_kv=True)
@@ -141,7 +139,7 @@ async def test_a_watch_below_the_compacted_revision_is_told_so(opened: Opened, r
         at = store.watch(b"k", start_revision=4, prev_kv=True)
         event = (await anext(at)).events[0]
         assert (event.kv.value, event.prev_kv) == (b"4", None)
-        with pytest.raises(EmptyRangeError, match="^mvcc: watcher range is empty"):
+        with pytest.raises(EmptyRangeError, match=r"^mvcc: watcher range is empty"):
             store.watch(b"k", b"j")
         with pytest.raises(KeyEmptyError):
             store.watch(b"")
