@@ -85,9 +85,9 @@ def command() -> None:
 def main() -> None:
     """Run the command line and exit."""
     try:
-        command.main(standalone_mode=False)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
+        # Without standalone mode click catches `Exit` itself and returns its code.
+        code = command.main(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -98,9 +98,8 @@ def main() -> None:
         sys.stdout = None
         sys.exit(0)
     except Exception as error:
-        code, message = exit_code_of(error)
+        exit_code, message = exit_code_of(error)
         if not message:
             raise
         click.echo(message, err=True)
-        sys.exit(code)
-    sys.exit(0)
+        sys.exit(exit_code)
