@@ -91,9 +91,7 @@ def counted(deployment: Tree, working: Tree, sets: Sequence[Tree], new: Tree | N
     if available >= limits.available_min:
         put(status, AVAILABLE, "True", "MinimumReplicasAvailable", "Deployment has minimum availability.", now_s)
     else:
-        put(
-            status, AVAILABLE, "False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability.", now_s
-        )
+        put(status, AVAILABLE, "False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability.", now_s)
     return status
 
 

@@ -13,9 +13,9 @@ from reconcile.clock import Clock
 from reconcile.errors import AlreadyExistsError, ApiError, ConflictError, Tree
 from reconcile.handling import Cluster, EventRecorder
 from reconcile.kinds import typed
+from reconcile.resources.core import Pod
 from reconcile.views import tree_of
 
-from reconcile.resources.core import Pod
 from .deployment import Deployment
 from .deployment_status import PROGRESSING, deadline_s, find, put
 from .pod_state import controller_of, is_finished
@@ -49,9 +49,7 @@ class Rollout:
     new_name: str = ""
 
     @classmethod
-    def of(
-        cls, deployment: Deployment, sets: Iterable[Tree], cluster: Cluster, events: EventRecorder, clock: Clock
-    ) -> Rollout:
+    def of(cls, deployment: Deployment, sets: Iterable[Tree], cluster: Cluster, events: EventRecorder, clock: Clock) -> Rollout:
         """Start a pass over what the cache holds."""
         tree = tree_of(deployment)
         by_name = {rs["metadata"]["name"]: rs for rs in sets}
@@ -169,9 +167,7 @@ class Rollout:
             return found
         collisions = self.status.get("collisionCount") or 0
         await self.cluster.patch(self.deployment, {"status": {"collisionCount": collisions + 1}}, subresource="status")
-        raise ConflictError(
-            f"replica set {name!r} exists already and holds another template; the next attempt uses another hash"
-        )
+        raise ConflictError(f"replica set {name!r} exists already and holds another template; the next attempt uses another hash")
 
     async def _tell_failure(self, name: str, error: ApiError) -> None:
         if any(cause.reason == "NamespaceTerminating" for cause in error.causes):

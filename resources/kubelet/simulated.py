@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import random
 from collections.abc import Mapping
 
 import attrs
@@ -59,7 +58,7 @@ class Faults:
 
 @attrs.frozen
 class SimulatedSettings:
-    """How the nodes are and how they behave. Start times are spread evenly over `start_s` to `start_s + start_jitter_s`."""
+    """How the nodes are and how they behave. Start times are spread, by the clock's seed, over `start_s` to `start_s + start_jitter_s`."""
 
     count: int
     prefix: str = "sim-"
@@ -72,7 +71,6 @@ class SimulatedSettings:
     start_jitter_s: float = 0.0
     stop_s: float = 0.0
     lease_s: int = 40
-    seed: int = 0
     faults: Faults = Faults()
 
     def name(self, number: int) -> str:
@@ -104,12 +102,11 @@ def simulated_nodes(
     start_jitter_s: float = 0.0,
     stop_s: float = 0.0,
     lease_s: int = 40,
-    seed: int = 0,
     faults: Faults | None = None,
 ) -> Operator:
     """The operator that plays `count` nodes named `<prefix>0`, `<prefix>1` ... See `SimulatedSettings` for the options."""
     settings = SimulatedSettings(
-        count, prefix, cpu, memory, pods, dict(labels or {}), zones, start_s, start_jitter_s, stop_s, lease_s, seed,
+        count, prefix, cpu, memory, pods, dict(labels or {}), zones, start_s, start_jitter_s, stop_s, lease_s,
         faults or Faults(),
     )  # fmt: skip
     app = Operator("simulated-nodes")
@@ -137,7 +134,7 @@ class _Fleet:
     def start(self, cluster: Cluster, clock: Clock) -> None:
         """Register the nodes and begin to run Pods."""
         self._cluster, self._clock = cluster, clock
-        self._chance = random.Random(self._settings.seed)  # noqa: S311 - a seeded simulation, not a secret
+        self._chance = clock.random
         self._runs: dict[str, _Run] = {}
         self._agenda: list[tuple[float, int, str, str]] = []
         self._sequence = 0

@@ -68,7 +68,7 @@ class _Scheduler:
         self._cluster, self._clock, self._events = cluster, clock, events
         self._demands = Demands()
         self._queue = SchedulingQueue(self._helped_by)
-        self._state = ClusterState(clock.random)
+        self._state = ClusterState(clock.random.random)
         self._rankings = Rankings(self._state, self._plugins)
         self._wake = asyncio.Event()
         self._ticking = asyncio.Event()

@@ -6,9 +6,8 @@ O(changes). A Pod is `assumed` on its node the moment it is decided, and forgott
 
 from __future__ import annotations
 
-import random
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -100,12 +99,12 @@ def _implied_taints(node: Tree) -> tuple[Taint, ...]:
 class ClusterState:
     """All nodes and all Pods with a node, by uid; assumed Pods included."""
 
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, lot: Callable[[], float]) -> None:
         self.nodes: dict[str, NodeInfo] = {}
         self.zones_of_owner: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.affine_count = 0
         self.change = 0
-        self._chance = chance
+        self._lot = lot
         self._unknown: dict[str, NodeInfo] = {}
         self._place: dict[str, tuple[NodeInfo, PodInfo]] = {}
         self._assumed: set[str] = set()
@@ -117,7 +116,7 @@ class ClusterState:
         name = tree["metadata"]["name"]
         node = self.nodes.get(name)
         if node is None:
-            node = self._unknown.pop(name) if name in self._unknown else NodeInfo(name, self._chance.random())
+            node = self._unknown.pop(name) if name in self._unknown else NodeInfo(name, self._lot())
             self.nodes[name] = node
         zone = node.labels.get(ZONE)
         changed = node.describe(tree)
@@ -181,7 +180,7 @@ class ClusterState:
             self.remove_pod(pod.uid)
         node = self.nodes.get(node_name) or self._unknown.get(node_name)
         if node is None:
-            node = self._unknown[node_name] = NodeInfo(node_name, self._chance.random())
+            node = self._unknown[node_name] = NodeInfo(node_name, self._lot())
         node.pods[pod.uid] = pod
         if pod.demand.affinity or pod.demand.anti_affinity or pod.demand.preferred:
             node.affine[pod.uid] = pod

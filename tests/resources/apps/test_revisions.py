@@ -38,7 +38,7 @@ def replica_set(
     }
 
 
-DEPLOYMENT = {
+DEPLOYMENT: dict[str, Any] = {
     "metadata": {"name": "web", "namespace": "default", "annotations": {"note": "x", REVISION: "7"}},
     "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}}, "template": template(), "minReadySeconds": 5},
 }

@@ -40,7 +40,7 @@ def pod(
 
 def cluster(*nodes: dict[str, Any]) -> ClusterState:
     """A cluster of these nodes, with no Pods."""
-    state = ClusterState(random.Random(1))
+    state = ClusterState(random.Random(1).random)
     for tree in nodes:
         state.set_node(tree)
     return state
@@ -169,7 +169,7 @@ def test_hard_topology_spread_holds_its_skew() -> None:
         "topologyKey": "topology.kubernetes.io/zone", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule",
         "labelSelector": {"matchLabels": {"app": "web"}},
     }  # fmt: skip
-    web = {"labels": {"app": "web"}, "topologySpreadConstraints": [constraint]}
+    web: dict[str, Any] = {"labels": {"app": "web"}, "topologySpreadConstraints": [constraint]}
     state.add_pod(pod("w1", **web), "a1")
     assert place(state, pod("w2", **web)) == "b1"
     state.set_node(node("b1", labels=zones["b"], unschedulable=True))
@@ -226,7 +226,7 @@ def test_what_is_forgotten_frees_its_place() -> None:
 def test_the_fast_way_and_the_plain_way_agree(seed: int) -> None:
     """The ranking is an optimisation: over random clusters and histories it must not change one decision."""
     chance = random.Random(seed)
-    state = ClusterState(random.Random(seed))
+    state = ClusterState(random.Random(seed).random)
     zones = chance.choice([0, 3])
 
     def some_node(number: int) -> dict[str, Any]:
@@ -245,7 +245,8 @@ def test_the_fast_way_and_the_plain_way_agree(seed: int) -> None:
     )
     shapes: list[dict[str, Any]] = [
         {"cpu": "100m", "memory": "64Mi", "owner": "a"}, {"owner": "b"}, {"cpu": "1", "owner": "c", "affinity": wish},
-        {"cpu": "250m", "nodeSelector": {"disk": "ssd"}}, {"memory": "1Gi", "owner": "d", "tolerations": [{"operator": "Exists"}]},
+        {"cpu": "250m", "nodeSelector": {"disk": "ssd"}},
+        {"memory": "1Gi", "owner": "d", "tolerations": [{"operator": "Exists"}]},
         {"ports": [{"hostPort": 80}]},
     ]  # fmt: skip
     rankings, plain, placed = Rankings(state, default_plugins()), Chooser(default_plugins()), []

@@ -1,0 +1,156 @@
+"""Simulated nodes: what their Pods do, on the real API and engine in virtual time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reconcile.clock import parse_timestamp
+from reconcile.errors import NotFoundError, Tree
+from reconcile.kinds import kind_of
+from reconcile.resources.coordination import Lease
+from reconcile.resources.core import Node, Pod
+from reconcile.resources.kubelet.simulated import Faults, simulated_nodes
+from reconcile.runtime.testing.virtual import VirtualClock, virtual
+
+
+def pod(name: str, node: str = "sim-0", policy: str = "Always", **annotations: str) -> Tree:
+    """A Pod that is bound already; annotations without their prefix."""
+    told = {f"reconcile.dev/sim-{key.replace('_', '-')}": value for key, value in annotations.items()}
+    spec = {"nodeName": node, "restartPolicy": policy, "containers": [{"name": "c", "image": "x:1"}]}
+    return {"metadata": {"name": name, "annotations": told}, "spec": spec}
+
+
+def ready(tree: Tree) -> str:
+    """The status of the Ready condition."""
+    return next((str(c["status"]) for c in tree["status"].get("conditions") or () if c["type"] == "Ready"), "")
+
+
+async def phase(plane: Any, name: str, wanted: str, limit_s: float = 60.0) -> Tree:
+    """Wait for a Pod's phase; returns the Pod."""
+
+    async def fact() -> Tree | None:
+        tree: Tree = await plane.get(Pod, name)
+        return tree if tree["status"]["phase"] == wanted else None
+
+    tree: Tree = await plane.until(fact, f"{name} {wanted}", limit_s)
+    return tree
+
+
+@virtual
+async def test_nodes_register_and_renew_their_leases(clock: VirtualClock, control_plane: Any) -> None:
+    """The scheduler needs what they offer, a node controller needs their leases."""
+    async with control_plane(clock, simulated_nodes(4, zones=2, cpu="8")) as plane:
+        await clock.sleep(1)
+        nodes = await plane.all(Node)
+        assert [node["metadata"]["name"] for node in nodes] == ["sim-0", "sim-1", "sim-2", "sim-3"]
+        assert {node["metadata"]["labels"]["topology.kubernetes.io/zone"] for node in nodes} == {"zone-0", "zone-1"}
+        assert all(node["status"]["allocatable"]["cpu"] == "8" and ready(node) == "True" for node in nodes)
+        for _ in range(20):
+            await clock.sleep(13)
+            for lease in await plane.all(Lease):
+                assert clock.now() - parse_timestamp(lease["spec"]["renewTime"]) < lease["spec"]["leaseDurationSeconds"]
+
+
+@virtual
+async def test_a_pod_becomes_ready_in_one_write_with_an_address_of_its_own(clock: VirtualClock, control_plane: Any) -> None:
+    """One write is what makes thousands of Pods cheap."""
+    async with control_plane(clock, simulated_nodes(2)) as plane:
+        made = [await plane.create(Pod, pod(f"p{n}", f"sim-{n % 2}")) for n in range(6)]
+        trees = [await phase(plane, tree["metadata"]["name"], "Running") for tree in made]
+        assert {ready(tree) for tree in trees} == {"True"}
+        assert len({tree["status"]["podIP"] for tree in trees}) == 6
+        assert len({tree["status"]["hostIP"] for tree in trees}) == 2
+
+
+@virtual
+async def test_starting_takes_as_long_as_told(clock: VirtualClock, control_plane: Any) -> None:
+    """By setting, with jitter, and by annotation."""
+    async with control_plane(clock, simulated_nodes(1, start_s=2, start_jitter_s=4)) as plane:
+        began_s = clock.now()
+        await plane.create(Pod, pod("usual"))
+        await plane.create(Pod, pod("slow", start_s="30"))
+        await phase(plane, "usual", "Running")
+        assert 2 <= clock.now() - began_s <= 6.1
+        await phase(plane, "slow", "Running")
+        assert 30 <= clock.now() - began_s <= 30.1
+
+
+@virtual
+async def test_pods_end_as_their_annotations_and_restart_policy_say(clock: VirtualClock, control_plane: Any) -> None:
+    """Jobs, failures, and crash loops with growing delays."""
+    async with control_plane(clock, simulated_nodes(1)) as plane:
+        await plane.create(Pod, pod("job", policy="Never", run_s="5", exit_code="0"))
+        await plane.create(Pod, pod("broken", policy="Never", exit_code="3"))
+        await plane.create(Pod, pod("looping", policy="OnFailure", run_s="1", exit_code="1"))
+        job = await phase(plane, "job", "Succeeded")
+        assert ready(job) == "False"
+        broken = await phase(plane, "broken", "Failed")
+        assert broken["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 3
+        await clock.sleep(40)
+        looping = await plane.get(Pod, "looping")
+        assert looping["status"]["phase"] == "Running"
+        assert looping["status"]["containerStatuses"][0]["restartCount"] == 3
+        assert looping["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+
+
+@virtual
+async def test_deletion_waits_for_the_pod_to_stop_but_not_beyond_its_grace(clock: VirtualClock, control_plane: Any) -> None:
+    """A deleted Pod lingers while it stops, is not ready twice, and is gone then."""
+    async with control_plane(clock, simulated_nodes(1, stop_s=20)) as plane:
+
+        async def gone(name: str) -> bool:
+            try:
+                await plane.get(Pod, name)
+            except NotFoundError:
+                return True
+            return False
+
+        for name, grace_s, expected_s in (("a", None, 20), ("b", 5, 5)):
+            await plane.create(Pod, pod(name))
+            await phase(plane, name, "Running")
+            began_s = clock.now()
+            await plane.delete(Pod, name, grace_s)
+            assert (await plane.get(Pod, name))["metadata"]["deletionTimestamp"]
+            await plane.until(lambda name=name: gone(name), f"{name} gone")
+            assert expected_s <= clock.now() - began_s <= expected_s + 0.1
+
+
+@virtual
+async def test_a_restarted_fleet_takes_over_what_runs(clock: VirtualClock, control_plane: Any) -> None:
+    """No Pod is started again, no address given out twice."""
+    async with control_plane(clock) as plane:
+        first = simulated_nodes(1)
+        await plane.engine.start(first)
+        await plane.create(Pod, pod("a"))
+        before = await phase(plane, "a", "Running")
+        await plane.engine.stop(first)
+        await plane.create(Pod, pod("b"))
+        await plane.engine.start(simulated_nodes(1))
+        b = await phase(plane, "b", "Running")
+        assert (await plane.get(Pod, "a")) == before
+        assert b["status"]["podIP"] != before["status"]["podIP"]
+        await plane.delete(Pod, "a", 1)
+        await plane.until(lambda: _none(plane, "a"), "a gone")
+
+
+async def _none(plane: Any, name: str) -> bool:
+    return name not in {tree["metadata"]["name"] for tree in await plane.all(Pod)}
+
+
+@virtual
+async def test_faults_happen_as_often_as_told(clock: VirtualClock, control_plane: Any) -> None:
+    """What the simulation is for."""
+    faults = Faults(failed_start_share=0.5, slow_start_share=0.5, slow_start_s=100, silent_nodes=frozenset(["sim-1"]))
+    async with control_plane(clock, simulated_nodes(2, faults=faults)) as plane:
+        for number in range(40):
+            await plane.create(Pod, pod(f"p{number}"))
+        await plane.create(Pod, pod("lost", "sim-1"))
+        await clock.sleep(50)
+        early = [tree["status"]["phase"] for tree in await plane.all(Pod)]
+        assert 10 <= early.count("Pending") <= 30
+        await clock.sleep(100)
+        late = {tree["metadata"]["name"]: tree["status"]["phase"] for tree in await plane.all(Pod)}
+        assert late.pop("lost") == "Pending"
+        assert 10 <= list(late.values()).count("Failed") <= 30
+        lease = await plane.client.get(kind_of(Lease), "sim-1", "kube-node-lease")
+        assert clock.now() - parse_timestamp(lease["spec"]["renewTime"]) > 100
