@@ -21,13 +21,23 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from .kinds import Resource
 from .registry import Filters, Handler, Operator, Trigger, Watch, default_operator, handler
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FILTERS = ("labels", "fields", "annotations", "when")
+
+
+class Reconciler(Protocol):
+    """A decorated reconcile handler: the function itself, with a decorator for what to do before its object goes."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the handler."""
+
+    def cleanup(self, fn: F) -> F:
+        """Called, until it succeeds, before the object goes away (a finalizer holds it)."""
 
 
 class Decorators:
@@ -46,7 +56,7 @@ class Decorators:
         resync_s: float = 0.0,
         while_deleting: bool = False,
         **options: Any,
-    ) -> Callable[[F], F]:
+    ) -> Callable[[Callable[..., Any]], Reconciler]:
         """Make the world as the object says; called with the newest state whenever anything relevant changed.
 
         The function may yield the children it wants: the engine applies what changed, owns them, prunes what is no longer
@@ -55,10 +65,11 @@ class Decorators:
         away. Returns None (done), `Requeue`, `Wait`; raises `TemporaryError`, `PermanentError`, or anything (retried).
         The decorated function has `.cleanup`, a decorator for what to do before the object goes (adds a finalizer).
         """
-        return self._declare(
+        decorate: Callable[[Any], Any] = self._declare(
             "reconcile", cls, owns=tuple(owns), watches=tuple(watches), workers=workers, resync_s=resync_s,
             while_deleting=while_deleting, **options,
         )  # fmt: skip
+        return decorate
 
     def create(self, cls: type[Resource], **options: Any) -> Callable[[F], F]:
         """Called until it succeeds once for each new object."""

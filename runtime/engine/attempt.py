@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from reconcile.causality import TRIGGER, Trigger
 from reconcile.client import MERGE_PATCH, Patch
 from reconcile.conditions import PendingConditions
-from reconcile.errors import TemporaryError, Tree
+from reconcile.errors import ConflictError, TemporaryError, Tree
 from reconcile.handling import AdmissionReview
 from reconcile.kinds import Kind, Resource, typed
 from reconcile.registry import OBJECT_NAMES, Handler
@@ -112,6 +112,18 @@ class Attempt(Subject):
         if body:
             await self._write(body, before, "")
 
+    async def finish_after(self, error: Exception) -> None:
+        """Write what the handler said about its object before it failed: that is worth knowing.
+
+        Not after a conflict: then what it saw is old, and it will say it again.
+        """
+        if isinstance(error, ConflictError):
+            return
+        try:
+            await self.finish()
+        except Exception as second:  # noqa: BLE001 - the failure itself is reported already
+            log.debug("the status of %s could not be written after a failure: %r", self.key, second)
+
     def _status_patch(self, before: Tree) -> Tree:
         touched = self.obj.__dict__.get("status")
         if touched is None and (self.said is None or not self.said.said):
@@ -167,7 +179,7 @@ _GETTERS: dict[str, Callable[[Attempt], Any]] = {
     "log": lambda a: a.log,
     "attempt": lambda a: a.failures,
     "old": lambda a: a.old,
-    "new": lambda a: a.new if a.new is not None else getattr(a, "obj", None),
+    "new": lambda a: a.new if a.handler.field else a.obj,
     "diff": lambda a: a.diff,
     "event": lambda a: a.event,
     "review": lambda a: a.review,

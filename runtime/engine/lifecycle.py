@@ -214,7 +214,9 @@ class Lifecycle:
             await compiled_.call.run(attempt, trigger)
             await attempt.finish()
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is judged, and hurts nobody else
-            return self._judge(compiled_, attempt, error, due.state, failures)
+            stopped = self._judge(compiled_, attempt, error, due.state, failures)
+            await attempt.finish_after(error)
+            return stopped
         troubles.pop(compiled_.id, None)
         if not troubles:
             self._trouble.pop(key, None)

@@ -6,12 +6,11 @@ delay that the handler asked for, and after a failure. It runs on a cache that s
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from reconcile.causality import Trigger
-from reconcile.errors import ConflictError, PermanentError, Tree
+from reconcile.errors import PermanentError, Tree
 from reconcile.handling import Requeue, Wait
 from reconcile.kinds import Resource, kind_of
 from reconcile.registry import Handler, Watch
@@ -29,8 +28,6 @@ from .verdict import verdict
 
 if TYPE_CHECKING:
     from .operation import Operation
-
-log = logging.getLogger(__name__)
 
 
 class Relation:
@@ -234,12 +231,7 @@ class Reconciling:
         else:
             retry_s = self.queue.failed(key, judged.delay_s)
         self.operation.failed(self.handler, error, about=attempt.cached, failures=failures, retry_s=retry_s, quiet=judged.quiet)
-        if not isinstance(error, ConflictError):
-            # What it said about its object before it failed is worth knowing.
-            try:
-                await attempt.finish()
-            except Exception as second:  # noqa: BLE001 - the failure itself is reported already
-                log.debug("the status of %s could not be written after a failure: %r", key, second)
+        await attempt.finish_after(error)
 
     def _state(self, obj: Resource | None) -> str:
         if obj is None:

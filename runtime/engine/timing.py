@@ -92,6 +92,7 @@ class Timing:
             else:
                 retry_s = self.queue.failed(key, judged.delay_s)
             self.operation.failed(self.handler, error, about=obj, failures=failures, retry_s=retry_s, quiet=judged.quiet)
+            await attempt.finish_after(error)
         else:
             self.queue.succeeded(key)
             wait_s = result.after_s if isinstance(result, Requeue) else self.handler.interval_s

@@ -26,6 +26,7 @@ from typing import Any, NoReturn, TypeVar
 from reconcile.errors import ReconcileError
 
 T = TypeVar("T")
+Test = Callable[..., Coroutine[Any, Any, None]]
 EPOCH_S = 1_767_225_600.0  # 2026-01-01T00:00:00Z: where virtual wall clocks start
 STEPS_MAX = 20_000_000
 LIMIT_S = 400 * 86_400.0
@@ -141,13 +142,15 @@ def run_virtual(scenario: Callable[[VirtualClock], Awaitable[T]], *, seed: int =
             loop.close()
 
 
-def virtual(test: Callable[..., Coroutine[Any, Any, None]] | None = None, *, seed: int = 0, limit_s: float | None = LIMIT_S) -> Any:
+def virtual(
+    test: Callable[..., Coroutine[Any, Any, None]] | None = None, *, seed: int = 0, limit_s: float | None = LIMIT_S
+) -> Any:
     """Decorate a coroutine test so that it runs in virtual time; its parameter `clock` gets the VirtualClock.
 
     Its other parameters stay fixtures of pytest.
     """
 
-    def decorate(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    def decorate(test: Test) -> Callable[..., None]:
         signature = inspect.signature(test)
         wants_clock = "clock" in signature.parameters
 

@@ -1,17 +1,17 @@
 """A small world for testing handlers: an API in memory, an engine, virtual time, and typed access to what is there.
 
-    @virtual
-    async def test_a_site_gets_its_page(clock: VirtualClock) -> None:
-        async with World(clock, app, serving=(WebSite, ConfigMap)) as world:
-            await world.create(WebSite(name="a", spec=WebSiteSpec(html="hi")))
-            await world.settled()
-            assert (await world.get(ConfigMap, "a-html")).data == {"index.html": "hi"}
+@virtual
+async def test_a_site_gets_its_page(clock: VirtualClock) -> None:
+    async with World(clock, app, serving=(WebSite, ConfigMap)) as world:
+        await world.create(WebSite(name="a", spec=WebSiteSpec(html="hi")))
+        await world.settled()
+        assert (await world.get(ConfigMap, "a-html")).data == {"index.html": "hi"}
 """
 
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from reconcile.client import MERGE_PATCH, Patch
 from reconcile.clock import Clock
@@ -46,14 +46,12 @@ class World:
         for operator in operators:
             self.client.serve(*operator.kinds)
 
-    async def __aenter__(self) -> World:
+    async def __aenter__(self) -> Self:
         for operator in self._operators:
             await self.engine.start(operator)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.engine.close()
 
     async def create(self, obj: R) -> R:

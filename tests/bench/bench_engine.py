@@ -114,7 +114,7 @@ async def whole(what: str, operator: Operator, count: list[int]) -> None:
         feed.events.put_nowait(event)
         if number % 10 == 0:
             await asyncio.sleep(0)
-    while not feed.events.empty() or not engine.idle:
+    while not feed.events.empty() or not engine.idle:  # noqa: ASYNC110 - a benchmark must not wait for a poll
         await asyncio.sleep(0)
     report(f"{what} ({count[0]} runs)", len(stream), time.perf_counter() - start, 200)
     await engine.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
@@ -24,9 +25,7 @@ class Bench:
         self.fail: set[ObjectKey] = set()
         self.tasks = Tasks()
         self.alarm = Alarm(clock)
-        self.queue = WorkQueue(
-            self.process, clock=clock, alarm=self.alarm, spawn=self.tasks.spawn, name="test", workers=workers
-        )
+        self.queue = WorkQueue(self.process, clock=clock, alarm=self.alarm, spawn=self.tasks.spawn, name="test", workers=workers)
 
     async def process(self, item: Item) -> None:
         assert item.key not in self.now, "two workers hold one key"
@@ -115,7 +114,7 @@ async def test_failures_back_off_exponentially_with_jitter_up_to_the_bound(clock
     bench.queue.add(k("a"))
     await clock.sleep(20_000)
     times = [at for at, _ in bench.started]
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
     for number, gap in enumerate(gaps):
         expected = min(0.005 * 2**number, 1000)
         assert gap == pytest.approx(expected, rel=0.11)

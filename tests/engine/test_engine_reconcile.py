@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -275,7 +276,7 @@ async def test_a_failing_handler_backs_off_is_reported_and_recovers(clock: Virtu
     async with World(clock, app) as world:
         await world.create(site())
         await clock.sleep(60)
-        gaps = [b[0] - a[0] for a, b in zip(attempts, attempts[1:], strict=False)]
+        gaps = [b[0] - a[0] for a, b in pairwise(attempts)]
         assert gaps[:5] == [pytest.approx(wait, rel=0.11) for wait in (1, 2, 4, 8, 8)]
         assert [number for _, number in attempts[:4]] == [0, 1, 2, 3]
         report = next(iter(world.engine.reports))
@@ -467,7 +468,7 @@ async def test_filters_choose_the_objects(clock: VirtualClock, app: Operator) ->
         seen.append(site.name)
 
     async with World(clock, app) as world:
-        good = {"labels": {"tier": "web"}, "annotations": {"x": "1"}}
+        good: dict[str, Any] = {"labels": {"tier": "web"}, "annotations": {"x": "1"}}
         await world.create(Site(name="good", **good))
         await world.create(Site(name="label", annotations={"x": "1"}))
         await world.create(Site(name="field", **good, spec=SiteSpec(theme="none")))
@@ -564,7 +565,7 @@ async def test_a_copy_of_the_object_is_the_handlers_own(clock: VirtualClock, app
         site.spec.html = "scribbled"
         site.labels["x"] = "y"
         assert (await cluster.get(Site, site.name)).spec.html == "clean"
-        with pytest.raises(NotFoundError, match='themes.example.com "no" not found'):
+        with pytest.raises(NotFoundError, match=r'themes\.example\.com "no" not found$'):
             await cluster.get(Theme, "no")
 
     async with World(clock, app, serving=(Theme,)) as world:
