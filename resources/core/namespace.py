@@ -46,16 +46,20 @@ def _default(tree: Tree) -> None:
 
 
 def _prepare(tree: Tree, old: Tree | None) -> None:
-    """Only `finalize` changes spec.finalizers, so that a plain replace does not let a full namespace go."""
+    """Keep spec.finalizers, so that a plain replace does not let a full namespace go.
+
+    Only in a namespace that is going away they can be changed, as `finalize` does.
+    """
+    spec = tree.setdefault("spec", {})
     if old is None:
-        spec = tree.setdefault("spec", {})
         finalizers = spec.get("finalizers") or []
         spec["finalizers"] = finalizers if FINALIZER in finalizers else [*finalizers, FINALIZER]
         tree["status"] = {"phase": "Active"}
-    elif (old.get("spec") or {}).get("finalizers"):
-        tree["spec"] = {**(tree.get("spec") or {}), "finalizers": old["spec"]["finalizers"]}
-    elif tree.get("spec"):
-        tree["spec"] = {k: v for k, v in tree["spec"].items() if k != "finalizers"}
+        return
+    if "deletionTimestamp" not in old["metadata"] or "finalizers" not in spec:
+        spec["finalizers"] = (old.get("spec") or {}).get("finalizers")
+    if not spec["finalizers"]:
+        del spec["finalizers"]
 
 
 def _grace_s(tree: Tree, asked_s: int | None) -> int:
@@ -65,9 +69,7 @@ def _grace_s(tree: Tree, asked_s: int | None) -> int:
 
 def _finalize(tree: Tree, body: Tree) -> Tree:
     """Replace spec.finalizers by those in `body` (a Namespace)."""
-    finalizers = (body.get("spec") or {}).get("finalizers") or []
-    spec = {k: v for k, v in (tree.get("spec") or {}).items() if k != "finalizers"}
-    return {**tree, "spec": {**spec, "finalizers": finalizers} if finalizers else spec}
+    return {**tree, "spec": {**(tree.get("spec") or {}), "finalizers": (body.get("spec") or {}).get("finalizers") or []}}
 
 
 @kind(

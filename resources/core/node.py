@@ -119,7 +119,7 @@ class NodeStatus:
     declared_features: list[str] = field(factory=list, list_type="atomic")
 
 
-def _default_node(tree: Tree) -> None:
+def _prepare_node(tree: Tree, old: Tree | None) -> None:  # noqa: ARG001 - a hook's signature
     """A node that names no allocatable resources offers all it has."""
     status = tree.get("status")
     if status and status.get("capacity") and "allocatable" not in status:
@@ -156,7 +156,7 @@ def _info(name: str, absent: str = "<unknown>") -> Any:
 
 @kind(
     "", "v1", plural="nodes", namespaced=False, short_names=("no",), builtin=True, has_generation=False,
-    selectable=("spec.unschedulable",), hooks=Hooks(default=_default_node, validate=validate_node),
+    selectable=("spec.unschedulable",), hooks=Hooks(prepare=_prepare_node, validate=validate_node),
     columns=(
         Column("Status", cell=_status, doc="Whether it is ready for Pods."),
         Column("Roles", cell=_roles, doc="What it is for, by its labels."),
