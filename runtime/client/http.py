@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import http
+import io
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal, Self, cast
 
@@ -30,6 +31,7 @@ _JSON = "application/json"
 _WATCH_S_MIN, _WATCH_S_MAX = 300, 600
 _SILENCE_S_MAX = 30.0
 _END_OF_INITIAL = "k8s.io/initial-events-end"
+_PIECES_BYTES_MIN = 512 << 10
 _DEFAULT_OPTIONS = DeleteOptions()
 Query = dict[str, str]
 
@@ -184,7 +186,9 @@ class HttpClient:
         Raises:
             ApiError: the server refused; UnavailableError: it cannot be reached.
         """
-        data = orjson.dumps(body) if body is not None else None
+        data: Any = orjson.dumps(body) if body is not None else None  # Any: bytes, or a file of them
+        if data is not None and len(data) > _PIECES_BYTES_MIN:
+            data = io.BytesIO(data)  # sent in pieces, so that the event loop is not held up
         try:
             async with self._open().request(
                 method, self.access.server + path, params=query or None, data=data,

@@ -96,6 +96,11 @@ class HttpServer:
         self._netloc = address.netloc
         return address
 
+    @property
+    def streams(self) -> int:
+        """How many watches and other streams are open."""
+        return self._transport.streams if self._transport is not None else 0
+
     async def stop(self, grace_s: float = 2.0) -> None:
         """Stop: watches end at once, writes that began are finished, everything else gets `grace_s`."""
         self._face.close()

@@ -24,6 +24,7 @@ from .server import HttpSettings
 
 _GZIP_LEVEL = 1  # a third of the time of level 6 for 10 % more bytes
 _LINE_BYTES_MAX = 64 << 10  # selectors can be long
+_SHUTDOWN_S = 2.0  # what answers that are on their way get, after watches were ended and writes waited for
 log = logging.getLogger(__name__)
 
 
@@ -45,7 +46,7 @@ class Transport:
             self._answer, handler_cancellation=True, access_log=None, keepalive_timeout=self._settings.keepalive_s,
             max_line_size=_LINE_BYTES_MAX, max_field_size=_LINE_BYTES_MAX, auto_decompress=True,
         )  # fmt: skip
-        self._runner = web.ServerRunner(server, shutdown_timeout=2.0)
+        self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_S)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port, ssl_context=self._tls, backlog=512)
         try:
@@ -55,6 +56,11 @@ class Transport:
             raise
         return cast(int, self._runner.addresses[0][1])
 
+    @property
+    def streams(self) -> int:
+        """How many streams are open."""
+        return len(self._streams)
+
     async def stop(self, grace_s: float) -> None:
         """End the streams, let writes finish, close."""
         self._stopping = True
@@ -63,7 +69,6 @@ class Transport:
         if self._writes:
             await asyncio.wait(tuple(self._writes), timeout=grace_s)
         if self._runner is not None:
-            self._runner.shutdown_timeout = grace_s  # type: ignore[attr-defined]  # aiohttp keeps it under a private name
             await self._runner.cleanup()
 
     async def _answer(self, incoming: web.BaseRequest) -> web.StreamResponse:
