@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -75,8 +76,20 @@ class Plane:
             raise AssertionError(f"pod {name} never came to be as wanted; it is {tree and tree.get('status')}") from None
 
     async def until_gone(self, name: str = "p", limit_s: float = 8.0) -> None:
+        async def gone() -> bool:
+            return await self.pod(name) is None
+
+        await self.eventually(gone, limit_s)
+
+    async def eventually(self, holds: Callable[[], Any], limit_s: float = 5.0) -> Any:
+        """Wait until `holds()` (which may be awaitable) is true, and give what it gave."""
         async with asyncio.timeout(limit_s):
-            while await self.pod(name) is not None:
+            while True:
+                found = holds()
+                if inspect.isawaitable(found):
+                    found = await found
+                if found:
+                    return found
                 await asyncio.sleep(0.005)
 
     async def patch(self, name: str, merge: Tree, cls: type[Any] = ConfigMap) -> None:
@@ -118,7 +131,9 @@ def plane(tmp_path: Path) -> AbstractAsyncContextManager[Plane]:
 def make_pod() -> Callable[..., Tree]:
     """Builds a Pod on the test's node: `make_pod(["sleep", "1"], probe=...)`; keyword arguments go into the container."""
 
-    def make(command: list[str] | None, name: str = "p", *, spec: Tree | None = None, meta: Tree | None = None, **more: Any) -> Tree:
+    def make(
+        command: list[str] | None, name: str = "p", *, spec: Tree | None = None, meta: Tree | None = None, **more: Any
+    ) -> Tree:
         container = {"name": "c", **({"command": command} if command else {}), **more}
         whole = {"nodeName": NODE, "terminationGracePeriodSeconds": 2, "containers": [container], **(spec or {})}
         metadata = {"name": name, "namespace": "default", **(meta or {})}

@@ -23,9 +23,7 @@ from reconcile.resources.kubelet.settings import KubeletSettings
 Cluster = AbstractAsyncContextManager[Any]  # Any: the conftest's Plane, which importlib mode keeps from being imported
 MakePod = Callable[..., Tree]
 FOREVER = ["sleep", "1000"]
-FAST = KubeletSettings(
-    backoff_s_first=0.1, backoff_s_max=0.4, termination_delay_s=0.0, vanished_grace_s=0.2, grace_s_min=0.1
-)
+FAST = KubeletSettings(backoff_s_first=0.1, backoff_s_max=0.4, termination_delay_s=0.0, vanished_grace_s=0.2, grace_s_min=0.1)
 
 
 def is_ready(tree: Tree) -> bool:
@@ -33,7 +31,7 @@ def is_ready(tree: Tree) -> bool:
 
 
 def state(tree: Tree, kind: str = "containerStatuses") -> Tree:
-    statuses = tree["status"].get(kind) or [{}]
+    statuses: list[Tree] = tree["status"].get(kind) or [{}]
     return statuses[0]
 
 
@@ -122,7 +120,9 @@ async def test_pods_that_end_are_succeeded_or_failed(plane: Cluster, make_pod: M
         await cluster.create(make_pod(["true"], "good", spec={"restartPolicy": "OnFailure"}))
         script = "echo out of cheese; exit 4"
         await cluster.create(
-            make_pod(["sh", "-c", script], "bad", spec={"restartPolicy": "Never"}, terminationMessagePolicy="FallbackToLogsOnError")
+            make_pod(
+                ["sh", "-c", script], "bad", spec={"restartPolicy": "Never"}, terminationMessagePolicy="FallbackToLogsOnError"
+            )
         )
         good = await cluster.until(lambda p: p["status"]["phase"] == "Succeeded", "good")
         bad = await cluster.until(lambda p: p["status"]["phase"] == "Failed", "bad")
@@ -146,7 +146,10 @@ async def test_a_pod_is_ready_only_when_its_probe_says_so(plane: Cluster, make_p
 
 async def test_an_http_server_is_probed_at_its_own_address(plane: Cluster, make_pod: MakePod) -> None:
     """POD_IP and PORT are how replicas of one server live on one machine; the probe must ask there."""
-    server = "import http.server, os; http.server.test(http.server.SimpleHTTPRequestHandler, port=int(os.environ['PORT']), bind=os.environ['POD_IP'])"
+    server = (
+        "import http.server, os; h = http.server; "
+        "h.test(h.SimpleHTTPRequestHandler, port=int(os.environ['PORT']), bind=os.environ['POD_IP'])"
+    )
     async with plane as cluster:
         await cluster.start_kubelet()
         probe = {"httpGet": {"path": "/", "port": "web"}, "periodSeconds": 30}
@@ -176,9 +179,7 @@ async def test_a_deleted_pod_gets_its_hook_its_signal_and_its_goodbye(plane: Clu
         await cluster.start_kubelet()
         await cluster.create(make_pod(["sh", "-c", script], lifecycle=hook))
         await cluster.until(is_ready)
-        async with asyncio.timeout(5):
-            while not notes.exists():
-                await asyncio.sleep(0.01)
+        await cluster.eventually(notes.exists)
         await cluster.delete()
         await cluster.until_gone()
         assert notes.read_text().split() == ["up", "hook", "term"]
@@ -203,9 +204,7 @@ async def test_a_force_deleted_pod_is_killed(plane: Cluster, make_pod: MakePod) 
         await cluster.create(make_pod(["sleep", "1102"]))
         await cluster.until(is_ready)
         await cluster.delete(grace_s=0)
-        async with asyncio.timeout(5):
-            while pids_of("sleep 1102"):
-                await asyncio.sleep(0.01)
+        await cluster.eventually(lambda: not pids_of("sleep 1102"))
 
 
 async def test_a_new_kubelet_takes_over_what_runs(plane: Cluster, make_pod: MakePod) -> None:
@@ -226,9 +225,7 @@ async def test_a_new_kubelet_takes_over_what_runs(plane: Cluster, make_pod: Make
         await cluster.start_kubelet()
         ended = await cluster.until(lambda p: p["status"]["phase"] == "Failed", "ends")
         assert state(ended)["state"]["terminated"]["exitCode"] == 7
-        async with asyncio.timeout(5):
-            while pids_of("sleep 1104"):
-                await asyncio.sleep(0.01)
+        await cluster.eventually(lambda: not pids_of("sleep 1104"))
         after = await cluster.pod("stays")
         assert pids_of("sleep 1103") == pids
         assert after["status"]["podIP"] == before["status"]["podIP"]
@@ -255,7 +252,9 @@ async def test_environment_volumes_and_working_directory_reach_the_process(
 ) -> None:
     """What the spec says is what the process sees; nothing of the control plane's own environment leaks in."""
     os.environ["RECONCILE_TEST_SECRET"] = "leak"
-    script = 'echo "$GREETING|$POD_IP|$PORT|$WEB_SERVICE_HOST|$RECONCILE_TEST_SECRET|$(cat /etc/app/motd)|$(pwd)"; exec sleep 1000'
+    script = (
+        'echo "$GREETING|$POD_IP|$PORT|$WEB_SERVICE_HOST|$RECONCILE_TEST_SECRET|$(cat /etc/app/motd)|$(pwd)"; exec sleep 1000'
+    )
     env = [
         {"name": "WHO", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "who"}}},
         {"name": "GREETING", "value": "hello $(WHO)"},
@@ -298,7 +297,9 @@ async def test_a_missing_config_map_is_waited_for(plane: Cluster, make_pod: Make
     async with plane as cluster:
         await cluster.start_kubelet()
         await cluster.create(make_pod(FOREVER, envFrom=[{"configMapRef": {"name": "late"}}]))
-        pod = await cluster.until(lambda p: (state(p).get("state", {}).get("waiting") or {}).get("reason") == "CreateContainerConfigError")
+        pod = await cluster.until(
+            lambda p: (state(p).get("state", {}).get("waiting") or {}).get("reason") == "CreateContainerConfigError"
+        )
         assert state(pod)["state"]["waiting"]["message"] == 'configmap "late" not found'
         await cluster.create({"metadata": {"name": "late"}, "data": {"A": "1"}}, ConfigMap)
         await cluster.until(is_ready, limit_s=2)
@@ -361,4 +362,3 @@ async def test_logs_of_the_previous_instance_are_kept(plane: Cluster, make_pod: 
         previous = await log_of(node, previous=True)
         assert previous == "last words\n"
         assert await log_of(node, previous=True, query=LogQuery(tail_lines=0)) == ""
-

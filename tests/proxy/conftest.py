@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -83,6 +85,17 @@ class Plane:
                 return await reader.read()
             finally:
                 writer.close()
+
+    async def eventually(self, holds: Callable[[], Any], limit_s: float = 5.0) -> Any:
+        """Wait until `holds()` (which may be awaitable) is true, and give what it gave."""
+        async with asyncio.timeout(limit_s):
+            while True:
+                found = holds()
+                if inspect.isawaitable(found):
+                    found = await found
+                if found:
+                    return found
+                await asyncio.sleep(0.005)
 
     async def events(self) -> list[Tree]:
         return list((await self.client.list(kind_of(Event), "default")).items)

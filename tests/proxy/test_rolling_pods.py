@@ -127,9 +127,11 @@ async def test_replacing_every_pod_fails_no_request(plane: Cluster, tmp_path: An
                 await cluster.client.create(pods, web_pod(f"{series}{generation}"), "default")
                 await ready(f"{series}{generation}")
                 await cluster.client.delete(pods, f"{series}{generation - 1}", "default", DeleteOptions())
-        async with asyncio.timeout(10):
-            while len((await cluster.client.list(pods, "default")).items) > 2:
-                await asyncio.sleep(0.02)
+
+        async def two_left() -> bool:
+            return len((await cluster.client.list(pods, "default")).items) == 2
+
+        await cluster.eventually(two_left, 10.0)
         client.done = True
         await asyncio.gather(*asking)
         await node.close(stop_pods=True)

@@ -32,9 +32,7 @@ async def test_a_half_close_and_a_megabyte_pass_both_ways(plane: Cluster) -> Non
     async with plane as cluster:
         await cluster.endpoints(endpoint(await cluster.serve(1, b">")))
         assert await cluster.ask(await cluster.service(), sent) == b">" + sent
-        async with asyncio.timeout(5):
-            while cluster.proxy.connections:
-                await asyncio.sleep(0.01)
+        await cluster.eventually(lambda: cluster.proxy.connections == 0)
 
 
 async def test_an_endpoint_that_refuses_is_passed_over(plane: Cluster) -> None:
@@ -66,9 +64,11 @@ async def test_terminating_endpoints_serve_where_no_other_is_ready(plane: Cluste
         address = await cluster.service()
         assert await cluster.ask(address) == b"old"
         await cluster.endpoints(endpoint(one, ready=False, terminating=True), endpoint(await cluster.serve(2, b"new")))
-        async with asyncio.timeout(3):
-            while await cluster.ask(address) != b"new":
-                await asyncio.sleep(0.01)
+
+        async def asked_new() -> bool:
+            return bool(await cluster.ask(address) == b"new")
+
+        await cluster.eventually(asked_new)
         assert {await cluster.ask(address) for _ in range(4)} == {b"new"}
 
 
@@ -95,9 +95,7 @@ async def test_a_port_in_use_is_told_on_the_service(plane: Cluster) -> None:
         taken = await asyncio.start_server(lambda _r, w: w.close(), f"{cluster.net}.0.13", 8080)
         try:
             await cluster.service()
-            async with asyncio.timeout(5):
-                while not (events := await cluster.events()):
-                    await asyncio.sleep(0.01)
+            events = await cluster.eventually(cluster.events)
         finally:
             taken.close()
         assert events[0]["reason"] == "FailedToListen"
