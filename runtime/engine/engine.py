@@ -142,6 +142,10 @@ class Engine:
         self._users[informer].add(user)
         return informer
 
+    def informers_of(self, user: Operation) -> list[Informer]:
+        """The informers that an operator uses."""
+        return [informer for informer, users in self._users.items() if user in users]
+
     def running(self, kind: Kind) -> Informer | None:
         """The informer of a kind, if one runs."""
         return self._informers.get(identity(kind))

@@ -84,18 +84,30 @@ class Operation:
         self.started = False
 
     async def start(self) -> None:
-        """Call the startup handlers, then follow the kinds. Raises what a startup handler raises."""
+        """Call the startup handlers, fill the caches and the models in memory, then let the other handlers act.
+
+        Raises what a startup handler raises.
+        """
         for handler in self._of("startup"):
             await Call(handler).run(Attempt(self, handler), Trigger(self.trigger_name(handler), 0, "startup"))
+        declared = self._declared()
+        for kind in declared:
+            self._notice(kind, self._for(kind))
+        for cls in {cls for h in self._handlers for cls in (*h.owns, *(w.cls for w in h.watches))}:
+            self.following(kind_of(cls))
+        general = list(self.engine.kinds) if self.of_all_kinds else []
+        for kind in general:
+            self._general.add(self._notice(kind, self._for(None)))
+        # A handler that acts on a half-filled cache acts on a world that never was.
+        for informer in self.engine.informers_of(self):
+            await informer.wait_tried()
         for handler in self._of("mutate", "validate"):
             self._uninstall.extend(install(self, handler, self.engine.admission))
-        for kind in self._declared():
-            self.handle(kind)
+        for kind in declared:
+            self._control(kind, self._for(kind))
+        for kind in general:
+            self._control(kind, self._for(None))
         self.started = True
-        if self.of_all_kinds:
-            self.follow_kinds(self.engine.kinds)
-        for informer in list(self._handled):
-            await informer.wait_tried()
 
     async def stop(self) -> None:
         """Cancel everything, then call the cleanup handlers."""
@@ -138,29 +150,36 @@ class Operation:
                 kinds[kind_of(handler.cls)] = None
         return list(kinds)
 
-    def handle(self, kind: Kind) -> None:
-        """Start the handlers declared for this kind by name."""
-        self._handle(kind, [h for h in self._handlers if h.cls is kind.cls and h.cls is not None])
+    def _for(self, kind: Kind | None) -> list[Handler]:
+        """The handlers declared for a kind by name, or those of all kinds."""
+        wanted = Resource if kind is None else kind.cls
+        return [handler for handler in self._handlers if handler.cls is wanted and wanted is not None]
 
     def follow_kinds(self, kinds: Sequence[Kind]) -> None:
         """Start the handlers of all kinds for those that are served now, and were not before.
 
         A kind that is served no longer keeps its handlers: its objects are gone, and it may come back.
         """
-        for kind in kinds:
+        for kind in kinds if self.started else ():
             informer = self.following(kind)
             if informer not in self._general:
-                self._general.add(informer)
-                self._handle(kind, [h for h in self._handlers if h.cls is Resource])
+                self._general.add(self._notice(kind, self._for(None)))
+                self._control(kind, self._for(None))
 
-    def _handle(self, kind: Kind, handlers: list[Handler]) -> None:
+    def _notice(self, kind: Kind, handlers: list[Handler]) -> Informer:
+        """Follow a kind and start its event handlers, the inline ones first: others may rely on their models."""
         informer = self.following(kind)
         if informer not in self._handled:
             self._handled[informer] = []
             informer.subscribe(self._forget)
+        events = sorted((h for h in handlers if h.trigger == "event"), key=lambda h: not h.inline)
+        self._begin(informer, [Noticing(self, handler, informer) for handler in events])
+        return informer
+
+    def _control(self, kind: Kind, handlers: list[Handler]) -> None:
+        """Start the handlers of a kind that act."""
+        informer = self.following(kind)
         made: list[Controller] = []
-        # Handlers that keep a model in memory come first: others may rely on it as soon as they run.
-        made.extend(Noticing(self, h, informer) for h in sorted(handlers, key=_inline_first) if h.trigger == "event")
         lifecycle = [h for h in handlers if h.trigger in _LIFECYCLE]
         for handler in handlers:
             lifecycle.extend(handler.cleanup)
@@ -174,6 +193,9 @@ class Operation:
                 made.append(reconciling)
             elif handler.trigger == "timer":
                 made.append(Timing(self, handler, informer))
+        self._begin(informer, made)
+
+    def _begin(self, informer: Informer, made: Sequence[Controller]) -> None:
         self.controllers.extend(made)
         self._handled[informer].extend(made)
         for controller in made:
@@ -349,7 +371,3 @@ class Operation:
 
 def _nothing() -> None:
     """Stands in for the function of a spawned coroutine in reports."""
-
-
-def _inline_first(handler: Handler) -> bool:
-    return not handler.inline

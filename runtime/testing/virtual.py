@@ -21,7 +21,7 @@ import random
 import selectors
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, overload
 
 from reconcile.errors import ReconcileError
 
@@ -142,9 +142,13 @@ def run_virtual(scenario: Callable[[VirtualClock], Awaitable[T]], *, seed: int =
             loop.close()
 
 
+@overload
+def virtual(test: Test) -> Callable[..., None]: ...
+@overload
+def virtual(*, seed: int = 0, limit_s: float | None = LIMIT_S) -> Callable[[Test], Callable[..., None]]: ...
 def virtual(
-    test: Callable[..., Coroutine[Any, Any, None]] | None = None, *, seed: int = 0, limit_s: float | None = LIMIT_S
-) -> Any:
+    test: Test | None = None, *, seed: int = 0, limit_s: float | None = LIMIT_S
+) -> Callable[..., None] | Callable[[Test], Callable[..., None]]:
     """Decorate a coroutine test so that it runs in virtual time; its parameter `clock` gets the VirtualClock.
 
     Its other parameters stay fixtures of pytest.
