@@ -16,5 +16,6 @@ to controllers of the same process.
 
 from .server import ApiServer
 from .stored import ANONYMOUS, SYSTEM, Caller, Change, Deleted, Listing, Notes, Stored
+from .watching import Following
 
-__all__ = ["ANONYMOUS", "SYSTEM", "ApiServer", "Caller", "Change", "Deleted", "Listing", "Notes", "Stored"]
+__all__ = ["ANONYMOUS", "SYSTEM", "ApiServer", "Caller", "Change", "Deleted", "Following", "Listing", "Notes", "Stored"]

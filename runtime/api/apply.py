@@ -41,9 +41,7 @@ def check_body(kind: Kind, api_version: str, name: str, body: Any) -> None:
         raise BadRequestError("metadata.managedFields must be nil")
 
 
-def applied(
-    served: Served, live: Tree | None, body: Tree, manager: str, subresource: str, force: bool, now_s: float
-) -> Tree:
+def applied(served: Served, live: Tree | None, body: Tree, manager: str, subresource: str, force: bool, now_s: float) -> Tree:
     """The object after `manager` applied `body` to it; `live` is None where it does not exist yet.
 
     Raises:

@@ -196,4 +196,3 @@ class Catalog:
     def _changed(self) -> None:
         for callback in tuple(self._callbacks):
             callback()
-

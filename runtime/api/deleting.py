@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from reconcile.client import DeleteOptions
 from reconcile.clock import Clock, parse_timestamp, timestamp
-from reconcile.errors import ApiError, NotFoundError, Tree
+from reconcile.errors import NotFoundError, Tree
 from reconcile.handling import AdmissionReview
 from reconcile.kinds import Kind
 from reconcile.runtime.store import Compare, DeleteRange, Put, Store, StoreError, Txn
@@ -72,9 +72,7 @@ class Deleting:
         """One attempt; None: the object changed meanwhile."""
         kind, tree = served.kind, stored.tree
         _check_preconditions(kind, stored, options)
-        await self._admission.validate(
-            kind, lambda: AdmissionReview("DELETE", tree, tree, "", options.dry_run, caller.user)
-        )
+        await self._admission.validate(kind, lambda: AdmissionReview("DELETE", tree, tree, "", options.dry_run, caller.user))
         meta = self._marked(kind, tree, options)
         if meta is None:
             return Deleted(stored, gone=False)
@@ -100,7 +98,7 @@ class Deleting:
         try:
             answer = await self._store.txn(txn, cause)
         except StoreError as error:
-            raise _refusal(error) from error
+            raise refusals.of_store(error) from error
         return answer.revision if answer.succeeded else 0
 
     def _marked(self, kind: Kind, tree: Tree, options: DeleteOptions) -> Tree | None:
@@ -136,10 +134,6 @@ class Deleting:
         return meta
 
 
-def _refusal(error: StoreError) -> Exception:
-    return refusals.of_store(error)
-
-
 def _check_preconditions(kind: Kind, stored: Stored, options: DeleteOptions) -> None:
     meta = stored.tree["metadata"]
     if options.uid and options.uid != meta.get("uid"):
@@ -158,6 +152,3 @@ def _finalizers(finalizers: list[str], options: DeleteOptions) -> list[str]:
     if options.propagation == "Orphan":
         return [*kept, ORPHAN]
     return [*kept, FOREGROUND] if options.propagation == "Foreground" else kept
-
-
-__all__ = ["FOREGROUND", "ORPHAN", "ApiError", "Deleting"]

@@ -1,10 +1,10 @@
 """Errors of the API server that need more than `reconcile.errors` offers.
 
-    ApiError
-    ├── ExpiredError
-    │   └── ContinueExpiredError   410, with a token that goes on inconsistently in metadata.continue
-    └── UnavailableError
-        └── FutureRevisionError    504 Timeout, cause ResourceVersionTooLarge
+ApiError
+├── ExpiredError
+│   └── ContinueExpiredError   410, with a token that goes on inconsistently in metadata.continue
+└── UnavailableError
+    └── FutureRevisionError    504 Timeout, cause ResourceVersionTooLarge
 """
 
 from __future__ import annotations

@@ -37,9 +37,7 @@ def apply_json_patch(document: Any, operations: Any) -> Any:
     if not isinstance(operations, list):
         raise BadRequestError("a JSON patch is a list of operations, each with op and path")
     if len(operations) > OPERATIONS_MAX:
-        raise BadRequestError(
-            f"The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {len(operations)}"
-        )
+        raise BadRequestError(f"The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {len(operations)}")
     for operation in operations:
         document = _apply(document, operation)
     return document

@@ -32,7 +32,10 @@ _SHAPES: dict[str, type] = {
     "labels": dict, "annotations": dict, "ownerReferences": list, "finalizers": list, "managedFields": list,
 }  # fmt: skip
 _GO_TYPES = {str: "string", int: "number", dict: "object", list: "array", bool: "bool", float: "number"}
-_KEPT = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "namespace", "name", "generateName")
+_KEPT = (
+    "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "namespace", "name",
+    "generateName",
+)  # fmt: skip
 _NONE: Tree = {}
 
 
@@ -84,9 +87,7 @@ def shaped(served: Served, tree: Any, unknown: list[str]) -> tuple[Tree, Tree]:
 
 def _unreadable(kind: Kind, path: str, value: Any, wanted: str) -> BadRequestError:
     found = _GO_TYPES.get(type(value), "null")
-    return refusals.undecodable(
-        kind, f"json: cannot unmarshal {found} into Go struct field {kind.kind}.{path} of type {wanted}"
-    )
+    return refusals.undecodable(kind, f"json: cannot unmarshal {found} into Go struct field {kind.kind}.{path} of type {wanted}")
 
 
 def place(kind: Kind, metadata: Tree, namespace: str, name: str) -> None:
@@ -148,9 +149,7 @@ def carry_over(kind: Kind, metadata: Tree, old: Tree) -> None:
     claimed = metadata.get("resourceVersion")
     if claimed and claimed != old.get("resourceVersion"):
         if not claimed.isdigit():
-            raise refusals.invalid(
-                kind, name, [value_invalid("metadata.resourceVersion", claimed, "must be a decimal number")]
-            )
+            raise refusals.invalid(kind, name, [value_invalid("metadata.resourceVersion", claimed, "must be a decimal number")])
         raise refusals.conflict(kind, name)
     metadata.pop("selfLink", None)
     for field in _KEPT:

@@ -106,9 +106,7 @@ def check_annotations(annotations: dict[str, str]) -> Iterator[Cause]:
             yield value_invalid("metadata.annotations", key, why)
         size_bytes += len(key) + len(value)
     if size_bytes > ANNOTATIONS_BYTES_MAX:
-        yield Cause(
-            "FieldValueTooLong", f"Too long: may not be more than {ANNOTATIONS_BYTES_MAX} bytes", "metadata.annotations"
-        )
+        yield Cause("FieldValueTooLong", f"Too long: may not be more than {ANNOTATIONS_BYTES_MAX} bytes", "metadata.annotations")
 
 
 def check_owners(owners: list[Any]) -> Iterator[Cause]:
@@ -128,7 +126,7 @@ def check_owners(owners: list[Any]) -> Iterator[Cause]:
         first, second = (f"{owner.get('kind')}/{owner.get('name')}" for owner in controllers[:2])
         yield Cause(
             "FieldValueInvalid",
-            f"Invalid value: {show(owners)}: Only one reference can have Controller set to true. Found \"true\" in references "
+            f'Invalid value: {show(owners)}: Only one reference can have Controller set to true. Found "true" in references '
             f"for {first} and {second}",
             "metadata.ownerReferences",
         )

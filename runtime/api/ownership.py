@@ -63,9 +63,13 @@ def owners_of(metadata: Tree) -> list[Owner]:
         if entry.get("operation") in ("Apply", "Update") and isinstance(fields, dict):
             found.append(
                 Owner(
-                    str(entry.get("manager", "")), entry["operation"], str(entry.get("apiVersion", "")),
-                    str(entry.get("subresource", "")), fields, str(entry.get("time", "")),
-                )  # fmt: skip
+                    str(entry.get("manager", "")),
+                    entry["operation"],
+                    str(entry.get("apiVersion", "")),
+                    str(entry.get("subresource", "")),
+                    fields,
+                    str(entry.get("time", "")),
+                )
             )
     return found
 

@@ -69,9 +69,7 @@ class Reading:
         if served.provider is not None:
             return await self._computed(served, namespace, label_selector, field_selector)
         try:
-            return await self._stored(
-                served, namespace, label_selector, field_selector, limit, token, resource_version, match
-            )
+            return await self._stored(served, namespace, label_selector, field_selector, limit, token, resource_version, match)
         except CompactedError as error:
             raise refusals.expired_list() from error
         except StoreError as error:
@@ -105,14 +103,12 @@ class Reading:
     def _present(self, served: Served, start: bytes, end: bytes, labels: LabelSelector, fields: FieldSelector) -> Listing:
         """Everything as it is now."""
         found = self._store.range(Range(start, end))
-        kind = served.kind
         items = [_object(kv, served) for kv in found.kvs]
         if not labels.empty:
             matches = labels.matches
             items = [item for item in items if matches(item.tree["metadata"].get("labels"))]
         if not fields.empty:
             items = [item for item in items if fields.matches(item.tree)]
-        del kind
         return Listing(items, found.revision)
 
     async def _page(
@@ -148,9 +144,7 @@ class Reading:
         assert served.provider is not None
         trees = await served.provider.list(namespace)
         items = [
-            Stored(served.kind, tree)
-            for tree in trees
-            if labels.matches(tree["metadata"].get("labels")) and fields.matches(tree)
+            Stored(served.kind, tree) for tree in trees if labels.matches(tree["metadata"].get("labels")) and fields.matches(tree)
         ]
         return Listing(items, self._store.revision)
 

@@ -51,9 +51,7 @@ def already_exists(kind: Kind, name: str) -> AlreadyExistsError:
 
 def conflict(kind: Kind, name: str, why: str = STALE) -> ConflictError:
     """The write names a resourceVersion that is no longer the newest."""
-    return ConflictError(
-        f'Operation cannot be fulfilled on {kind.resource} "{name}": {why}', details=_details(kind, name)
-    )
+    return ConflictError(f'Operation cannot be fulfilled on {kind.resource} "{name}": {why}', details=_details(kind, name))
 
 
 def precondition(kind: Kind, name: str, what: str, asked: str, found: str) -> ConflictError:
@@ -72,14 +70,13 @@ def invalid(kind: Kind, name: str, causes: Iterable[Cause]) -> InvalidError:
     texts = [f"{cause.field}: {cause.message}" if cause.field else cause.message for cause in causes]
     text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
     details = {"name": name, **({"group": kind.group} if kind.group else {}), "kind": kind.kind}
-    return InvalidError(f'{kind.kind} "{name}" is invalid: {text}', details=details, causes=causes)
+    qualified = f"{kind.kind}.{kind.group}" if kind.group else kind.kind
+    return InvalidError(f'{qualified} "{name}" is invalid: {text}', details=details, causes=causes)
 
 
 def undecodable(kind: Kind, why: str) -> BadRequestError:
     """The request's object cannot be read as this kind."""
-    return BadRequestError(
-        f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {why}'
-    )
+    return BadRequestError(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {why}')
 
 
 def strict(kind: Kind, unknown: Sequence[str]) -> BadRequestError:

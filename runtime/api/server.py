@@ -6,7 +6,7 @@ changed; trees that come out are shared and read-only.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from reconcile.client import DeleteOptions, Patch
@@ -15,7 +15,7 @@ from reconcile.errors import Tree
 from reconcile.kinds import Kind
 from reconcile.runtime.store import Store
 
-from .stored import SYSTEM, Caller, Change, Deleted, Listing, Notes, Stored
+from .stored import SYSTEM, Caller, Deleted, Listing, Notes, Stored
 
 if TYPE_CHECKING:
     from .admission import Admit
@@ -131,7 +131,7 @@ class ApiServer:
     def watch(
         self, kind: Kind, namespace: str = "", *, since: int = 0, labels: str = "", fields: str = "", initial: bool = False,
         bookmarks: bool = True, caller: Caller = SYSTEM,
-    ) -> AsyncIterator[Change]:  # fmt: skip
+    ) -> Following:  # fmt: skip
         """Changes after revision `since`, or (`initial`) the current state, a bookmark that closes it, then changes.
 
         `since=0` without `initial` starts now. An object that stops matching the selectors is DELETED, one that starts
@@ -197,7 +197,7 @@ class ApiServer:
     async def delete_collection(
         self, kind: Kind, namespace: str = "", options: DeleteOptions = NOW, *, labels: str = "", fields: str = "",
         caller: Caller = SYSTEM, notes: Notes | None = None,
-    ) -> list[Deleted]:  # fmt: skip
+    ) -> Sequence[Deleted]:  # fmt: skip
         """Delete all objects that the selectors match, each for itself."""
         found = await self._reading.list(kind, namespace, labels, fields, 0, "", "", "")
         return await self._deleting.delete_all(kind, found.items, options, caller, notes)

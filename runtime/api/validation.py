@@ -102,9 +102,10 @@ def _shape(schema: Tree) -> Check | None:
         inside = _object(schema)
     elif wanted == (list,):
         inside = _list(schema)
-    if wanted is None:
-        return inside
+    return inside if wanted is None else _typed_check(wanted, name, inside)
 
+
+def _typed_check(wanted: tuple[type, ...], name: str, inside: Check | None) -> Check:
     def check(value: Any, old: Any) -> list[Cause] | None:
         if type(value) not in wanted:
             found = type_name(value)
@@ -117,7 +118,7 @@ def _shape(schema: Tree) -> Check | None:
 
 def _object(schema: Tree) -> Check | None:
     properties: Tree = schema.get("properties") or {}
-    children = {name: check for name, node in properties.items() if (check := _node(node)) is not None}
+    children = {name: test for name, node in properties.items() if (test := _node(node)) is not None}
     # A plain string or boolean needs no call: looking at its type is all.
     plain: dict[str, type] = {
         name: _TYPES[node["type"]][0] for name, node in properties.items() if set(node) <= {"type", "description", "default"}
@@ -163,7 +164,9 @@ def _list(schema: Tree) -> Check | None:
 
     def check(value: Any, old: Any) -> list[Cause] | None:
         causes: list[Cause] = []
-        earlier = {_identity(item, kind, keys): item for item in old} if kind == "map" and type(old) is list else _NOTHING
+        earlier: dict[Any, Any] = (
+            {_identity(item, kind, keys): item for item in old} if kind == "map" and type(old) is list else _NOTHING
+        )
         seen = set()
         for at, item in enumerate(value):
             identity = _identity(item, kind, keys) if kind in ("set", "map") else None
@@ -207,9 +210,7 @@ def _rules(schema: Tree) -> list[Check]:
     ):  # fmt: skip
         if schema.get(keyword) is not None and (rule := build(schema)) is not None:
             rules.append(rule)
-    rules.extend(
-        _immutable(rule) for rule in schema.get("x-kubernetes-validations") or () if _spaceless(rule) == "self==oldSelf"
-    )
+    rules.extend(_immutable(rule) for rule in schema.get("x-kubernetes-validations") or () if _spaceless(rule) == "self==oldSelf")
     return rules
 
 
@@ -311,9 +312,7 @@ def _format(schema: Tree) -> Check | None:
     if name == "quantity":
         return lambda value, _: None if _is_quantity(value) else [value_invalid("", value, _QUANTITY)]
     if name == "date-time":
-        return lambda value, _: (
-            None if value == "" or _is_time(value) else [value_invalid("", value, f"{HERE} in body must be of type date-time: {show(value)}")]
-        )  # fmt: skip
+        return lambda value, _: None if value == "" or _is_time(value) else [_no_time(value)]
     return None
 
 
@@ -325,6 +324,10 @@ def _is_quantity(value: Any) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _no_time(value: Any) -> Cause:
+    return value_invalid("", value, f"{HERE} in body must be of type date-time: {show(value)}")
 
 
 def _is_time(value: Any) -> bool:

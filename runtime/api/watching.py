@@ -9,7 +9,6 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-d
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
 
 from reconcile.clock import Clock
 from reconcile.kinds import Kind
@@ -33,7 +32,7 @@ class Watching:
 
     def watch(
         self, kind: Kind, namespace: str, since: int, labels: str, fields: str, initial: bool, bookmarks: bool
-    ) -> AsyncIterator[Change]:
+    ) -> Following:
         """See ApiServer.watch."""
         served = self._catalog.stored(kind)
         label_selector, field_selector = parse_labels(labels), served.fields(fields)
@@ -126,9 +125,7 @@ class Following:
                 if self._matches(stored):
                     self._ready.append(Change("ADDED", stored, stored.revision))
             self._ready.append(Change("BOOKMARK", None, found.revision, initial_end=True))
-        return self._store.watch(
-            self._start, self._end, self._revision + 1, prev_kv=True, progress_interval_s=self._bookmark_s
-        )
+        return self._store.watch(self._start, self._end, self._revision + 1, prev_kv=True, progress_interval_s=self._bookmark_s)
 
     def _matches(self, stored: Stored) -> bool:
         if self._everything:

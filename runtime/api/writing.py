@@ -42,6 +42,7 @@ from .transaction import cause_of, encoded
 ATTEMPTS_MAX = 100
 """How often a write without a precondition is made again after losing a race."""
 _NAMES_TRIED_MAX = 8
+_GO_TYPES = {"integer": "int64", "boolean": "bool", "number": "float64", "array": "slice", "object": "struct"}
 _OWN = ("apiVersion", "kind", "metadata", "status")
 Operation = Literal["CREATE", "UPDATE"]
 
@@ -217,9 +218,7 @@ class Writing:
 
     # Change
 
-    async def _change(
-        self, served: Served, name: str, namespace: str, write: Write, change: Callable[[Stored], Tree]
-    ) -> Stored:
+    async def _change(self, served: Served, name: str, namespace: str, write: Write, change: Callable[[Stored], Tree]) -> Stored:
         """Make `change` on the newest state until nobody was faster."""
         kind = served.kind
         key = served.key(namespace, name)
@@ -242,9 +241,7 @@ class Writing:
             # A write that named a resourceVersion now meets a newer one, and is refused when it is made again.
         raise refusals.conflict(kind, name)
 
-    async def _prepared(
-        self, served: Served, old: Stored, given: Tree, namespace: str, name: str, write: Write
-    ) -> Tree | None:
+    async def _prepared(self, served: Served, old: Stored, given: Tree, namespace: str, name: str, write: Write) -> Tree | None:
         """The object as it shall be stored; None: nothing changes."""
         kind, before, unknown = served.kind, old.tree, list[str]()
         tree, meta = metadata.shaped(served, given, unknown)
@@ -340,15 +337,11 @@ class Writing:
         """Keep managedFields up where there are some; an apply has done so already."""
         if write.applies or not tree["metadata"].get("managedFields"):
             return tree
-        return ownership.track(
-            served, before, tree, write.manager or write.caller.user, write.subresource, self._clock
-        )
+        return ownership.track(served, before, tree, write.manager or write.caller.user, write.subresource, self._clock)
 
     def _has(self, served: Served, subresource: str) -> None:
         kind = served.kind
-        if subresource and not (
-            (subresource == "status" and kind.status) or (subresource == "scale" and kind.scale is not None)
-        ):
+        if subresource and not ((subresource == "status" and kind.status) or (subresource == "scale" and kind.scale is not None)):
             raise refusals.no_such_resource()
 
     def _patcher(self, served: Served, patch: Patch) -> Callable[[Tree], Tree]:
@@ -408,11 +401,9 @@ def _undecodable(kind: Kind, wrong: Any) -> ApiError:
     _, found, rest = wrong.message.split('"', 2)
     found = {"integer": "number", "boolean": "bool"}.get(found, found)
     wanted = rest.split("must be of type ", 1)[1].split(":", 1)[0]
-    wanted = {"integer": "int64", "boolean": "bool", "number": "float64", "array": "slice", "object": "struct"}.get(wanted, wanted)
+    wanted = _GO_TYPES.get(wanted, wanted)
     path = "".join(part.split("[", 1)[0] + "." for part in wrong.field.split("."))[:-1]
-    return refusals.undecodable(
-        kind, f"json: cannot unmarshal {found} into Go struct field {kind.kind}.{path} of type {wanted}"
-    )
+    return refusals.undecodable(kind, f"json: cannot unmarshal {found} into Go struct field {kind.kind}.{path} of type {wanted}")
 
 
 def _own(tree: Tree) -> Tree:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from reconcile.client import DeleteOptions, Page, Patch, WatchEvent
 from reconcile.errors import Tree
 from reconcile.kinds import Kind
-from reconcile.runtime.api import SYSTEM, ApiServer, Caller
+from reconcile.runtime.api import SYSTEM, ApiServer, Caller, Following
 
 _NO_OBJECT: Tree = {}
 _DEFAULT_OPTIONS = DeleteOptions()
@@ -40,24 +40,21 @@ class InProcessClient:
         )
         return Page([stored.tree for stored in found.items], found.revision, found.continue_token, found.remaining)
 
-    async def watch(
+    def watch(
         self, kind: Kind, namespace: str = "", *, since: int = 0, labels: str = "", fields: str = "", initial: bool = False
     ) -> AsyncIterator[WatchEvent]:
-        """Changes after revision `since`, in order, none lost; see `reconcile.client.Client.watch`."""
-        changes = self.api.watch(
-            kind, namespace, since=since, labels=labels, fields=fields, initial=initial, caller=self.caller
-        )
-        async for change in changes:
-            tree = change.stored.tree if change.stored is not None else _NO_OBJECT
-            yield WatchEvent(change.type, tree, change.revision, change.initial_end)
+        """Changes after revision `since`, in order, none lost; see `reconcile.client.Client.watch`.
+
+        It counts from this call on, not from the first step of the iteration.
+        """
+        changes = self.api.watch(kind, namespace, since=since, labels=labels, fields=fields, initial=initial, caller=self.caller)
+        return _Events(changes)
 
     async def create(
         self, kind: Kind, tree: Tree, namespace: str = "", *, field_manager: str = "", dry_run: bool = False
     ) -> Tree:
         """Create; metadata.generateName is honoured."""
-        made = await self.api.create(
-            kind, tree, namespace, caller=self.caller, field_manager=field_manager, dry_run=dry_run
-        )
+        made = await self.api.create(kind, tree, namespace, caller=self.caller, field_manager=field_manager, dry_run=dry_run)
         return made.tree
 
     async def update(
@@ -93,3 +90,22 @@ class InProcessClient:
         """What is served now and can be watched: of each resource, the version that was registered last."""
         preferred = {(kind.group, kind.plural): kind for kind in self.api.stored_kinds()}
         return tuple(preferred.values())
+
+
+class _Events:
+    """The changes of a watch as the protocol's events. No generator: it costs half as much per event."""
+
+    def __init__(self, changes: Following) -> None:
+        self._changes = changes
+
+    def __aiter__(self) -> _Events:
+        return self
+
+    async def __anext__(self) -> WatchEvent:
+        change = await self._changes.__anext__()
+        tree = change.stored.tree if change.stored is not None else _NO_OBJECT
+        return WatchEvent(change.type, tree, change.revision, change.initial_end)
+
+    async def aclose(self) -> None:
+        """End the watch."""
+        await self._changes.aclose()
