@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 WORKERS = 32
 SETTLE_S = 1.0
 """How long an owner that was never seen may take to show up before the server is asked for it."""
-_ABSENT_MAX = 4096
+_REMEMBERED_MAX = 4096
 _BACKOFF_S_FIRST, _BACKOFF_S_MAX = 0.05, 60.0
 _UNSERVED_S = 30.0
 _DOMAIN = "garbage-collector"
@@ -77,6 +77,7 @@ class Collector:
         self._failures: dict[str, int] = {}
         self._suspects: dict[str, None] = {}
         self._absent: dict[str, None] = {}
+        self._foreign: dict[str, None] = {}
         self._kinds: dict[tuple[str, str], Kind] = {}
 
     def begin(self, cluster: Cluster, events: EventRecorder) -> None:
@@ -200,7 +201,7 @@ class Collector:
 
     async def _judge(self, node: Node) -> None:
         """Delete an object that has no owner left; let it forget owners that are gone where it has others."""
-        if all(ref.get("uid") in self.graph.nodes and not self.graph.nodes[ref["uid"]].foreground for ref in node.owners):
+        if all(self.graph.settled(node, ref.get("uid", "")) for ref in node.owners):
             return
         tree = await self._fresh(node)
         if tree is None:
@@ -229,9 +230,12 @@ class Collector:
     async def _classified(self, node: Node, references: Sequence[Tree]) -> Owners:
         solid, dangling, waiting = [], [], []
         for reference in references:
-            known = self.graph.nodes.get(reference.get("uid", ""))
-            if known is not None and known.namespace and known.namespace != node.namespace:
+            uid = reference.get("uid", "")
+            known = self.graph.nodes.get(uid)
+            if known is not None and known.namespace not in ("", node.namespace) and uid not in self._foreign:
+                _remember(self._foreign, uid)
                 self._tell_of_foreign_owner(node, known)
+            if uid in self._foreign:
                 continue
             owner = await self._owner(node, reference)
             if owner is None:
@@ -267,9 +271,7 @@ class Collector:
             tree = {"metadata": {}}
         if tree["metadata"].get("uid") == uid:
             return tree
-        self._absent[uid] = None  # uids never come back
-        if len(self._absent) > _ABSENT_MAX:
-            del self._absent[next(iter(self._absent))]
+        _remember(self._absent, uid)  # uids never come back
         return None
 
     async def _kind(self, reference: Tree) -> Kind:
@@ -325,6 +327,13 @@ class Collector:
             return await self._client.patch(node.kind, node.name, Patch(MERGE_PATCH, body), node.namespace, field_manager=_DOMAIN)
         except NotFoundError:
             return None
+
+
+def _remember(uids: dict[str, None], uid: str) -> None:
+    """Add to a set that forgets the oldest."""
+    uids[uid] = None
+    if len(uids) > _REMEMBERED_MAX:
+        del uids[next(iter(uids))]
 
 
 def _shown(node: Node) -> Resource:

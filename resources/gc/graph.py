@@ -56,6 +56,11 @@ class Graph:
         """Whether any object names `uid` as an owner."""
         return bool(self._dependents.get(uid))
 
+    def settled(self, node: Node, owner_uid: str) -> bool:
+        """Whether an owner was seen, is where it can own `node`, and does not take its dependents with it."""
+        owner = self.nodes.get(owner_uid)
+        return owner is not None and not owner.foreground and owner.namespace in ("", node.namespace)
+
     def saw(self, kind: Kind, tree: Tree) -> Sequence[str]:
         """Take in an object as it is now; O(1) where nothing about ownership changed.
 
@@ -86,7 +91,7 @@ class Graph:
             found = self.nodes.get(owner)
             if found is not None and found.foreground:
                 yield owner
-        if any(owner not in self.nodes or self.nodes[owner].foreground for owner in after):
+        if not all(self.settled(node, owner) for owner in after):
             yield node.uid
 
     def _note_deletion(self, node: Node, meta: Tree) -> Iterator[str]:

@@ -63,7 +63,7 @@ def state(kind: str, **values: Any) -> Tree:
             ("0/1", "CrashLoopBackOff", "3 (2m5s ago)"),
         ),
         (
-            {"status": {"phase": "Succeeded", "containerStatuses": [{"name": "a", "state": state("terminated", reason="Completed")}]}},
+            {"status": {"phase": "Succeeded", "containerStatuses": [{"state": state("terminated", reason="Completed")}]}},
             ("0/1", "Completed", "0"),
         ),
         (
@@ -88,7 +88,7 @@ def state(kind: str, **values: Any) -> Tree:
         ),
         ({"status": {"phase": "Failed", "reason": "Evicted"}}, ("0/1", "Evicted", "0")),
         (
-            {"status": {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]}},
+            {"status": {"phase": "Pending", "conditions": [{"type": "PodScheduled", "reason": "SchedulingGated"}]}},
             ("0/1", "SchedulingGated", "0"),
         ),
     ],

@@ -60,7 +60,10 @@ def test_defaults_change_nothing_the_second_time() -> None:
     default_pod(tree)
     assert tree == before
     assert tree["spec"]["containers"][0]["resources"]["requests"] == {"cpu": "1"}
-    assert tree["spec"]["volumes"] == [{"name": "v", "emptyDir": {}}, {"name": "c", "configMap": {"name": "x", "defaultMode": 0o644}}]
+    assert tree["spec"]["volumes"] == [
+        {"name": "v", "emptyDir": {}},
+        {"name": "c", "configMap": {"name": "x", "defaultMode": 0o644}},
+    ]
     assert tree["spec"]["containers"][0]["livenessProbe"] == {
         "httpGet": {"port": 80, "path": "/", "scheme": "HTTP"}, "timeoutSeconds": 1, "periodSeconds": 10,
         "successThreshold": 1, "failureThreshold": 3,
