@@ -34,6 +34,10 @@ def deployment_controller() -> Operator:
     app = Operator("deployment-controller")
     orphans = Orphans()
 
+    @app.on.startup()
+    def begin() -> None:
+        orphans.clear()
+
     @app.on.event(ReplicaSet, inline=True)
     def saw_replica_set(replica_set: ReplicaSet, event: str) -> None:
         orphans.saw_object(tree_of(replica_set), event == "DELETED")

@@ -103,6 +103,11 @@ class Orphans:
         self._orphans: dict[str, dict[str, Tree]] = {}
         self._selectors: dict[str, dict[str, LabelSelector]] = {}
 
+    def clear(self) -> None:
+        """Forget everything: the events start anew."""
+        self._orphans.clear()
+        self._selectors.clear()
+
     def saw_object(self, obj: Tree, gone: bool) -> None:
         """Note one change of an object that could be adopted. O(1)."""
         meta = obj["metadata"]

@@ -41,6 +41,10 @@ def replicaset_controller() -> Operator:
     app = Operator("replicaset-controller")
     orphans = Orphans()
 
+    @app.on.startup()
+    def begin() -> None:
+        orphans.clear()
+
     @app.on.event(Pod, inline=True)
     def saw_pod(pod: Pod, event: str) -> None:
         orphans.saw_object(tree_of(pod), event == "DELETED")

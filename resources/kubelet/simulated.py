@@ -58,7 +58,7 @@ class Faults:
 
 @attrs.frozen
 class SimulatedSettings:
-    """How the nodes are and how they behave. Start times are spread, by the clock's seed, over `start_s` to `start_s + start_jitter_s`."""
+    """How the nodes are and how they behave. A start takes from `start_s` to `start_s + start_jitter_s`, drawn by the clock."""
 
     count: int
     prefix: str = "sim-"

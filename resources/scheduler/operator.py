@@ -115,13 +115,16 @@ class _Scheduler:
         place = self._state.place_of(uid)
         meta = tree["metadata"]
         if place is not None and place[0] == node:
-            known = place[1]
+            known, labels = place[1], meta.get("labels") or {}
             self._state.confirm(uid)
-            if known.generation == meta.get("generation", 0) and known.labels == (meta.get("labels") or {}):
+            if known.generation == meta.get("generation", 0) and known.labels == labels:
                 return  # the frequent case: only its status changed
+            pod = self._demands.read(tree)
+            if pod.demand is known.demand and known.labels == labels:
+                self._state.renew(pod)  # bound as decided, or a change that takes no more and no less
+                return
         self._queue.remove(uid)
         self._state.add_pod(self._demands.read(tree), node)
-        self._state.confirm(uid)
         self._helped("pod-new", None)
 
     def _helped(self, event: str, node: str | None) -> None:

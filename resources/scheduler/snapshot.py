@@ -190,6 +190,14 @@ class ClusterState:
         self._place[pod.uid] = (node, pod)
         self._touch(node_name)
 
+    def renew(self, pod: PodInfo) -> None:
+        """Take over a newer state of a Pod whose place, labels and demand are as they were."""
+        node, _ = self._place[pod.uid]
+        self._place[pod.uid] = (node, pod)
+        node.pods[pod.uid] = pod
+        if pod.uid in node.affine:
+            node.affine[pod.uid] = pod
+
     def remove_pod(self, uid: str) -> str | None:
         """Stop counting a Pod; returns the node that has room again."""
         found = self._place.pop(uid, None)
