@@ -41,6 +41,7 @@ from .worker import PodWorker
 log = logging.getLogger(__name__)
 
 _RETRY_S = 1.0
+_UNCLAIMED_MAX = 10_000
 _WHOLE_LOG = LogQuery()
 _SourceKey = tuple[str, str, str]
 
@@ -73,6 +74,7 @@ class Kubelet:
         self._adopted: dict[str, SandboxStatus] = {}
         self._users: dict[_SourceKey, set[str]] = {}
         self._uses: dict[str, set[_SourceKey]] = {}
+        self._unclaimed: dict[str, ContainerStatus] = {}
         self._cpu: dict[str, tuple[float, float]] = {}
         self._closing = False
         self._declare()
@@ -129,6 +131,9 @@ class Kubelet:
             self._employ(pod, self._adopted.pop(uid, None))
 
     def _employ(self, pod: Pod, sandbox: SandboxStatus | None) -> None:
+        if sandbox is not None and self._unclaimed:
+            newest = tuple(self._unclaimed.pop(container.id, container) for container in sandbox.containers)
+            sandbox = attrs.evolve(sandbox, containers=newest)
         worker = self._workers[pod.uid] = PodWorker(self._host, pod, sandbox)
         self._host.cluster.spawn(self._supervise(worker), f"worker of {pod.namespace}/{pod.name}")
 
@@ -148,8 +153,13 @@ class Kubelet:
 
     def _exited(self, status: ContainerStatus) -> None:
         worker = self._workers.get(status.pod_uid)
-        if worker is not None:
+        if worker is not None and not worker.over:
             worker.exited(status)
+            return
+        # Its worker comes once its Pod was seen (or comes back): the sandbox that it will be given may be older than this.
+        self._unclaimed[status.id] = status
+        if len(self._unclaimed) > _UNCLAIMED_MAX:
+            del self._unclaimed[next(iter(self._unclaimed))]
 
     def _note_sources(self, uid: str, keys: set[_SourceKey]) -> None:
         old = self._uses.get(uid, set())

@@ -55,6 +55,11 @@ class PodWorker:
         self._stale_volumes = False
         self._closed = asyncio.Event()
 
+    @property
+    def over(self) -> bool:
+        """Whether it works no more."""
+        return self._closed.is_set()
+
     # What wakes it; each of these returns at once.
 
     def update(self, pod: Pod) -> None:
@@ -141,6 +146,7 @@ class PodWorker:
                     container.messages[container.attempt] = message
         if self.state.finished_before and self.state.stage is Stage.SYNC:
             self._begin_ending(Ending.FINISHED)
+        self._stale_volumes = self._adopted  # their sources may have changed while nobody looked
         self._writer.mark(_FIRST_STATUS_S)
 
     def _tick(self) -> float | None:

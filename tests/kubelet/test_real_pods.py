@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 
 from reconcile.errors import Tree
-from reconcile.resources.core import ConfigMap, Service
+from reconcile.resources.core import ConfigMap, Pod, Service
 from reconcile.resources.kubelet.errors import NoSuchLogError
 from reconcile.resources.kubelet.logs import LogQuery
 from reconcile.resources.kubelet.settings import KubeletSettings
@@ -362,3 +362,53 @@ async def test_logs_of_the_previous_instance_are_kept(plane: Cluster, make_pod: 
         previous = await log_of(node, previous=True)
         assert previous == "last words\n"
         assert await log_of(node, previous=True, query=LogQuery(tail_lines=0)) == ""
+
+
+async def test_a_killed_shim_costs_a_restart_and_nothing_else(plane: Cluster, make_pod: MakePod) -> None:
+    """The shim's death kills what it ran; the pod comes back with its address, and the loss is told as what it is."""
+    async with plane as cluster:
+        node = await cluster.start_kubelet()
+        await cluster.create(make_pod(["sleep", "1107"]))
+        before = await cluster.until(is_ready)
+        sandboxes = await node._host.runtime.list()
+        os.kill(sandboxes[0].pid, signal.SIGKILL)
+        after = await cluster.until(lambda p: state(p).get("restartCount") == 1 and is_ready(p))
+        assert after["status"]["podIP"] == before["status"]["podIP"]
+        assert state(after)["lastState"]["terminated"]["exitCode"] == 137
+        assert len(pids_of("sleep 1107")) == 1
+
+
+async def test_pods_that_are_changed_while_they_start_and_stop_leave_nothing_behind(plane: Cluster, make_pod: MakePod) -> None:
+    """Deleting a pod at any moment of its life must end in nothing: no object, no process, no folder."""
+    async with plane as cluster:
+        node = await cluster.start_kubelet()
+        for i in range(24):
+            await cluster.create(make_pod(["sleep", "1108"], f"p{i}"))
+            if i % 3 == 0:
+                await asyncio.sleep(0.005 * (i % 8))
+            await cluster.delete(f"p{i}", grace_s=0 if i % 4 == 0 else 1)
+        for i in range(24):
+            await cluster.until_gone(f"p{i}")
+        await cluster.eventually(lambda: not pids_of("sleep 1108"))
+
+        async def no_sandbox() -> bool:
+            return not await node._host.runtime.list()
+
+        await cluster.eventually(no_sandbox)
+        await cluster.eventually(lambda: not list((cluster.folder / "kubelet" / "pods").iterdir()))
+
+
+async def test_a_changed_image_restarts_only_its_container(plane: Cluster, make_pod: MakePod) -> None:
+    """The one field of a container that may change; its neighbours run on."""
+    async with plane as cluster:
+        await cluster.start_kubelet(attrs.evolve(FAST, images={"one": ["sleep", "1109"], "two": ["sleep", "1110"]}))
+        neighbour: Tree = {"name": "n", "command": ["sleep", "1111"]}
+        mine: Tree = {"name": "c", "image": "one"}
+        await cluster.create(make_pod(None, spec={"containers": [mine, neighbour]}))
+        await cluster.until(is_ready)
+        pid = pids_of("sleep 1111")
+        await cluster.patch("p", {"spec": {"containers": [{**mine, "image": "two"}, neighbour]}}, Pod)
+        await cluster.until(lambda p: state(p).get("restartCount") == 1 and is_ready(p))
+        assert pids_of("sleep 1109") == []
+        assert len(pids_of("sleep 1110")) == 1
+        assert pids_of("sleep 1111") == pid
