@@ -2,7 +2,7 @@
 
     python tests/bench/bench_deploy.py [--replicas 1000] [--nodes 100] [--memory] [--profile FILE]
 
-Store on disk (with every fsync), API server, engine, Deployment and ReplicaSet controllers, scheduler, simulated nodes.
+Store on disk (with every fsync), API server, engine, all controllers, scheduler, simulated nodes.
 Printed: pods a second from the Deployment's creation to all bound and Running, and the ratio to the target of 500.
 """
 
@@ -21,10 +21,8 @@ from typing import Any
 
 from reconcile.errors import Tree
 from reconcile.kinds import kind_of
-from reconcile.resources import bootstrap_objects, builtin_kinds
+from reconcile.resources import bootstrap_objects, builtin_kinds, controllers
 from reconcile.resources.apps import Deployment
-from reconcile.resources.apps.deployment_controller import deployment_controller
-from reconcile.resources.apps.replicaset_controller import replicaset_controller
 from reconcile.resources.core import Namespace, Node, Pod
 from reconcile.resources.kubelet.simulated import simulated_nodes
 from reconcile.resources.scheduler import scheduler
@@ -63,7 +61,7 @@ async def measure(place: Any, options: argparse.Namespace) -> dict[str, float]:
     for tree in bootstrap_objects():
         await client.create(kind_of(Namespace), tree)
     engine = Engine(client, clock)
-    operators = deployment_controller(), replicaset_controller(), scheduler(), simulated_nodes(options.nodes)
+    operators = *controllers("127.9.0.0/20"), scheduler(), simulated_nodes(options.nodes)
     for operator in operators:
         await engine.start(operator)
     while len((await client.list(kind_of(Node))).items) < options.nodes:
