@@ -28,12 +28,14 @@ def controllers(service_cidr: str) -> list[Operator]:
     from .apps.deployment_controller import deployment_controller
     from .apps.replicaset_controller import replicaset_controller
     from .core.namespace_controller import namespace_controller
+    from .core.node_lifecycle import node_lifecycle_controller
+    from .core.pod_gc import pod_garbage_collector
     from .gc import garbage_collector
     from .services import endpoint_slices, service_addresses
 
     return [
         deployment_controller(), replicaset_controller(), garbage_collector(), namespace_controller(),
-        service_addresses(service_cidr), endpoint_slices(),
+        service_addresses(service_cidr), endpoint_slices(), node_lifecycle_controller(), pod_garbage_collector(),
     ]  # fmt: skip
 
 

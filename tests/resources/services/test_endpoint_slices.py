@@ -122,7 +122,7 @@ async def test_slices_follow_the_pods_and_gather_what_comes_together(clock: Virt
 
         async def ready() -> bool:
             slices = await plane.all(EndpointSlice)
-            return sum(e["conditions"]["ready"] for s in slices for e in s.get("endpoints") or ()) == count
+            return bool(sum(e["conditions"]["ready"] for s in slices for e in s.get("endpoints") or ()) == count)
 
         await plane.until(ready, "every pod is a ready endpoint")
         slices = await plane.all(EndpointSlice)
