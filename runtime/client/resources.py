@@ -139,9 +139,12 @@ class Catalog:
 
 
 def cache_file(access: Access) -> Path:
-    """Where the discovery of a server is kept: beside its kubeconfig, one file a server."""
+    """Where the discovery of a server is kept: beside its kubeconfig, one file a server.
+
+    A server is known by its authority where it has one of its own: its port may be another after each start.
+    """
     source = Path((access.source or "kubeconfig").partition(os.pathsep)[0])
-    name = hashlib.sha256(access.server.encode() + access.ca).hexdigest()[:16]
+    name = hashlib.sha256(access.ca or access.server.encode()).hexdigest()[:16]
     return source.parent / f".discovery-{name}.json"
 
 

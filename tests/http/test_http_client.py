@@ -125,7 +125,7 @@ async def test_the_blocking_client_gets_tables_streams_and_names(serve: Any) -> 
                 assert [row["cells"] for row in table["rows"]] == [["home", "a.b", 1]]
                 with pytest.raises(ClientError, match="did you mean websites"):
                     client.find("websits")
-                with pytest.raises(RefusedError, match='websites.example.com "none" not found') as refused:
+                with pytest.raises(RefusedError, match=r'websites\.example\.com "none" not found') as refused:
                     client.ask("GET", client.path(client.find("ws"), "default", "none"))
                 assert (refused.value.code, refused.value.reason) == (404, "NotFound")
                 pods = client.find("po")

@@ -11,14 +11,13 @@ import asyncio
 import gzip
 import logging
 import ssl
-from contextlib import aclosing
 from typing import cast
 from urllib.parse import parse_qsl
 
 from aiohttp import web
 from multidict import CIMultiDict
 
-from .exchange import Answer, Headers, Request, Stream, no_such_path, too_large
+from .exchange import Answer, Headers, Request, Stream, too_large
 from .face import Face
 from .server import HttpSettings
 
@@ -79,8 +78,6 @@ class Transport:
         )  # fmt: skip
         if self._tls is not None and incoming.transport is not None:
             request.peer_cert = incoming.transport.get_extra_info("peercert")
-        if "Upgrade" in incoming.headers and incoming.headers.get("Connection", "").lower() == "upgrade":
-            return _whole(no_such_path(), b"")
         if incoming.method in ("GET", "HEAD"):
             answer = await self._face.handle(request)
         else:
@@ -122,13 +119,12 @@ class Transport:
         task = cast("asyncio.Task[object]", asyncio.current_task())
         self._streams.add(task)
         try:
-            async with aclosing(stream.pieces):  # type: ignore[type-var]  # every iterator here is a generator
-                await response.prepare(incoming)
-                await _send_headers(response)
-                async for piece in stream.pieces:
-                    async with asyncio.timeout(self._settings.write_timeout_s):
-                        await response.write(piece)
-                await response.write_eof()
+            await response.prepare(incoming)
+            _send_head(response)
+            async for piece in stream.pieces:
+                async with asyncio.timeout(self._settings.write_timeout_s):
+                    await response.write(piece)
+            await response.write_eof()
         except TimeoutError:
             log.info("client takes nothing: cut off", extra={"path": incoming.path, "peer": incoming.remote})
             _abort(incoming)
@@ -141,10 +137,13 @@ class Transport:
             _abort(incoming)
         finally:
             self._streams.discard(task)
+            close = getattr(stream.pieces, "aclose", None)  # a plain iterator, which has none, is served too
+            if close is not None:
+                await close()
         return response
 
 
-async def _send_headers(response: web.StreamResponse) -> None:
+def _send_head(response: web.StreamResponse) -> None:
     """aiohttp keeps the head of an answer back until its first piece; a watch may have none for minutes."""
     writer = response._payload_writer
     if writer is not None and hasattr(writer, "send_headers"):

@@ -16,7 +16,8 @@ from reconcile.clock import Clock
 from reconcile.errors import ApiError, BadRequestError, Cause, InvalidError
 from reconcile.kinds import Kind
 from reconcile.runtime.api.server import ApiServer
-from reconcile.runtime.api.stored import Caller, Change, Stored
+from reconcile.runtime.api.stored import Caller, Stored
+from reconcile.runtime.api.watching import Following
 
 from .exchange import YAML, Request, Stream
 from .location import Location
@@ -24,6 +25,7 @@ from .negotiation import Rendering, not_acceptable
 from .tables import Include, partial_object, table
 
 TIMEOUT_S_MIN, TIMEOUT_S_MAX = 1800.0, 3600.0
+_LINES_MAX = 200  # a bound on what one write holds up others for
 END_OF_INITIAL = "k8s.io/initial-events-end"
 Frame = Callable[[Stored, bool], bytes]
 
@@ -51,21 +53,28 @@ def watch(
 
 
 async def _lines(
-    kind: Kind, changes: AsyncIterator[Change], timeout_s: float, frame: Frame, *, bookmarks: bool, tell_end: bool
+    kind: Kind, changes: Following, timeout_s: float, frame: Frame, *, bookmarks: bool, tell_end: bool
 ) -> AsyncIterator[bytes]:
     deadline = asyncio.get_running_loop().time() + timeout_s
     first, revision = True, 0
     try:
         while True:
             async with asyncio.timeout_at(deadline):
-                change = await anext(changes)
-            revision = change.revision
-            if change.stored is None:
-                if bookmarks and (tell_end or not change.initial_end):
-                    yield _bookmark(kind, revision, initial_end=change.initial_end)
-                continue
-            yield b'{"type":"%b","object":%b}\n' % (change.type.encode(), frame(change.stored, first))
-            first = False
+                newest = await anext(changes)
+            lines = []
+            # What is there already goes out with it: the state at the start, or a burst, costs one write instead of many.
+            for change in (newest, *changes.taken()):
+                revision = change.revision
+                if change.stored is not None:
+                    lines.append(b'{"type":"%b","object":%b}\n' % (change.type.encode(), frame(change.stored, first)))
+                    first = False
+                elif bookmarks and (tell_end or not change.initial_end):
+                    lines.append(_bookmark(kind, revision, initial_end=change.initial_end))
+                if len(lines) >= _LINES_MAX:
+                    yield b"".join(lines)
+                    lines = []
+            if lines:
+                yield b"".join(lines)
     except StopAsyncIteration:
         return
     except TimeoutError:
@@ -74,9 +83,7 @@ async def _lines(
     except ApiError as error:
         yield b'{"type":"ERROR","object":%b}\n' % orjson.dumps(error.status())
     finally:
-        close = getattr(changes, "aclose", None)
-        if close is not None:
-            await close()
+        await changes.aclose()
 
 
 def _start(request: Request) -> tuple[int, bool]:
