@@ -222,8 +222,9 @@ class Kubelet:
         the API and are started again by the next kubelet. Without it, everything runs on.
         """
         self._closing = True
-        if stop_pods:
-            await asyncio.gather(*(worker.close() for worker in list(self._workers.values())))
+        # Also where nothing is stopped: a probe that finds the runtime gone must not be taken for a sick container.
+        ends = [worker.close() if stop_pods else worker.leave() for worker in self._workers.values()]
+        await asyncio.gather(*ends)
         await self._host.runtime.close(stop=stop_pods)
 
     # What it answers.

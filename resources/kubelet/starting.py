@@ -119,7 +119,6 @@ class Starter:
         sub_paths = await self._sub_paths(container, given)
         mounts = mounts_of(container.spec, state.volumes.paths, own / "containers" / container.name / "root", sub_paths)
         mounts = _with_message_file(mounts, container.spec, str(note))
-        note.parent.mkdir(parents=True, exist_ok=True)
         given = {**given, **mounts.variables}
         env = await self._environment(container, given)
         # What the node gives is true as it stands (a PATH is not to be rewritten); what the pod says is meant as mounted.

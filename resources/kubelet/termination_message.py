@@ -19,7 +19,7 @@ LOG_TAIL_LINES_MAX = 80
 
 def message_file(folder: Path, status_name: str, attempt: int) -> Path:
     """The file that stands for terminationMessagePath in one attempt of a container."""
-    return folder / "containers" / status_name / f"termination-{attempt}"
+    return folder / f"termination-{status_name}-{attempt}"
 
 
 def termination_message(file: Path, container: Tree, status: ContainerStatus) -> str:

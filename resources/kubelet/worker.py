@@ -54,6 +54,7 @@ class PodWorker:
         self._leaving = False
         self._stale_volumes = False
         self._closed = asyncio.Event()
+        self._task: asyncio.Task[Any] | None = None  # Any: whatever the engine makes of the coroutine that runs it
 
     @property
     def over(self) -> bool:
@@ -114,10 +115,17 @@ class PodWorker:
         if self._group is not None:
             await self._closed.wait()
 
+    async def leave(self) -> None:
+        """Stop working; what runs runs on, unwatched."""
+        if self._task is not None and not self.over:
+            self._task.cancel()
+            await self._closed.wait()
+
     # The loop.
 
     async def run(self) -> None:
         """Work until the pod is over and its object gone, or the kubelet closes."""
+        self._task = asyncio.current_task()
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
