@@ -20,6 +20,7 @@ from .stored import SYSTEM, Caller, Deleted, Listing, Notes, Stored
 if TYPE_CHECKING:
     from .admission import Admit
     from .catalog import Read, Virtual
+    from .watching import Following
 
 FieldValidation = Literal["Ignore", "Warn", "Strict"]
 Match = Literal["", "Exact", "NotOlderThan"]

@@ -91,6 +91,12 @@ class Following:
                 raise
         return ready.popleft()
 
+    def taken(self) -> list[Change]:
+        """Changes that are there already, taken without waiting: a slow consumer catches up in one go."""
+        changes = list(self._ready)
+        self._ready.clear()
+        return changes
+
     async def aclose(self) -> None:
         """End the watch."""
         self._closed = True
