@@ -3,7 +3,7 @@
 One component plays all nodes. It hears of Pods through one stream of events, keeps what is due in one heap, and writes with
 a bounded number of writers; a thousand idle nodes cost their lease renewals and nothing else. What a Pod does is said in
 its annotations: `reconcile.dev/sim-start-s` (how long it takes to start), `sim-run-s` (how long it runs; for ever
-otherwise), `sim-exit-code` (what it then ends with) and `sim-ready` ("false": it runs and never gets ready).
+otherwise), `sim-exit-code` (what it then ends with) and `sim-ready` ("false": it runs and is not ready until that is taken away).
 
 Source: the idea is kwok's (https://kwok.sigs.k8s.io)
 """
@@ -27,19 +27,21 @@ from reconcile.views import tree_of
 
 from .simulated_objects import (
     LEASE_NAMESPACE,
+    PREFIX,
     crashed_status,
     ended_status,
     host_ip,
+    is_ready,
     lease_tree,
     node_status,
     node_tree,
     pod_ip,
     pod_ip_number,
     running_status,
+    should_be_ready,
 )
 
 _WRITERS = 64
-_PREFIX = "reconcile.dev/sim-"
 _FINISHED = ("Succeeded", "Failed")
 _RETRY_S = 1.0
 _CRASH_DELAY_S_FIRST, _CRASH_DELAY_S_MAX = 10.0, 300.0
@@ -170,6 +172,8 @@ class _Fleet:
             self._plan(uid, run, "run", self._start_delay_s(tree))
         elif phase == "Running" and not run.step:
             self._plan_end(uid, run)
+        elif phase == "Running" and run.step == "running" and should_be_ready(tree) != is_ready(tree):
+            self._plan(uid, run, "run", 0.0)
 
     def _resumed(self, tree: Tree, number: int, status: Tree) -> _Run:
         run = _Run(tree, number)
@@ -244,7 +248,7 @@ class _Fleet:
             run.step = "ended"
             await self._cluster.patch(pod, {"status": ended_status(run.tree, 128, run.restarts, now_s)}, subresource="status")
             return
-        ready = (run.tree["metadata"].get("annotations") or {}).get(f"{_PREFIX}ready") != "false"
+        ready = should_be_ready(run.tree)
         run.step = "running"
         status = running_status(run.tree, node, run.ip, run.restarts, ready, now_s)
         await self._cluster.patch(pod, {"status": status}, subresource="status")
@@ -335,7 +339,7 @@ class _Fleet:
 
 def _annotated(tree: Tree, name: str) -> float | None:
     """A number from one of the simulation's annotations; what is no number counts as absent."""
-    text = (tree["metadata"].get("annotations") or {}).get(_PREFIX + name)
+    text = (tree["metadata"].get("annotations") or {}).get(PREFIX + name)
     try:
         return float(text) if text is not None else None
     except ValueError:

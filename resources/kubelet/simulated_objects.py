@@ -12,6 +12,7 @@ from reconcile.clock import timestamp, timestamp_micro
 from reconcile.errors import Tree
 
 LEASE_NAMESPACE = "kube-node-lease"
+PREFIX = "reconcile.dev/sim-"
 _NODES = int(ipaddress.IPv4Address("10.64.0.1"))
 _PODS = int(ipaddress.IPv4Address("10.128.0.1"))
 
@@ -86,7 +87,10 @@ def lease_tree(name: str, lease_s: int, now_s: float) -> Tree:
 def running_status(pod: Tree, host: str, ip: str, restarts: int, ready: bool, now_s: float) -> Tree:
     """The status of a Pod whose containers run: all that is to be written, in one patch."""
     now = timestamp(now_s)
-    state = {"running": {"startedAt": now}}
+    running = next(
+        (c["state"] for c in (pod.get("status") or {}).get("containerStatuses") or () if "running" in c["state"]), None
+    )
+    state = running or {"running": {"startedAt": now}}
     return {
         "phase": "Running",
         "hostIP": host,
@@ -97,6 +101,23 @@ def running_status(pod: Tree, host: str, ip: str, restarts: int, ready: bool, no
         "conditions": _conditions(pod, ready, now, "" if ready else "ContainersNotReady"),
         "containerStatuses": _containers(pod, state, restarts, ready),
     }
+
+
+def should_be_ready(pod: Tree) -> bool:
+    """Whether a running Pod is ready: its annotation does not forbid it, and all its readiness gates are True."""
+    if (pod["metadata"].get("annotations") or {}).get(f"{PREFIX}ready") == "false":
+        return False
+    gates = (pod.get("spec") or {}).get("readinessGates")
+    if not gates:
+        return True
+    true = {c["type"] for c in (pod.get("status") or {}).get("conditions") or () if c["status"] == "True"}
+    return all(gate["conditionType"] in true for gate in gates)
+
+
+def is_ready(pod: Tree) -> bool:
+    """Whether the Pod's status says that it is ready."""
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
 def ended_status(pod: Tree, code: int, restarts: int, now_s: float) -> Tree:

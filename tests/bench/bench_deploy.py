@@ -60,7 +60,7 @@ async def measure(place: Any, options: argparse.Namespace) -> dict[str, float]:
     client = InProcessClient(api)
     for tree in bootstrap_objects():
         await client.create(kind_of(Namespace), tree)
-    engine = Engine(client, clock)
+    engine = Engine(client, clock, admission=api)
     operators = *controllers("127.9.0.0/20"), scheduler(), simulated_nodes(options.nodes)
     for operator in operators:
         await engine.start(operator)
@@ -98,9 +98,19 @@ async def measure(place: Any, options: argparse.Namespace) -> dict[str, float]:
         pstats.Stats(profiler).dump_stats(options.profile)
     took["cpu"] = time.process_time() - cpu_began
     took["revisions"] = store.revision - revision_began
+    took["gone"] = await _delete(client, clock)
     await engine.close()
     await store.close()
     return took
+
+
+async def _delete(client: InProcessClient, clock: SystemClock) -> float:
+    """Delete the Deployment; seconds until the garbage collector and the nodes have made all Pods go."""
+    began = time.perf_counter()
+    await client.delete(kind_of(Deployment), "web", "default")
+    while (await client.list(kind_of(Pod), limit=1)).items:
+        await clock.sleep(0.01)
+    return time.perf_counter() - began
 
 
 def main() -> None:
@@ -120,6 +130,7 @@ def main() -> None:
     for stage in ("created", "bound", "running", "complete"):
         out(f"  all {stage:9} after {took[stage]:6.2f} s\n")
     out(f"  {rate:.0f} pods/s to Running ({rate / TARGET_PODS_PER_S:.2f} of the target of {TARGET_PODS_PER_S})\n")
+    out(f"  all gone {took['gone']:.2f} s after the Deployment was deleted ({options.replicas / took['gone']:.0f} pods/s)\n")
     out(f"  {took['cpu']:.2f} s of CPU, {took['revisions'] / options.replicas:.2f} revisions a pod\n")
 
 

@@ -76,6 +76,27 @@ async def test_starting_takes_as_long_as_told(clock: VirtualClock, control_plane
 
 
 @virtual
+async def test_readiness_follows_annotation_and_gates(clock: VirtualClock, control_plane: Any) -> None:
+    """Tests of rollouts turn it off and on again."""
+    async with control_plane(clock, simulated_nodes(1)) as plane:
+        gated = pod("gated")
+        gated["spec"]["readinessGates"] = [{"conditionType": "example.com/warm"}]
+        await plane.create(Pod, gated)
+        await plane.create(Pod, pod("sick", ready="false"))
+        trees = [await phase(plane, name, "Running") for name in ("gated", "sick")]
+        assert [ready(tree) for tree in trees] == ["False", "False"]
+        conditions = [*trees[0]["status"]["conditions"], {"type": "example.com/warm", "status": "True"}]
+        await plane.patch(Pod, "gated", {"status": {"conditions": conditions}}, "status")
+        await plane.patch(Pod, "sick", {"metadata": {"annotations": None}})
+
+        async def both() -> bool:
+            return [ready(tree) for tree in await plane.all(Pod)] == ["True", "True"]
+
+        await plane.until(both, "ready")
+        assert {tree["status"]["containerStatuses"][0]["restartCount"] for tree in await plane.all(Pod)} == {0}
+
+
+@virtual
 async def test_pods_end_as_their_annotations_and_restart_policy_say(clock: VirtualClock, control_plane: Any) -> None:
     """Jobs, failures, and crash loops with growing delays."""
     async with control_plane(clock, simulated_nodes(1)) as plane:
