@@ -120,7 +120,6 @@ class Transport:
         self._streams.add(task)
         try:
             await response.prepare(incoming)
-            _send_head(response)
             async for piece in stream.pieces:
                 async with asyncio.timeout(self._settings.write_timeout_s):
                     await response.write(piece)
@@ -141,13 +140,6 @@ class Transport:
             if close is not None:
                 await close()
         return response
-
-
-def _send_head(response: web.StreamResponse) -> None:
-    """aiohttp keeps the head of an answer back until its first piece; a watch may have none for minutes."""
-    writer = response._payload_writer
-    if writer is not None and hasattr(writer, "send_headers"):
-        writer.send_headers()
 
 
 def _abort(incoming: web.BaseRequest) -> None:
