@@ -102,18 +102,26 @@ def why_not_well(tree: Tree) -> str:
     """One line on what keeps a pod from being ready, or an empty string."""
     status = tree.get("status", {})
     for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
-        waiting = container.get("state", {}).get("waiting")
-        if waiting and waiting.get("message"):
-            return f"{container['name']}: {waiting['message']}"
-        ended = container.get("lastState", {}).get("terminated") if waiting else container.get("state", {}).get("terminated")
-        if ended and ended.get("exitCode"):
-            told = (ended.get("message") or "").strip().splitlines()
-            last = f": {told[-1]}" if told else ""
-            return f"{container['name']} exited with code {ended['exitCode']}{last}"
+        if said := _container_trouble(container):
+            return f"{container['name']}: {said}"
     for condition in status.get("conditions", ()):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return str(condition.get("message", ""))
     return str(status.get("message", ""))
+
+
+def _container_trouble(container: Tree) -> str:
+    """What keeps one container from running, or an empty string."""
+    waiting = container.get("state", {}).get("waiting") or {}
+    ended = (container.get("lastState" if waiting else "state", {}) or {}).get("terminated") or {}
+    message = str(waiting.get("message", ""))
+    if ended.get("exitCode"):
+        told = str(ended.get("message") or "").strip().splitlines()
+        said = f"exited with code {ended['exitCode']}" + (f": {told[-1]}" if told else "")
+        # "back-off 20s restarting failed container=..." names the pod at length, which is known here.
+        again = " ".join(message.split(" ")[:2]) if message.startswith("back-off") else ""
+        return f"{said} ({again})" if again else said
+    return message
 
 
 def service_row(tree: Tree, slices: Iterable[Tree]) -> ServiceRow:
@@ -198,8 +206,8 @@ def _rollout_line(before: Tree | None, tree: Tree) -> str:
 
 
 def _event_line(before: Tree | None, tree: Tree) -> str:
-    """Warnings are worth a line when they are new or happened again."""
-    if tree.get("type") != "Warning" or (before is not None and before.get("count") == tree.get("count")):
+    """Warnings are worth a line when they are new; that they happen again is counted, and `events` shows it."""
+    if tree.get("type") != "Warning" or (before is not None and before.get("message") == tree.get("message")):
         return ""
     about = tree.get("involvedObject", {})
     if about.get("kind") == "Folder":

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from reconcile.clock import parse_timestamp
-from reconcile.errors import Tree
+from reconcile.errors import ApiError, Tree
 
 from .errors import EXIT_REFUSED, CommandError
 from .locate import find_data_dir
@@ -16,6 +16,7 @@ from .printing import colour_of, colours, duration, examples, output_option, sho
 from .scene import Rollout, Scene, why_not_well
 from .target import TABLE, Target, run_file, target_options
 
+_LAST_WORDS_MAX = 10  # pods whose logs are asked for
 _KINDS = ("deployments.apps", "pods", "services", "endpointslices.discovery.k8s.io", "folders.reconcile.dev", "nodes")
 
 
@@ -35,6 +36,7 @@ def command(target: Target, output: str | None) -> None:
         for tree in target.items(resource, all_namespaces=True):
             scene.put(resource.kind, tree)
     pods = _pods(target, scene)
+    _add_last_words(target, pods)
     well = scene.ready(all(pod["well"] for pod in pods))
     if output:
         show(_document(scene, pods, well), output)
@@ -67,6 +69,20 @@ def _pods(target: Target, scene: Scene) -> list[Tree]:
             }
         )  # fmt: skip
     return found
+
+
+def _add_last_words(target: Target, pods: list[Tree]) -> None:
+    """What crashing containers wrote last: most often that is the answer."""
+    for pod in [p for p in pods if "exited with code" in p["why"]][:_LAST_WORDS_MAX]:
+        resource = target.resolve("pods")
+        here, target.namespace = target.namespace, pod["namespace"]
+        try:
+            lines = list(target.lines(target.path(resource, pod["name"], subresource="log"), tailLines="3"))
+        except ApiError:
+            continue  # its log is gone, or was never written
+        finally:
+            target.namespace = here
+        pod["lastWords"] = [line.decode(errors="replace") for line in lines if line.strip()]
 
 
 def _document(scene: Scene, pods: list[Tree], well: bool) -> Tree:
@@ -136,6 +152,6 @@ def _rollout_line(rollout: Rollout, styled: Any) -> str:
 
 def _pod_line(pod: Tree, indent: str, styled: Any) -> str:
     restarts = f"  restarted {pod['restarts']}" if pod["restarts"] not in ("0", "None") else ""
-    why = f"\n{indent}    {pod['why']}" if pod["why"] else ""
+    why = "".join(f"\n{indent}    {line}" for line in (pod["why"], *(f"| {said}" for said in pod.get("lastWords", ()))) if line)
     status = styled(pod["status"], colour_of(pod["status"]))
     return f"{indent}pod/{pod['name']}  {pod['ready']}  {status}{restarts}  {pod['age']}  {pod['address']}{why}"

@@ -103,9 +103,12 @@ class Client(Protocol):
 
     async def patch(
         self, kind: Kind, name: str, patch: Patch, namespace: str = "", *,
-        subresource: str = "", field_manager: str = "", force: bool = False, dry_run: bool = False,
+        subresource: str = "", field_manager: str = "", force: bool = False, dry_run: bool = False, strict: bool = False,
     ) -> Tree:  # fmt: skip
-        """Change part of an object; APPLY_PATCH creates it where it is absent (`field_manager` is then mandatory)."""
+        """Change part of an object; APPLY_PATCH creates it where it is absent (`field_manager` is then mandatory).
+
+        `strict` refuses fields that the kind does not have, instead of dropping them (fieldValidation=Strict).
+        """
 
     async def delete(self, kind: Kind, name: str, namespace: str = "", options: DeleteOptions = DeleteOptions()) -> Tree:
         """Delete. Returns the object as it lingers (finalizers, grace), or its last state where it is gone."""

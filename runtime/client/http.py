@@ -121,12 +121,14 @@ class HttpClient:
 
     async def patch(
         self, kind: Kind, name: str, patch: Patch, namespace: str = "", *,
-        subresource: str = "", field_manager: str = "", force: bool = False, dry_run: bool = False,
+        subresource: str = "", field_manager: str = "", force: bool = False, dry_run: bool = False, strict: bool = False,
     ) -> Tree:  # fmt: skip
         """Change part of an object; APPLY_PATCH creates it where it is absent."""
         query = _writing(field_manager, dry_run)
         if force and patch.media_type == APPLY_PATCH:
             query["force"] = "true"
+        if strict:
+            query["fieldValidation"] = "Strict"
         body = patch.body
         if patch.media_type == APPLY_PATCH and not subresource and isinstance(body, dict):
             body = _identified(body, kind)

@@ -69,12 +69,12 @@ class InProcessClient:
 
     async def patch(
         self, kind: Kind, name: str, patch: Patch, namespace: str = "", *,
-        subresource: str = "", field_manager: str = "", force: bool = False, dry_run: bool = False,
+        subresource: str = "", field_manager: str = "", force: bool = False, dry_run: bool = False, strict: bool = False,
     ) -> Tree:  # fmt: skip
         """Change part of an object; APPLY_PATCH creates it where it is absent."""
         made = await self.api.patch(
             kind, name, patch, namespace, subresource=subresource, caller=self.caller, field_manager=field_manager,
-            force=force, dry_run=dry_run,
+            force=force, dry_run=dry_run, field_validation="Strict" if strict else "Ignore",
         )  # fmt: skip
         return made.tree
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import posixpath
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -118,7 +119,7 @@ class Applier:
         if known is not None and known.digest == fingerprint:
             return
         await self._client.patch(
-            kind, manifest.name, Patch(APPLY_PATCH, tree), key.namespace, field_manager=FIELD_MANAGER, force=True
+            kind, manifest.name, Patch(APPLY_PATCH, tree), key.namespace, field_manager=FIELD_MANAGER, force=True, strict=True
         )
         self._applied[key] = Applied(kind, manifest.file, fingerprint)
         self._told(f"applied {manifest.title} ({manifest.file}:{manifest.line})")
@@ -186,14 +187,35 @@ class Applier:
         )
 
 
+_WRONG_TYPE = re.compile(r"cannot unmarshal .* into Go struct field \w+\.(\S+) of type (\S+)")
+_WRONG_TYPE_CUSTOM = re.compile(r"(\S+) in body must be of type (\w+)")
+_UNKNOWN = re.compile(r'unknown field "([^"]+)"')
+_INDEX = re.compile(r"\[[^\]]*\]")
+_GIVE = {
+    "int": "a whole number", "int32": "a whole number", "int64": "a whole number", "float64": "a number", "bool": "true or false",
+    "string": "text (put it in quotes)", "integer": "a whole number", "number": "a number", "boolean": "true or false",
+    "array": "a list",
+}  # fmt: skip
+
+
 def refusal(manifest: Manifest, error: ApiError) -> Problem:
-    """What the server refused, at the line of the field that it names."""
+    """What the server refused, at the line of the field that it names, in words for people."""
     causes = error.causes or (Cause("", error.message),)
-    line, column = manifest.position(causes[0].field) if causes[0].field else (manifest.line, 1)
+    path = causes[0].field
     told = "; ".join(f"{cause.field}: {cause.message}" if cause.field else cause.message for cause in causes)
     hint = "the last good state stays"
-    if isinstance(error, NotFoundError) and "namespace" in error.message:
+    if wrong := _WRONG_TYPE.search(told) or _WRONG_TYPE_CUSTOM.search(told):
+        path, type_ = wrong[1], wrong[2]
+        give = "a list" if type_.startswith("[]") else _GIVE.get(type_, "a mapping")
+        told, hint = f"{path} is {manifest.value(path)!r}", f"give {give}; {hint}"
+    elif unknown := _UNKNOWN.findall(told):
+        path = unknown[0]
+        told = f"unknown field{'s' if len(unknown) > 1 else ''} {', '.join(unknown)}"
+        parent = _INDEX.sub("", path).rpartition(".")[0]
+        hint = f"see `reconcile explain {'.'.join(part for part in (manifest.kind.lower(), parent) if part)}`; {hint}"
+    elif isinstance(error, NotFoundError) and "namespace" in error.message:
         hint = "add a Namespace manifest; it is tried again until then"
+    line, column = manifest.position(path) if path else (manifest.line, 1)
     return Problem(manifest.file, line, column, f"{manifest.title}: {told}", hint)
 
 

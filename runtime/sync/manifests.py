@@ -61,6 +61,18 @@ class Manifest:
             node = found
         return node.start_mark.line + 1, node.start_mark.column + 1
 
+    def value(self, path: str) -> Any:
+        """The value at a field path, None where there is none."""
+        value: Any = self.tree
+        for step in _steps(path):
+            if isinstance(value, dict):
+                value = value.get(str(step))
+            elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+                value = value[step]
+            else:
+                return None
+        return value
+
 
 def read_manifests(file: str, data: bytes) -> list[Manifest]:
     """All objects that a file declares.

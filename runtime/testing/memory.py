@@ -181,7 +181,7 @@ class MemoryClient:
 
     async def patch(
         self, kind: Kind, name: str, patch: Patch, namespace: str = "", *,
-        subresource: str = "", field_manager: str = "", force: bool = False, dry_run: bool = False,
+        subresource: str = "", field_manager: str = "", force: bool = False, dry_run: bool = False, strict: bool = False,
     ) -> Tree:  # fmt: skip
         """Merge patch, and server-side apply without field ownership between managers."""
         at = await self._ask("apply" if patch.media_type == APPLY_PATCH else "patch", kind, namespace, name)

@@ -201,7 +201,21 @@ async def test_what_the_server_refuses_is_told_at_the_line_of_the_field(world: W
     assert await world.sizes() == {"b": 2}
     (problem,) = world.sync.problems
     assert (problem.file, problem.line, problem.column) == ("a.yaml", 5, 9)
-    assert "spec.size" in problem.message
+    assert problem.message == "Thing a: spec.size is 'many'"
+    assert problem.hint.startswith("give a whole number")
+
+
+@universe
+async def test_a_field_that_the_kind_does_not_have_is_told_and_nothing_of_the_object_is_applied(world: World) -> None:
+    """A misspelt field that is silently dropped is found in production."""
+    world.write("a.yaml", thing("a", 1))
+    await world.passes()
+    world.write("a.yaml", thing("a", 2) + "  colour: red\n")
+    await world.passes()
+
+    assert await world.sizes() == {"a": 1}
+    (problem,) = world.sync.problems
+    assert (problem.line, problem.message) == (6, "Thing a: unknown field spec.colour")
 
 
 @universe
