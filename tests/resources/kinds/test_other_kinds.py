@@ -164,8 +164,8 @@ async def test_lists_merge_by_their_keys_in_both_kinds_of_merging_patches(clock:
         change = {"spec": {"template": {"spec": {"containers": [{"name": "b", "image": "new"}]}}}}
         merged = await plane.client.patch(kind, "web", Patch(STRATEGIC_PATCH, change), "default")
         assert {c["name"]: c.get("image") for c in merged["spec"]["template"]["spec"]["containers"]} == {"a": None, "b": "new"}
-        change = {"spec": {"template": {"spec": {"containers": [{"name": "a", "env": [{"name": "B", "value": "2"}]}]}}}}
-        body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, **change}
+        second: Tree = {"spec": {"template": {"spec": {"containers": [{"name": "a", "env": [{"name": "B", "value": "2"}]}]}}}}
+        body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, **second}
         applied = await plane.client.patch(kind, "web", Patch(APPLY_PATCH, body), "default", field_manager="me", force=True)
         first, second = applied["spec"]["template"]["spec"]["containers"]
         assert [e["name"] for e in first["env"]] == ["A", "B"]
