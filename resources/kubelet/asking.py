@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 from collections.abc import Awaitable, Mapping, Sequence
 from urllib.parse import quote
@@ -35,7 +36,9 @@ async def ask(runtime: Runtime, pod_uid: str, container: Tree, action: Tree, *, 
         if action.get("tcpSocket"):
             return await _within(_ask_tcp(container, action["tcpSocket"], address), timeout_s)
     except OSError as error:
-        return Answer(False, f"dial tcp: {error.strerror or error}")
+        # asyncio words this by its own calls; people and tools know the kernel's words.
+        why = os.strerror(error.errno).lower() if error.errno else str(error)
+        return Answer(False, f"{_target(container, action, address)}: {why}")
     except (ValueError, EOFError) as error:
         return Answer(False, str(error))
     known = ", ".join(key for key in action if isinstance(action[key], Mapping)) or "nothing"
@@ -55,6 +58,14 @@ def port_number(container: Tree, port: int | str) -> int:
             return int(declared["containerPort"])
     names = ", ".join(d["name"] for d in container.get("ports") or () if d.get("name")) or "none"
     raise ValueError(f"couldn't find port: {port!r} in container {container['name']!r}; its named ports: {names}")
+
+
+def _target(container: Tree, action: Tree, address: str) -> str:
+    asked = action.get("httpGet") or action.get("tcpSocket") or {}
+    where = f"{asked.get('host') or address}:{port_number(container, asked['port'])}"
+    if action.get("httpGet"):
+        return f'Get "{(asked.get("scheme") or "HTTP").lower()}://{where}{asked.get("path") or "/"}": dial tcp {where}: connect'
+    return f"dial tcp {where}: connect"
 
 
 async def _within(question: Awaitable[Answer], timeout_s: float) -> Answer:

@@ -103,7 +103,8 @@ async def probe_forever(
     if wait_s:
         await clock.sleep(wait_s)
     succeeded = result is True
-    next_counted = clock.monotonic()
+    # With early questions the first one that counts is due after a whole period: nobody is up in the first millisecond.
+    next_counted = clock.monotonic() + (spec.period_s if early.first_s > 0 and not succeeded else 0.0)
     while True:
         answer = await ask()
         now = clock.monotonic()
