@@ -7,6 +7,7 @@ the condition of a Pod that found no node) run beside it, so many at a time that
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from reconcile.clock import Clock, timestamp
@@ -23,6 +24,8 @@ from .plugin import Plugin
 from .queue import SchedulingQueue, Waiting
 from .ranking import Rankings
 from .snapshot import ClusterState
+
+log = logging.getLogger(__name__)
 
 _WRITERS = 64
 _DECISIONS_PER_TURN = 32  # then others get a turn of the event loop
@@ -146,7 +149,10 @@ class _Scheduler:
                 waiting = self._queue.pop(self._clock.now())
                 if waiting is None:
                     break
-                self._place(waiting)
+                try:
+                    self._place(waiting)
+                except Exception as error:  # noqa: BLE001 - a plugin's mistake about one Pod must not stop all others
+                    self._failed(waiting, error)
             else:
                 await self._clock.sleep(0)
                 continue
@@ -171,6 +177,14 @@ class _Scheduler:
         else:
             self._state.assume(pod, answer)
             self._writes.put_nowait(lambda: self._bind(waiting, answer))
+
+    def _failed(self, waiting: Waiting, error: Exception) -> None:
+        pod = waiting.pod
+        log.exception("a decision failed", extra={"object": str(pod)})
+        text = f"deciding failed: {type(error).__name__}: {error}"
+        self._events.warning("FailedScheduling", text, about=typed(Pod, pod.tree, frozen=True))
+        self._queue.back_off(waiting, self._clock.now())
+        self._ticking.set()
 
     async def _write(self) -> None:
         while True:

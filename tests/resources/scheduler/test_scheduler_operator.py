@@ -130,6 +130,26 @@ async def test_nodes_are_never_filled_beyond_what_they_offer(clock: VirtualClock
 
 
 @virtual
+async def test_a_plugin_that_raises_stops_one_pod_not_all(clock: VirtualClock, control_plane: Any) -> None:
+    """The scheduler is everybody's; a mistake in a plugin is told where it hurts."""
+
+    class Broken(Plugin):
+        name, filters = "Broken", True
+
+        def reject(self, pod: Any, node: Any, cycle: Any) -> tuple[str, ...]:
+            if pod.name == "bad":
+                raise ZeroDivisionError("oops")
+            return ()
+
+    async with control_plane(clock, scheduler(plugins=[Broken()])) as plane:
+        await add_node(plane, "n1")
+        await plane.create(Pod, pod("bad", "2"))
+        await plane.create(Pod, pod("good"))
+        await plane.until(lambda: node_of(plane, "good"), "bound")
+        assert ("FailedScheduling", "deciding failed: ZeroDivisionError: oops") in await plane.events("bad")
+
+
+@virtual
 async def test_a_plugin_from_outside_takes_part(clock: VirtualClock, control_plane: Any) -> None:
     """Users can teach the scheduler rules of their own."""
 
