@@ -91,7 +91,8 @@ def columns_of(kind: Kind) -> tuple[Column, ...]:
     """A kind's columns as they are shown, the name first."""
     if not kind.columns:
         return (_NAME, _AGE)
-    return kind.columns if kind.columns[0].name == "Name" else (_NAME, *kind.columns)
+    named = any("name" in (column.format, column.name.lower()) for column in kind.columns)
+    return kind.columns if named else (_NAME, *kind.columns)
 
 
 @lru_cache(maxsize=512)
