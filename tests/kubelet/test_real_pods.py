@@ -412,3 +412,47 @@ async def test_a_changed_image_restarts_only_its_container(plane: Cluster, make_
         assert pids_of("sleep 1109") == []
         assert len(pids_of("sleep 1110")) == 1
         assert pids_of("sleep 1111") == pid
+
+
+async def test_a_followed_log_comes_as_it_is_written_and_ends_with_the_container(plane: Cluster, make_pod: MakePod) -> None:
+    """`logs -f` of a job must come back by itself."""
+    async with plane as cluster:
+        node = await cluster.start_kubelet()
+        script = "echo one; sleep 0.3; echo two"
+        await cluster.create(make_pod(["sh", "-c", script], spec={"restartPolicy": "Never"}))
+        await until_log(node, "one")
+        pieces = [piece async for piece in node.logs("default", "p", follow=True)]
+        assert b"".join(pieces) == b"one\ntwo\n"
+        assert len(pieces) > 1
+
+
+async def test_metrics_tell_what_a_busy_pod_uses(plane: Cluster, make_pod: MakePod) -> None:
+    """The figures of `top` are real ones."""
+    async with plane as cluster:
+        node = await cluster.start_kubelet()
+        await cluster.create(make_pod(["sh", "-c", "while :; do :; done"]))
+        await cluster.until(is_ready)
+        await node.metrics()
+        await asyncio.sleep(0.4)
+        (usage,) = await node.metrics()
+        assert (usage.namespace, usage.name) == ("default", "p")
+        assert 0.1 < usage.cpu_cores < 1.5
+        assert usage.memory_bytes > 0
+
+
+async def test_pods_that_are_kept_run_on_without_a_kubelet(plane: Cluster, make_pod: MakePod) -> None:
+    """Letting go is not stopping: also a probe that finds its runtime gone must not end anybody."""
+    async with plane as cluster:
+        first = await cluster.start_kubelet()
+        probe = {"exec": {"command": ["true"]}, "periodSeconds": 1, "failureThreshold": 1}
+        await cluster.create(make_pod(["sleep", "1112"], livenessProbe=probe))
+        await cluster.until(is_ready)
+        pid = pids_of("sleep 1112")
+        await first.close(stop_pods=False)
+        await asyncio.sleep(0.2)
+        await cluster.engine.stop(first.operator)
+        cluster.kubelets.remove(first)
+        assert pids_of("sleep 1112") == pid
+        await cluster.start_kubelet()
+        await cluster.until(lambda p: is_ready(p) and state(p)["restartCount"] == 0)
+        assert pids_of("sleep 1112") == pid
