@@ -74,9 +74,10 @@ def invalid(kind: Kind, name: str, causes: Iterable[Cause]) -> InvalidError:
     return InvalidError(f'{qualified} "{name}" is invalid: {text}', details=details, causes=causes)
 
 
-def undecodable(kind: Kind, why: str) -> BadRequestError:
-    """The request's object cannot be read as this kind."""
-    return BadRequestError(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {why}')
+def undecodable(kind: Kind, why: str, causes: Sequence[Cause] = ()) -> BadRequestError:
+    """The request's object cannot be read as this kind; the causes name the field with its indexes, which `why` lacks."""
+    text = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {why}'
+    return BadRequestError(text, causes=causes)
 
 
 def strict(kind: Kind, unknown: Sequence[str]) -> BadRequestError:

@@ -11,6 +11,7 @@ their first apply on: pods made by controllers stay lean. The first apply then f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from reconcile.errors import (
     AlreadyExistsError,
     ApiError,
     BadRequestError,
+    Cause,
     ConflictError,
     Tree,
     UnsupportedMediaTypeError,
@@ -382,13 +384,13 @@ class Writing:
             kind.hooks.default(tree)
         return tree
 
-    def _judge(self, served: Served, tree: Tree, before: Tree | None, name: str, causes: list[Any]) -> None:
+    def _judge(self, served: Served, tree: Tree, before: Tree | None, name: str, causes: list[Cause]) -> None:
         """Apply all rules and refuse with everything that is wrong."""
         kind = served.kind
         found = served.check(tree, before)
         if found:
             if kind.builtin and (wrong := next((c for c in found if c.reason == "FieldValueTypeInvalid"), None)):
-                raise _undecodable(kind, wrong)
+                raise _undecodable(served, wrong)
             causes.extend(found)
         elif kind.hooks.validate is not None:
             causes.extend(kind.hooks.validate(tree, before))
@@ -396,14 +398,23 @@ class Writing:
             raise refusals.invalid(kind, name, causes)
 
 
-def _undecodable(kind: Kind, wrong: Any) -> ApiError:
+def _undecodable(served: Served, wrong: Cause) -> ApiError:
     """Built-in kinds are decoded into Go structs by the reference server: a wrong type is a bad request, not invalid."""
+    kind = served.kind
     _, found, rest = wrong.message.split('"', 2)
     found = {"integer": "number", "boolean": "bool"}.get(found, found)
     wanted = rest.split("must be of type ", 1)[1].split(":", 1)[0]
-    wanted = _GO_TYPES.get(wanted, wanted)
-    path = "".join(part.split("[", 1)[0] + "." for part in wrong.field.split("."))[:-1]
-    return refusals.undecodable(kind, f"json: cannot unmarshal {found} into Go struct field {kind.kind}.{path} of type {wanted}")
+    names, node = [kind.kind], served.schema
+    # Go names struct fields only: indices and the keys of maps do not show.
+    for part in re.sub(r"\[[^]]*\]", "", wrong.field).split("."):
+        node = node.get("items") or node
+        known = (node.get("properties") or {}).get(part)
+        if known is None:
+            break
+        names.append(part)
+        node = known
+    why = f"json: cannot unmarshal {found} into Go struct field {'.'.join(names)} of type {_GO_TYPES.get(wanted, wanted)}"
+    return refusals.undecodable(kind, why, [wrong])
 
 
 def _own(tree: Tree) -> Tree:

@@ -43,9 +43,7 @@ class SiteSpec:
     surge: IntOrString | None = None
     node_name: str = ""
     tags: list[str] = field(factory=list, list_type="set", merge_strategy="merge")
-    items: list[Item] = field(
-        factory=list, list_type="map", list_map_keys=("name",), merge_key="name", merge_strategy="merge"
-    )
+    items: list[Item] = field(factory=list, list_type="map", list_map_keys=("name",), merge_key="name", merge_strategy="merge")
     args: list[str] = field(factory=list)
     data: dict[str, str] = field(factory=dict)
     selector: dict[str, Any] = field(factory=dict, map_type="atomic")

@@ -17,7 +17,9 @@ from reconcile.runtime.api.strategic import apply_strategic_patch
 
 scalars = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["", "x", "y"])
 names = st.sampled_from(["a", "b", "c/d", "e~f", "0"])
-values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3), max_leaves=8)
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3), max_leaves=8
+)
 documents = st.dictionaries(names, values, max_size=4)
 steps = st.sampled_from(["a", "b", "c~1d", "e~0f", "0", "1", "-"])
 pointers = st.lists(steps, min_size=1, max_size=3).map(lambda parts: "".join(f"/{part}" for part in parts))
@@ -48,7 +50,10 @@ def test_a_json_patch_does_what_the_oracle_does_and_leaves_the_original_alone(do
         found, refused = None, True
     assert equal(document, before)
     # The oracle takes Python's True for 1, moves a value into itself, and reads "-" where nothing is: there RFC and Go rule.
-    lenient = any(o["op"] == "test" and (has_bool(o["value"]) or o["value"] in (0, 1, None) or isinstance(o["value"], list | dict)) for o in patch)
+    lenient = any(
+        o["op"] == "test" and (has_bool(o["value"]) or o["value"] in (0, 1, None) or isinstance(o["value"], list | dict))
+        for o in patch
+    )
     odd = any("-" in o["path"] + o.get("from", "") or o["op"] in ("move", "copy") for o in patch)
     if not lenient and not odd:
         assert refused == failed
@@ -71,7 +76,9 @@ def test_a_failed_test_refuses_the_whole_json_patch() -> None:
         apply_json_patch({"a": 1}, [{"op": "replace", "path": "/a", "value": 2}, {"op": "test", "path": "/a", "value": True}])
 
 
-@pytest.mark.parametrize("patch", [{}, [{}], [{"op": "add", "path": "x", "value": 1}], [{"op": "add", "path": "/x"}], [{"op": "no", "path": "/x"}]])
+@pytest.mark.parametrize(
+    "patch", [{}, [{}], [{"op": "add", "path": "x", "value": 1}], [{"op": "add", "path": "/x"}], [{"op": "no", "path": "/x"}]]
+)
 def test_what_is_no_json_patch_is_a_bad_request(patch: Any) -> None:
     """A malformed patch is the client's mistake, not the object's."""
     with pytest.raises(BadRequestError):
@@ -126,7 +133,8 @@ SCHEMA = {
         ({"items": [{"name": "a", "x": 1}]}, {"items": [{"name": "a", "y": 2}]}, {"items": [{"name": "a", "x": 1, "y": 2}]}),
         ({"items": [{"name": "a"}, {"name": "b"}]}, {"items": [{"name": "a", "$patch": "delete"}]}, {"items": [{"name": "b"}]}),
         ({"items": [{"name": "a"}]}, {"items": [{"$patch": "replace"}, {"name": "z"}]}, {"items": [{"name": "z"}]}),
-        ({"items": [{"name": "a", "args": [1, 2]}]}, {"items": [{"name": "a", "args": [3]}]}, {"items": [{"name": "a", "args": [3]}]}),
+        ({"items": [{"name": "a", "args": [1, 2]}]}, {"items": [{"name": "a", "args": [3]}]},
+         {"items": [{"name": "a", "args": [3]}]}),
         ({"tags": ["a"]}, {"tags": ["b", "a"]}, {"tags": ["a", "b"]}),
         ({"tags": ["a", "b"]}, {"$deleteFromPrimitiveList/tags": ["a"]}, {"tags": ["b"]}),
         ({"strategy": {"type": "R", "r": {}}}, {"strategy": {"$retainKeys": ["type"], "type": "S"}}, {"strategy": {"type": "S"}}),
