@@ -76,7 +76,11 @@ class Decorators:
         return self._declare("create", cls, **options)
 
     def update(self, cls: type[Resource], *, field: str = "", **options: Any) -> Callable[[F], F]:
-        """Called when anything but status and server-owned metadata differs from what it last saw (`old`, `new`, `diff`)."""
+        """Called when anything but status and server-owned metadata differs from what it last saw (`old`, `new`, `diff`).
+
+        What it saw is kept on the object as a digest, `old` in memory only: for a change made while the operator was down
+        `old` is None and `diff` is empty.
+        """
         return self._declare("update", cls, field=field, **options)
 
     def delete(self, cls: type[Resource], **options: Any) -> Callable[[F], F]:

@@ -84,7 +84,7 @@ def _take_over(attempt: Attempt, review: AdmissionReview) -> None:
         for name, value in changed.items():
             if value != review.tree.get(name):
                 review.tree[name] = value
-    if attempt.patch:
+    if attempt.patch is not None:
         _merge(review.tree, attempt.patch)
 
 

@@ -36,6 +36,15 @@ Take = Callable[[Any], Awaitable[Any]]
 class Attempt(Subject):
     """What one run of a handler can be given; made for the run, each part when it is first asked for."""
 
+    # On the class, because most runs need none of these and every change of an object makes an attempt.
+    old: Any = None  # Any: an object, or the value of a field
+    new: Any = None  # Any: as `old`
+    diff: tuple[Any, ...] = ()  # Any: kopf's diff items
+    event = ""
+    review: AdmissionReview | None = None
+    patch: Tree | None = None
+    said: PendingConditions | None = None
+
     def __init__(
         self,
         operation: Operation,
@@ -50,13 +59,6 @@ class Attempt(Subject):
         self.operation, self.handler, self.cached, self.key, self.failures = operation, handler, obj, key, failures
         self.namespace = key[0]
         self.writes, self._track = writes, track
-        self.old: Any = None  # Any: an object, or the value of a field
-        self.new: Any = None  # Any: as `old`
-        self.diff: tuple[Any, ...] = ()  # Any: kopf's diff items
-        self.event = ""
-        self.review: AdmissionReview | None = None
-        self.patch: Tree = {}
-        self.said: PendingConditions | None = None
         if obj is not None:
             cls = handler.cls if handler.cls is not None and handler.cls is not Resource else type(obj)
             self.obj: Any = typed(cls, tree_of(obj))  # Any: of the handler's class
@@ -77,6 +79,12 @@ class Attempt(Subject):
         if self.said is None:
             self.said = PendingConditions(self.operation.clock, self.obj.generation)
         return self.said
+
+    def patching(self) -> Tree:
+        """The dict that is merged into the object after the handler."""
+        if self.patch is None:
+            self.patch = {}
+        return self.patch
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -101,7 +109,7 @@ class Attempt(Subject):
     async def finish(self) -> None:
         """Write what the handler changed: the status and its conditions once, and the `patch`; nothing if nothing changed."""
         before: Tree = tree_of(self.cached) if self.cached is not None else {}
-        body, status = dict(self.patch), self._status_patch(before.get("status") or {})
+        body, status = dict(self.patch or {}), self._status_patch(before.get("status") or {})
         if isinstance(body.get("status"), dict) and self.kind.status:
             status = {**body.pop("status"), **status}
         if status:
@@ -183,7 +191,7 @@ _GETTERS: dict[str, Callable[[Attempt], Any]] = {
     "diff": lambda a: a.diff,
     "event": lambda a: a.event,
     "review": lambda a: a.review,
-    "patch": lambda a: a.patch,
+    "patch": lambda a: a.patching(),
     "memo": lambda a: a.operation.memo(a.obj if a.cached is not None else None),
 }
 assert set(_GETTERS) == OBJECT_NAMES, "what handlers can be given is declared in the registry"

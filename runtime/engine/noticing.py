@@ -39,6 +39,10 @@ class Noticing:
         self._backlog: deque[tuple[Change, ObjectKey, Resource]] = deque()
         self._working = False
         self._lost = 0
+        # Most inline handlers take the object and what happened to it: then no attempt is made. A thousand pods bring some
+        # ten thousand calls.
+        self._lean = not handler.takes_all and bool(handler.object_parameter) and set(handler.parameters) <= {"event"}
+        self._takes_event = "event" in handler.parameters
 
     @property
     def idle(self) -> bool:
@@ -60,10 +64,16 @@ class Noticing:
             if old is None or not self._matches(old):
                 return
             change = "DELETED"
-        attempt = self._made(change, key, obj)
         token = TRIGGER.set(Trigger(self._name, _revision(obj)))
         try:
-            self._call.plain(attempt)
+            if self._lean:
+                shown = self._shown(obj)
+                if self._takes_event:
+                    self.handler.fn(shown, event=change)
+                else:
+                    self.handler.fn(shown)
+            else:
+                self._call.plain(self._made(change, key, obj))
         except Exception as error:  # noqa: BLE001 - reported; the informer and its other subscribers go on
             self.operation.failed(self.handler, error, about=obj, retry_s=None)
         finally:
@@ -85,11 +95,14 @@ class Noticing:
     def _made(self, change: Change, key: ObjectKey, obj: Resource) -> Attempt:
         attempt = Attempt(self.operation, self.handler, obj, key=key)
         if self.handler.inline:
-            # Shared and read-only: this is the fast path, and a model in memory has no business changing objects.
-            cls = self.handler.cls
-            attempt.obj = obj if cls is None or cls is Resource else as_class(obj, cls)
+            attempt.obj = self._shown(obj)
         attempt.event = change
         return attempt
+
+    def _shown(self, obj: Resource) -> Resource:
+        """Shared and read-only: this is the fast path, and a model in memory has no business changing objects."""
+        cls = self.handler.cls
+        return obj if cls is None or cls is Resource else as_class(obj, cls)
 
     async def _work(self) -> None:
         try:
