@@ -260,26 +260,35 @@ def _same(value: Any, frozen: bool = False) -> Any:  # noqa: ARG001 - a decoder'
 _IDENTITY: _Codec = (_same, _same)
 
 
+def _anything(value: Any, frozen: bool = False) -> Any:
+    """JSON of any shape: containers of a view that may be changed are its own, all the way down."""
+    if frozen:
+        return value
+    if isinstance(value, dict):
+        return {key: _anything(item) for key, item in value.items()}
+    return [_anything(item) for item in value] if isinstance(value, list) else value
+
+
 def _codec(annotation: Any, where: str) -> _Codec:
     """Compile the two directions for one annotation."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
         return _codec(args[0], where)
-    if annotation in (str, int, float, bool, Any, object) or origin is typing.Literal:
+    if annotation in (str, int, float, bool) or origin is typing.Literal:
         return _IDENTITY
+    if annotation in (Any, object, list, dict):
+        return _anything, _same
     if isinstance(annotation, typing.NewType):
         return _codec(annotation.__supertype__, where)
     if annotation is datetime:
         return (lambda raw, _: datetime.fromisoformat(raw)), _encode_datetime
     if origin in (typing.Union, types.UnionType):
         options = [a for a in args if a is not type(None)]
-        return _codec(options[0], where) if len(options) == 1 else _IDENTITY
+        return _codec(options[0], where) if len(options) == 1 else (_anything, _same)
     if origin is list or origin is tuple:
         return _list_codec(*_codec(args[0], where))
     if origin is dict:
         return _dict_codec(*_codec(args[1], where))
-    if annotation in (list, dict):
-        return _IDENTITY
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         return (lambda raw, _: annotation(raw)), (lambda member: member.value)
     if isinstance(annotation, type) and attrs.has(annotation):

@@ -249,8 +249,10 @@ class Lifecycle:
         if self.operation.operator.finalizer not in obj.metadata.finalizers:
             return
         # No cleanup beside a reconcile of the same object that is still under way.
-        for controller in self.operation.reconcilings(self.informer):
-            await controller.queue.quiet(key)
+        busy = next((c for c in self.operation.reconcilings(self.informer) if c.queue.holds(key)), None)
+        if busy is not None:
+            self.operation.tasks.spawn(self._after(busy.queue, key), "cleanup waits for reconcile")
+            return
         remaining = False
         for compiled_ in self._deleting:
             if progress.seen(compiled_.id) is not None or not compiled_.matches(obj):
@@ -265,6 +267,11 @@ class Lifecycle:
             await self.operation.keep(keeper, progress)
         else:
             await self.operation.release(keeper)
+
+    async def _after(self, queue: WorkQueue, key: ObjectKey) -> None:
+        # Not in a worker: long reconciles of a few objects would keep all others from being cleaned up.
+        await queue.quiet(key)
+        self.queue.add(key)
 
     def _forget(self, key: ObjectKey) -> None:
         self.queue.forget(key)

@@ -157,6 +157,10 @@ class WorkQueue:
         self.succeeded(key)
         self._delayed.pop(key, None)
 
+    def holds(self, key: ObjectKey) -> bool:
+        """Whether a worker processes `key` now."""
+        return key in self._processing
+
     async def quiet(self, key: ObjectKey) -> None:
         """Wait until no worker holds `key`."""
         while key in self._processing and not self._closed:

@@ -85,6 +85,15 @@ def test_a_view_changes_its_own_tree_and_keeps_what_the_class_does_not_know() ->
     assert TREE["metadata"]["labels"] == {"a": "b"}
 
 
+def test_containers_of_any_shape_are_the_views_own_all_the_way_down() -> None:
+    """A handler that changes what is deep in its `dict[str, Any]` must change neither the cache nor nothing."""
+    tree: dict[str, Any] = {"metadata": {"name": "b"}, "status": {"deep": {"list": [{"x": 1}]}}}
+    box = typed(Box, tree)
+    box.status["deep"]["list"][0]["x"] = 2
+    assert tree["status"] == {"deep": {"list": [{"x": 1}]}}
+    assert box.tree["status"] == {"deep": {"list": [{"x": 2}]}}
+
+
 def test_reading_changes_nothing() -> None:
     """Or every look at an object would be a write."""
     box = typed(Box, TREE)
