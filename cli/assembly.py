@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -26,6 +27,7 @@ from reconcile.runtime.cluster import ControlPlane, Parts
 from reconcile.runtime.sync import Folder
 
 _SAMPLE_S = 0.25
+_FIRST_PIECE_S = 0.2
 POD_METRICS = Kind(
     "metrics.k8s.io", "v1beta1", "PodMetrics", "pods", singular="pod", builtin=True,
     columns=(
@@ -108,18 +110,21 @@ async def _read_log(agent: Kubelet, clock: Clock, tree: Tree, options: Mapping[s
         metadata["namespace"], metadata["name"], container, previous=_true(options, "previous"),
         follow=_true(options, "follow"), query=query,
     )  # fmt: skip
-    # The first piece is asked for here, so that "no such log" is an answer and not the end of a stream.
-    try:
-        first = await anext(pieces, b"")
-    except NoSuchLogError as error:
+    # Whether there is such a log is known at once; a log that is followed may stay silent for long.
+    first = asyncio.ensure_future(anext(pieces, b""))
+    await asyncio.wait({first}, timeout=_FIRST_PIECE_S)
+    if first.done() and isinstance(error := first.exception(), NoSuchLogError):
         raise BadRequestError(str(error)) from error
     return _from(first, pieces)
 
 
-async def _from(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for piece in rest:
-        yield piece
+async def _from(first: asyncio.Future[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    try:
+        yield await first
+        async for piece in rest:
+            yield piece
+    finally:
+        first.cancel()
 
 
 def _true(options: Mapping[str, str], name: str) -> bool:

@@ -104,10 +104,7 @@ def _rollout_table(rollouts: Sequence[Rollout]) -> Table:
             complete_style=colour,
             finished_style=colour,
         )
-        said = f"{rollout.available}/{rollout.wanted} available"
-        if not rollout.done:
-            said += f", {rollout.updated} updated" + (f", {rollout.old} old" if rollout.old else "")
-        grid.add_row(Text(rollout.title), bar, Text(said, style=colour), Text(rollout.stuck, style="red"))
+        grid.add_row(Text(rollout.title), bar, Text(rollout.progress, style=colour), Text(rollout.stuck, style="red"))
     return grid
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from .scene import PodRow, Scene, pod_row
 
 _SHOWN = ("Deployment", "Pod", "Service", "EndpointSlice", "Folder", "Event")
 RUN_FILE = "up.json"
+LOCK_FILE = "up.lock"
 
 
 @attrs.frozen
@@ -60,6 +62,7 @@ class Session:
         self._plane: ControlPlane | None = None
         self._sync: FolderSync | None = None
         self._kinds: dict[str, Kind] = {}
+        self._lock = -1
 
     @property
     def elapsed_s(self) -> float:
@@ -102,15 +105,17 @@ class Session:
     async def __aenter__(self) -> Self:
         settings = self.settings
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = _lock(settings.data_dir)
         try:
             self._network = claim_network(settings.data_dir)
             self._assembly = assemble(
                 settings.data_dir, self.clock, self._network.service_cidr, self._network.pod_cidr, settings.simulated_nodes
             )
-            self._plane = ControlPlane(
+            plane = ControlPlane(
                 settings.data_dir, self.clock, self._assembly.parts, http=ListenSettings(settings.host, settings.port)
             )
-            await self._plane.start()
+            await plane.start()  # which stops what it started, should it fail
+            self._plane = plane
             self._kinds = {kind.kind: kind for kind in self._plane.api.kinds()}
             self._start_sync(self._plane)
             for name in _SHOWN:
@@ -119,9 +124,7 @@ class Session:
             self._plane.engine.reports.follow(self._report)
         except StoreLockedError as error:
             await self._close()
-            raise CommandError(
-                f"a control plane already runs on {settings.data_dir}: see `reconcile status`, stop it with `reconcile down`"
-            ) from error
+            raise _already_runs(settings.data_dir) from error
         except BaseException:
             await self._close()
             raise
@@ -188,3 +191,21 @@ class Session:
                 self._network.release()
             (self.settings.data_dir / RUN_FILE).unlink(missing_ok=True)
             self._network = self._assembly = self._plane = self._sync = None
+            if self._lock >= 0:
+                os.close(self._lock)
+                self._lock = -1
+
+
+def _lock(data_dir: Path) -> int:
+    """Take the state folder before anything in it is touched; a killed process's lock is gone with it."""
+    lock = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(lock)
+        raise _already_runs(data_dir) from error
+    return lock
+
+
+def _already_runs(data_dir: Path) -> CommandError:
+    return CommandError(f"a control plane already runs on {data_dir}: see `reconcile status`, stop it with `reconcile down`")

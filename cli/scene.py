@@ -32,6 +32,12 @@ class Rollout:
         """`deployment/web`, with the namespace where it is not the default one."""
         return f"deployment/{self.name}" if self.namespace == "default" else f"deployment/{self.namespace}/{self.name}"
 
+    @property
+    def progress(self) -> str:
+        """`2/3 available`; in the middle of a rollout also how many are new, because old ones are available too."""
+        said = f"{self.available}/{self.wanted} available"
+        return said if self.done or not self.old else f"{said}, {min(self.updated, self.wanted)} new, {self.old} old"
+
 
 @attrs.frozen
 class PodRow:
@@ -201,7 +207,7 @@ def _rollout_line(before: Tree | None, tree: Tree) -> str:
     if now.stuck and (was is None or was.stuck != now.stuck):
         return f"{now.title} is stuck: {now.stuck}"
     if was is None or (was.available, was.updated, was.wanted) != (now.available, now.updated, now.wanted):
-        return f"{now.title}: {now.available}/{now.wanted} available" + (f", {now.old} old" if now.old else "")
+        return f"{now.title}: {now.progress}"
     return ""
 
 

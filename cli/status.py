@@ -144,10 +144,7 @@ def _rollout_line(rollout: Rollout, styled: Any) -> str:
     width = 20
     filled = width if not rollout.wanted else round(width * rollout.available / rollout.wanted)
     bar = styled("━" * filled, colour) + styled("─" * (width - filled), "bright_black")
-    said = f"{rollout.available}/{rollout.wanted} available" + (
-        f", {rollout.updated} updated, {rollout.old} old" if not rollout.done else ""
-    )
-    return f"{rollout.title}  {bar}  {styled(said, colour)}" + (f"  {rollout.stuck}" if rollout.stuck else "")
+    return f"{rollout.title}  {bar}  {styled(rollout.progress, colour)}" + (f"  {rollout.stuck}" if rollout.stuck else "")
 
 
 def _pod_line(pod: Tree, indent: str, styled: Any) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Generator
 
 import pytest
 
@@ -28,8 +27,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 @pytest.fixture(autouse=True)
-def _no_leftover_home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+def _no_leftover_home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """A test never sees, and never writes, the state of a real control plane of this machine's user."""
     monkeypatch.setenv("RECONCILE_HOME", str(tmp_path_factory.mktemp("home")))
     monkeypatch.delenv("KUBECONFIG", raising=False)
-    yield

@@ -17,9 +17,16 @@ FUNCTION_LINES_MAX = 60
 BANNED_NAMES = {"utils.py", "util.py", "helpers.py", "common.py", "base.py", "manager.py", "misc.py"}
 # Who may speak to the machine itself: the seams' implementations, and the processes that live outside the engine.
 SEAMS = {
-    "time": ("runtime/clock.py", "resources/kubelet/process/", "cli/", "runtime/client/blocking.py", "runtime/testing/"),
+    "time": (
+        "runtime/clock.py",
+        "resources/kubelet/process/",
+        "cli/",
+        "runtime/client/blocking.py",
+        "runtime/client/resources.py",
+        "runtime/testing/",
+    ),
     "random": ("runtime/clock.py", "reconcile/clock.py", "resources/kubelet/process/", "runtime/testing/"),
-    "uuid": ("runtime/clock.py",),
+    "uuid": ("runtime/clock.py", "runtime/testing/"),
     "sqlite3": ("runtime/store/",),
     "aiosqlite": ("runtime/store/",),
 }
