@@ -122,7 +122,7 @@ def begin(kind: Kind, metadata: Tree, clock: Clock) -> None:
     for name in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"):
         metadata.pop(name, None)
     if not metadata.get("name") and metadata.get("generateName"):
-        metadata["name"] = generated(metadata["generateName"], clock.random)
+        metadata["name"] = generated(metadata["generateName"], clock)
     metadata["uid"] = clock.uid()
     metadata["creationTimestamp"] = timestamp(clock.now())
     if kind.has_generation:

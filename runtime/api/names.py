@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from random import Random
 from typing import Any
 
+from reconcile.clock import Clock
 from reconcile.errors import Cause, Tree
 
 from .refusals import show, value_invalid, value_required
@@ -43,9 +43,9 @@ _GENERATED_BASE_MAX = 58
 ANNOTATIONS_BYTES_MAX = 256 << 10
 
 
-def generated(base: str, random: Random) -> str:
+def generated(base: str, clock: Clock) -> str:
     """A name that starts with `base` and ends in five random characters that spell no words."""
-    return base[:_GENERATED_BASE_MAX] + "".join(random.choices(_ALPHABET, k=5))  # one call, for speed
+    return base[:_GENERATED_BASE_MAX] + "".join(clock.random.choices(_ALPHABET, k=5))  # one call, for speed
 
 
 @lru_cache(maxsize=8192)

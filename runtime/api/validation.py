@@ -61,27 +61,32 @@ def type_name(value: Any) -> str:
 
 
 def _node(schema: Tree) -> Check | None:
-    """None: any value will do."""
-    tests = [test for test in (_shape(schema), *_rules(schema)) if test is not None]
-    if not tests:
-        return None
-    typed = _typed(schema)
-    if typed is None and len(tests) == 1:
-        return tests[0]
+    """None: any value will do. One closure for the type, what is inside, and the rules: calls are what checking costs."""
+    wanted, rules = _typed(schema), tuple(_rules(schema))
+    name = "integer,string" if schema.get("x-kubernetes-int-or-string") else str(schema.get("type"))
+    inside = None
+    if wanted == (dict,) or (wanted is None and "properties" in schema):
+        inside = _object(schema)
+    elif wanted == (list,):
+        inside = _list(schema)
+    if wanted is None and not rules:
+        return inside
     nullable = bool(schema.get("nullable"))
 
     def check(value: Any, old: Any) -> list[Cause] | None:
         if value is old and value is not None:
             return None
-        if value is None and nullable:
-            return None
-        causes = None
-        for test in tests:
-            found = test(value, old)
-            if found:
-                causes = [*causes, *found] if causes else found
-                if found[0].reason == "FieldValueTypeInvalid" and not found[0].field:
-                    return causes
+        if wanted is not None and type(value) not in wanted:
+            if value is None and nullable:
+                return None
+            found = type_name(value)
+            why = f'{HERE} in body must be of type {name}: "{found}"'
+            return [Cause("FieldValueTypeInvalid", f'Invalid value: "{found}": {why}')]
+        causes = inside(value, old) if inside is not None else None
+        for rule in rules:
+            broken = rule(value, old)
+            if broken:
+                causes = [*causes, *broken] if causes else broken
         return causes
 
     return check
@@ -93,29 +98,6 @@ def _typed(schema: Tree) -> tuple[type, ...] | None:
     return _TYPES.get(str(schema.get("type")))
 
 
-def _shape(schema: Tree) -> Check | None:
-    """The type, and what is inside objects and lists."""
-    wanted = _typed(schema)
-    name = "integer,string" if schema.get("x-kubernetes-int-or-string") else str(schema.get("type"))
-    inside = None
-    if wanted == (dict,) or (wanted is None and "properties" in schema):
-        inside = _object(schema)
-    elif wanted == (list,):
-        inside = _list(schema)
-    return inside if wanted is None else _typed_check(wanted, name, inside)
-
-
-def _typed_check(wanted: tuple[type, ...], name: str, inside: Check | None) -> Check:
-    def check(value: Any, old: Any) -> list[Cause] | None:
-        if type(value) not in wanted:
-            found = type_name(value)
-            why = f'{HERE} in body must be of type {name}: "{found}"'
-            return [Cause("FieldValueTypeInvalid", f'Invalid value: "{found}": {why}')]
-        return inside(value, old) if inside is not None else None
-
-    return check
-
-
 def _object(schema: Tree) -> Check | None:
     properties: Tree = schema.get("properties") or {}
     children = {name: test for name, node in properties.items() if (test := _node(node)) is not None}
@@ -124,9 +106,11 @@ def _object(schema: Tree) -> Check | None:
         name: _TYPES[node["type"]][0] for name, node in properties.items() if set(node) <= {"type", "description", "default"}
         and node.get("type") in ("string", "boolean")
     }  # fmt: skip
+    table = {name: (plain.get(name), children.get(name)) for name in properties}
     required: tuple[str, ...] = tuple(schema.get("required") or ())
     extra = schema.get("additionalProperties")
     other = _node(extra) if isinstance(extra, dict) else None
+    beyond = (_TYPES["string"][0] if extra == {"type": "string"} else None, other)
     if not children and not required and other is None:
         return None
 
@@ -134,10 +118,8 @@ def _object(schema: Tree) -> Check | None:
         causes: list[Cause] | None = None
         earlier = old if type(old) is dict else _NOTHING
         for name, item in value.items():
-            if plain.get(name) is type(item):
-                continue
-            child = children.get(name, None if name in properties else other)
-            if child is None:
+            expected, child = table.get(name, beyond)
+            if child is None or expected is type(item):
                 continue
             found = child(item, earlier.get(name))
             if found:
@@ -187,9 +169,13 @@ def _as_dict(cause: Cause) -> dict[str, str]:
 
 
 def _identity(item: Any, kind: str, keys: tuple[str, ...]) -> Any:
-    if kind == "map" and isinstance(item, dict):
-        return tuple((key, show(item.get(key))) for key in keys)
-    return show(item)
+    """What must not stand twice; JSON text only for what cannot be hashed."""
+    try:
+        identity = tuple([item.get(key) for key in keys]) if kind == "map" and type(item) is dict else (type(item), item)
+        hash(identity)
+    except TypeError:
+        return show(item)
+    return identity
 
 
 def _below(name: str, causes: list[Cause]) -> list[Cause]:

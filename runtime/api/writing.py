@@ -430,16 +430,20 @@ def _status_only(tree: Tree, before: Tree | None) -> bool:
     return all(value is before.get(key) for key, value in tree.items() if key not in _OWN)
 
 
-def _relinked(tree: Tree, before: Tree) -> Tree:
-    """The same object with the stored object's own parts wherever they are equal: sharing, and cheap comparisons later."""
-    made = tree
-    for key, value in tree.items():
-        known = before.get(key)
-        if value is not known and value == known:
-            if made is tree:
-                made = dict(tree)
-            made[key] = known
-    return made
+def _relinked(value: Any, known: Any) -> Any:
+    """The same value with the stored object's own parts wherever they are equal: sharing, and rules not checked twice."""
+    if value is known:
+        return known
+    if type(value) is dict and type(known) is dict:
+        if value == known:
+            return known
+        return {key: _relinked(item, known[key]) if key in known else item for key, item in value.items()}
+    if type(value) is list and type(known) is list:
+        if value == known:
+            return known
+        if len(value) == len(known):
+            return [_relinked(item, there) for item, there in zip(value, known, strict=True)]
+    return value
 
 
 def _review(operation: Operation, tree: Tree, before: Tree | None, write: Write) -> AdmissionReview:

@@ -159,14 +159,15 @@ async def measure(count: int, disk: bool) -> None:
             await timed(f"list of {count:,}", 1, client.list(KIND))
             await timed(f"list of {count:,}, by field", 1, client.list(KIND, fields="spec.nodeName=n2"))
             await timed("watch from the ring, each", count, follow(count, since=store.revision - count))
-            followers = asyncio.gather(*(follow(count) for _ in range(4)))
-            await asyncio.sleep(0)
-            again = status("Failed")
-            await timed(
-                "patch with 4 watchers", count,
-                spread(count, lambda n: client.patch(KIND, tree_name(n), again, "default", subresource="status")),
-            )  # fmt: skip
-            await timed("... and delivered, each", count * 4, followers)
+            failed = status("Failed")
+
+            async def watched() -> None:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(4):
+                        group.create_task(follow(count, since=store.revision))
+                    await spread(count, lambda n: client.patch(KIND, tree_name(n), failed, "default", subresource="status"))
+
+            await timed("patch seen by 4 watchers", count, watched())
             await timed("delete", count, spread(count, lambda n: client.delete(KIND, tree_name(n), "default")))
 
 
