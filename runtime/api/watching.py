@@ -72,6 +72,11 @@ class Following:
     def __aiter__(self) -> Following:
         return self
 
+    def __del__(self) -> None:
+        # Somebody left the loop and forgot `aclose`: the store must not go on filling a queue that nobody reads.
+        if self._watch is not None:
+            self._watch.cancel()
+
     async def __anext__(self) -> Change:
         ready = self._ready
         while not ready:

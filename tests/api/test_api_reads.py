@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -208,6 +209,18 @@ async def test_a_watch_from_a_compacted_revision_gets_410(serving: Any) -> None:
             await take(s.client.watch(s.site, since=1), 1)
         with pytest.raises(ApiError, match="Too large resource version: 99, current: 3"):
             s.client.watch(s.site, since=99)
+
+
+async def test_a_watch_that_is_dropped_without_a_word_leaves_the_store(serving: Any) -> None:
+    """`async for ... break` is how most people end one."""
+    async with serving() as s:
+        watch = s.client.watch(s.site, initial=True)
+        async for _ in watch:
+            break
+        assert len(list(s.store._hub)) == 1
+        del watch
+        gc.collect()
+        assert not list(s.store._hub)
 
 
 async def test_bookmarks_come_by_themselves(serving: Any) -> None:
