@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 
 import click
-import psutil
 
 from .errors import NoControlPlane, TimedOut
-from .locate import find_data_dir
+from .locate import find_data_dir, is_taken
 from .target import run_file
 
 
@@ -20,12 +20,16 @@ def command(data_dir: str | None, timeout_s: float) -> None:
     """Stop the control plane, as Ctrl-C does: its processes are stopped too, unless it was started with --keep."""
     found = find_data_dir(data_dir)
     told = run_file(found) if found else None
-    if told is None or not psutil.pid_exists(int(told["pid"])):
+    if found is None or told is None or not is_taken(found):
         raise NoControlPlane(f"no control plane runs {f'on {found}' if found else 'here'}")
-    process = psutil.Process(int(told["pid"]))
-    os.kill(process.pid, signal.SIGTERM)
+    pid = int(told["pid"])
+    # A pidfd tells the end also where nobody collects the dead: under a container's first process, often.
+    watched = os.pidfd_open(pid)
     try:
-        process.wait(timeout_s)
-    except psutil.TimeoutExpired as error:
-        raise TimedOut(f"the control plane (pid {process.pid}) is still stopping after {timeout_s:g} s") from error
+        signal.pidfd_send_signal(watched, signal.SIGTERM)
+        readable, _, _ = select.select([watched], [], [], timeout_s)
+    finally:
+        os.close(watched)
+    if not readable:
+        raise TimedOut(f"the control plane (pid {pid}) is still stopping after {timeout_s:g} s")
     click.echo(f"stopped the control plane of {told['folder']}")

@@ -6,10 +6,12 @@ In order: `--data-dir`, `$RECONCILE_HOME`, a `.reconcile` folder here or in a fo
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
 NAME = ".reconcile"
+LOCK_FILE = "up.lock"
 
 
 def data_dir_for(folder: Path, given: str | None) -> Path:
@@ -28,6 +30,35 @@ def find_data_dir(given: str | None = None) -> Path | None:
         if (folder / NAME / "kubeconfig").exists():
             return folder / NAME
     return last_used()
+
+
+def take(data_dir: Path) -> int | None:
+    """Take the state folder for a control plane: the lock's descriptor, to be closed at the end, or None: another has it.
+
+    The kernel gives back the lock of a process that was killed, so that no stale note is ever believed.
+    """
+    lock = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def is_taken(data_dir: Path) -> bool:
+    """Whether a control plane runs on this state folder."""
+    try:
+        lock = os.open(data_dir / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
 
 
 def last_used() -> Path | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
 from collections.abc import Callable
@@ -24,11 +23,11 @@ from reconcile.runtime.sync.watcher import folder_changes
 
 from .assembly import Assembly, assemble
 from .errors import CommandError
+from .locate import take
 from .scene import PodRow, Scene, pod_row
 
 _SHOWN = ("Deployment", "Pod", "Service", "EndpointSlice", "Folder", "Event")
 RUN_FILE = "up.json"
-LOCK_FILE = "up.lock"
 
 
 @attrs.frozen
@@ -62,7 +61,7 @@ class Session:
         self._plane: ControlPlane | None = None
         self._sync: FolderSync | None = None
         self._kinds: dict[str, Kind] = {}
-        self._lock = -1
+        self._lock: int | None = None
 
     @property
     def elapsed_s(self) -> float:
@@ -105,7 +104,9 @@ class Session:
     async def __aenter__(self) -> Self:
         settings = self.settings
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = _lock(settings.data_dir)
+        self._lock = take(settings.data_dir)
+        if self._lock is None:
+            raise _already_runs(settings.data_dir)
         try:
             self._network = claim_network(settings.data_dir)
             self._assembly = assemble(
@@ -191,20 +192,9 @@ class Session:
                 self._network.release()
             (self.settings.data_dir / RUN_FILE).unlink(missing_ok=True)
             self._network = self._assembly = self._plane = self._sync = None
-            if self._lock >= 0:
+            if self._lock is not None:
                 os.close(self._lock)
-                self._lock = -1
-
-
-def _lock(data_dir: Path) -> int:
-    """Take the state folder before anything in it is touched; a killed process's lock is gone with it."""
-    lock = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise _already_runs(data_dir) from error
-    return lock
+                self._lock = None
 
 
 def _already_runs(data_dir: Path) -> CommandError:
