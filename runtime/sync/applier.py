@@ -194,7 +194,7 @@ _INDEX = re.compile(r"\[[^\]]*\]")
 _GIVE = {
     "int": "a whole number", "int32": "a whole number", "int64": "a whole number", "float64": "a number", "bool": "true or false",
     "string": "text (put it in quotes)", "integer": "a whole number", "number": "a number", "boolean": "true or false",
-    "array": "a list",
+    "array": "a list", "slice": "a list",
 }  # fmt: skip
 
 
@@ -204,18 +204,20 @@ def refusal(manifest: Manifest, error: ApiError) -> Problem:
     path = causes[0].field
     told = "; ".join(f"{cause.field}: {cause.message}" if cause.field else cause.message for cause in causes)
     hint = "the last good state stays"
-    if wrong := _WRONG_TYPE.search(told) or _WRONG_TYPE_CUSTOM.search(told):
-        path, type_ = wrong[1], wrong[2]
+    unknown = _UNKNOWN.findall(told)
+    if wrong := _WRONG_TYPE.search(error.message) or _WRONG_TYPE_CUSTOM.search(told):
+        # Go's sentence has no indexes; the cause beside it does.
+        path, type_ = path or wrong[1], wrong[2]
         give = "a list" if type_.startswith("[]") else _GIVE.get(type_, "a mapping")
         told, hint = f"{path} is {manifest.value(path)!r}", f"give {give}; {hint}"
-    elif unknown := _UNKNOWN.findall(told):
+    elif unknown:
         path = unknown[0]
         told = f"unknown field{'s' if len(unknown) > 1 else ''} {', '.join(unknown)}"
         parent = _INDEX.sub("", path).rpartition(".")[0]
         hint = f"see `reconcile explain {'.'.join(part for part in (manifest.kind.lower(), parent) if part)}`; {hint}"
     elif isinstance(error, NotFoundError) and "namespace" in error.message:
         hint = "add a Namespace manifest; it is tried again until then"
-    line, column = manifest.position(path) if path else (manifest.line, 1)
+    line, column = manifest.position(path, of_key=bool(unknown)) if path else (manifest.line, 1)
     return Problem(manifest.file, line, column, f"{manifest.title}: {told}", hint)
 
 

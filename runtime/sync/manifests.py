@@ -51,12 +51,18 @@ class Manifest:
         """`Deployment web`, for messages."""
         return f"{self.kind} {self.name}"
 
-    def position(self, path: str) -> tuple[int, int]:
-        """Line and column (from 1) of the value at a path such as `spec.containers[0].image`, or of its nearest parent."""
-        node = self.node
-        for step in _steps(path):
+    def position(self, path: str, *, of_key: bool = False) -> tuple[int, int]:
+        """Line and column (from 1) of the value at a path such as `spec.containers[0].image`, or of its nearest parent.
+
+        With `of_key`, of the key in front of the value: where a person looks for a field that should not be there.
+        """
+        node, steps = self.node, _steps(path)
+        for number, step in enumerate(steps, 1):
             found = _child(node, step)
             if found is None:
+                break
+            if of_key and number == len(steps) and isinstance(node, yaml.MappingNode):
+                node = next(key for key, _ in node.value if key.value == str(step))
                 break
             node = found
         return node.start_mark.line + 1, node.start_mark.column + 1
