@@ -28,7 +28,7 @@ _MARK = "RECONCILE_CONTAINER"
 _POLL_S = 0.02
 
 
-def wait_until(what: str, condition: Callable[[], T], timeout_s: float = 15.0, told: Callable[[], str] = str) -> T:
+def wait_until(what: str, condition: Callable[[], T | None], timeout_s: float = 15.0, told: Callable[[], str] = str) -> T:
     """Ask `condition` until it says something true, and return that; fails with `what` and what `told` tells."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -177,7 +177,7 @@ class Plane:
         """The printed lines in which the pattern is found."""
         return [line for line in self.said().splitlines() if re.search(pattern, line)]
 
-    def wait(self, what: str, condition: Callable[[], T], timeout_s: float = 15.0) -> T:
+    def wait(self, what: str, condition: Callable[[], T | None], timeout_s: float = 15.0) -> T:
         """`wait_until`, telling the last lines of `up` when it was in vain."""
         return wait_until(what, condition, timeout_s, lambda: "\n".join(self.said().splitlines()[-30:]))
 

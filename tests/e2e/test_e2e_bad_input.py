@@ -44,9 +44,9 @@ def told(plane: Plane, file: str) -> Tree:
     ("line", "replaced_by", "at", "words"),
     [
         ("  replicas: 1", "  replicas: three", (6, 13), "spec.replicas"),
-        ("          command: [sleep, \"600\"]", "          command: sleep 600", (15, 20), "spec.template.spec.containers[0].command"),
+        ("          command: [sleep, \"600\"]", "          command: sleep 600", (15, 20), "containers[0].command"),
         ("          command: [sleep, \"600\"]", "          commandd: [sleep]", (15, 11), "commandd"),
-        ("    matchLabels: {app: bad}", "    matchLabels: {app: other}", (7, 3), "spec.template.metadata.labels"),
+        ("    matchLabels: {app: bad}", "    matchLabels: {app: other}", (11, 15), "spec.template.metadata.labels"),
         ("        - name: main", "        - name: Main_1", (14, 17), "spec.template.spec.containers[0].name"),
         ("  name: bad", "  name: Bad_Name", (4, 9), "metadata.name"),
         ("  replicas: 1", "  replicas: -1", (6, 13), "spec.replicas"),
@@ -60,11 +60,7 @@ def test_a_wrong_value_is_told_at_its_line_and_column(
     (live.folder / "bad.yaml").write_text(DEPLOYMENT.replace(line, replaced_by))
     problem = told(live, "bad.yaml")
     assert words in problem["message"]
-    # A value is pointed at where it begins; what has no value of its own, at what holds it.
-    assert abs(problem["line"] - at[0]) <= (0 if "three" in replaced_by else 6), problem
-    if "three" in replaced_by:
-        assert (problem["line"], problem["column"]) == at
-        assert "three" in problem["message"]
+    assert (problem["line"], problem["column"]) == at, problem
     assert live.gone("deployments", "bad")
 
 
@@ -98,8 +94,8 @@ def test_a_wrong_edit_of_something_that_runs_leaves_it_running(live: Plane) -> N
         ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, generateName: b}\ndata: [1]\n", "data"),
         ("apiVersion: v1\nkind: ConfigMap\nmetadata: [a]\n", "metadata"),
         ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\nmetadata: {name: b}\n", "metadata"),
-        ("a: &a [x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a]\nc: &c [*b, *b, *b, *b, *b, *b, *b, *b]\n"
-         "d: &d [*c, *c, *c, *c, *c, *c, *c, *c]\ne: &e [*d, *d, *d, *d, *d, *d, *d, *d]\nf: [*e, *e, *e, *e, *e, *e, *e]\n", ""),
+        (("a: &a [x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a]\nc: &c [*b, *b, *b, *b, *b, *b, *b, *b]\n"
+         "d: &d [*c, *c, *c, *c, *c, *c, *c, *c]\ne: &e [*d, *d, *d, *d, *d, *d, *d, *d]\nf: [*e, *e, *e, *e, *e, *e, *e]\n"), ""),
         ("? [complex, key]\n: value\n", "key"),
         ("!!python/object/apply:os.system ['true']\n", "tag"),
         ("a: *nowhere\n", "alias"),
@@ -117,7 +113,7 @@ def test_a_text_that_is_no_manifest_is_told(live: Plane, text: str, words: str) 
 def test_a_binary_file_is_told(live: Plane) -> None:
     """An image named .yaml by mistake."""
     (live.folder / "image.yaml").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(range(256)) * 20)
-    assert "text" in told(live, "image.yaml")["message"] or "UTF-8" in told(live, "image.yaml")["message"]
+    assert "binary" in told(live, "image.yaml")["message"]
 
 
 def test_an_object_of_five_megabytes_is_told(live: Plane) -> None:

@@ -77,7 +77,7 @@ def test_get_answers_in_every_form(hello: Plane) -> None:
 
 def test_describe_logs_events_top_and_status_tell_about_the_pods(hello: Plane) -> None:
     """What one types when something looks odd."""
-    pod = sorted(pod_names(hello))[0]
+    pod = min(pod_names(hello))
     told = hello.cli("describe", "pod", pod)
     for fact in (f"Name:              {pod}", "Status:            Running", "Started container server", "GREETING"):
         assert fact in told

@@ -21,6 +21,10 @@ def data_of(plane: Plane, name: str) -> Tree:
     return {} if tree is None else tree.get("data", {})
 
 
+def uids_of(plane: Plane, *names: str) -> list[str]:
+    return [tree["metadata"]["uid"] for name in names for tree in [plane.get("configmaps", name)] if tree]
+
+
 def save_atomically(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text)
@@ -64,7 +68,7 @@ def test_a_half_written_file_changes_nothing_until_it_is_whole(live: Plane) -> N
     whole = config_map("half-a", x="1") + "---\n" + config_map("half-b", x="1")
     file.write_text(whole)
     live.wait("both are there", lambda: data_of(live, "half-a") and data_of(live, "half-b"))
-    uids = [tree["metadata"]["uid"] for name in ("half-a", "half-b") if (tree := live.get("configmaps", name))]
+    uids = uids_of(live, "half-a", "half-b")
     new = whole.replace("'1'", "'2'") + "# the end\n"
     with open(file, "w") as writer:  # truncates: an empty file, for now
         writer.write(new[: len(new) // 2 + 14])
@@ -74,14 +78,16 @@ def test_a_half_written_file_changes_nothing_until_it_is_whole(live: Plane) -> N
         writer.write(new[len(new) // 2 + 14 :])
     live.wait("the whole is applied", lambda: data_of(live, "half-a") == data_of(live, "half-b") == {"x": "2"})
     live.wait("nothing is wrong any more", lambda: not live.problem_of("half.yaml"))
-    assert uids == [tree["metadata"]["uid"] for name in ("half-a", "half-b") if (tree := live.get("configmaps", name))]
+    assert uids_of(live, "half-a", "half-b") == uids
 
 
 def test_sub_folders_several_documents_and_lists_are_read(live: Plane) -> None:
     """People arrange their files as they like; JSON is YAML too."""
     below = live.folder / "deep" / "er"
     below.mkdir(parents=True)
-    (below / "many.yml").write_text("---\n" + config_map("many-1", a="1") + "---\n# nothing here\n---\n" + config_map("many-2", a="1"))
+    (below / "many.yml").write_text(
+        "---\n" + config_map("many-1", a="1") + "---\n# nothing here\n---\n" + config_map("many-2", a="1")
+    )
     items = "".join(f"- {{apiVersion: v1, kind: ConfigMap, metadata: {{name: listed-{n}}}}}\n" for n in (1, 2))
     (below / "list.yaml").write_text(f"apiVersion: v1\nkind: List\nitems:\n{items}")
     (below / "one.json").write_text('{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "json"}, "data": {"a": "1"}}')

@@ -73,7 +73,9 @@ def test_an_edited_program_is_reloaded(live: Plane) -> None:
     live.wait("it runs", lambda: value(live) == "5")
     program.write_text(COUNTER.replace("start + 1", "start + 2"))
     live.wait("the edit is live", lambda: value(live) == "6")
-    program.write_text(COUNTER.replace("start: int = 0", "start: int = 0\n    step: int = 10").replace("+ 1", "+ tally.spec.step"))
+    program.write_text(
+        COUNTER.replace("start: int = 0", "start: int = 0\n    step: int = 10").replace("+ 1", "+ tally.spec.step")
+    )
     live.wait("so is a change of the kind", lambda: value(live) == "14")
     (live.folder / "tally.yaml").write_text(TALLY.replace("{start: 4}", "{start: 4, step: 1}"))
     live.wait("and its new field", lambda: value(live) == "5")
