@@ -109,10 +109,11 @@ class Noticing:
             while self._backlog:
                 change, key, obj = self._backlog.popleft()
                 attempt = self._made(change, key, obj)
+                if self._lost:
+                    lost, self._lost = self._lost, 0
+                    behind = RuntimeError(f"fell behind: the oldest {lost} changes were dropped; use @on.reconcile instead")
+                    self.operation.failed(self.handler, behind, about=obj, retry_s=None)
                 try:
-                    if self._lost:
-                        lost, self._lost = self._lost, 0
-                        raise RuntimeError(f"fell behind: the oldest {lost} changes were dropped; use @on.reconcile instead")
                     await self._call.run(attempt, Trigger(self._name, _revision(obj)))
                     if change != "DELETED":
                         await attempt.finish()
