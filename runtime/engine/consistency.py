@@ -28,6 +28,7 @@ class OwnWrites:
         self._informer_of = informer_of
         self._reached: dict[ObjectKey, dict[Informer, int]] = {}
         self._gone: dict[ObjectKey, dict[tuple[Informer, ObjectKey], str]] = {}
+        self._parked: set[ObjectKey] = set()
 
     def wrote(self, key: ObjectKey, kind: Kind, tree: Tree) -> None:
         """While handling `key`, an object was written and came back as `tree`."""
@@ -51,15 +52,28 @@ class OwnWrites:
             return False
         for informer, revision in list(self._reached.get(key, {}).items()):
             if informer.revision < revision and not informer.absent:
-                informer.when_reached(revision, then)
+                if self._parks(key):
+                    informer.when_reached(revision, lambda: self._wake(key, then))
                 return True
         self._reached.pop(key, None)
         for (informer, target), uid in list(self._gone.get(key, {}).items()):
             if self._still_there(informer, target, uid):
-                informer.when_changed(target, then)
+                if self._parks(key):
+                    informer.when_changed(target, lambda: self._wake(key, then))
                 return True
         self._gone.pop(key, None)
         return False
+
+    def _parks(self, key: ObjectKey) -> bool:
+        """Whether the key is parked only now: further changes that want it meanwhile must not add a waiter each."""
+        if key in self._parked:
+            return False
+        self._parked.add(key)
+        return True
+
+    def _wake(self, key: ObjectKey, then: Callable[[], None]) -> None:
+        self._parked.discard(key)
+        then()
 
     def forget(self, key: ObjectKey) -> None:
         """The handled object is gone."""
