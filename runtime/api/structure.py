@@ -94,8 +94,6 @@ def fields_of(value: Any, schema: Tree) -> FieldSet:
         for name, item in value.items():
             below = child(schema, name)
             inside = fields_of(item, below) if _granular(item, below) else {}
-            if isinstance(item, list) and not item and _granular(item, below):
-                continue
             if inside and name not in properties and "additionalProperties" in schema:
                 inside = {**inside, ".": {}}
             made[f"f:{name}"] = inside
@@ -129,10 +127,25 @@ def _merged_list(live: list[Any], config: list[Any], schema: Tree) -> list[Any]:
     items = schema.get("items") or _UNTYPED
     both = {name: merged(item, wanted[name], items) if name in wanted else item for name, item in there.items()}
     both.update((name, item) for name, item in wanted.items() if name not in there)
-    # Where the configuration names every item, its order is the wanted one; else what is there stays in its place.
-    order = wanted if there.keys() <= wanted.keys() else both
-    made = [both[name] for name in order]
+    made = [both[name] for name in _order(list(there), list(wanted))]
     return live if len(made) == len(live) and all(new is old for new, old in zip(made, live, strict=True)) else made
+
+
+def _order(there: list[str], wanted: list[str]) -> list[str]:
+    """What is wanted in its own order; what is only there stays behind what it followed. Applying again moves nothing."""
+    if there == wanted:
+        return there
+    rank = {name: at for at, name in enumerate(wanted)}
+    order: list[str] = []
+    taken = 0
+    for name in there:
+        at = rank.get(name)
+        if at is None:
+            order.append(name)
+        elif at >= taken:
+            order.extend(wanted[taken : at + 1])
+            taken = at + 1
+    return order + wanted[taken:]
 
 
 def changes(old: Any, new: Any, schema: Tree) -> tuple[FieldSet, FieldSet]:
