@@ -84,7 +84,7 @@ class OwnWrites:
     def _still_there(informer: Informer, target: ObjectKey, uid: str) -> bool:
         """Whether the cache shows the object as if nobody had asked for its deletion."""
         cached = informer.cache.get(target)
-        if cached is None:
+        if cached is None or informer.absent:
             return False
         meta = tree_of(cached)["metadata"]
         return (not uid or meta.get("uid") == uid) and not meta.get("deletionTimestamp")

@@ -165,6 +165,7 @@ class Engine:
         name = identity(informer.kind)
         del self._informers[name]
         await self._running.pop(name).close()
+        informer.release()
 
     async def _follow_kinds(self) -> None:
         while True:

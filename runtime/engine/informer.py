@@ -170,6 +170,15 @@ class Informer:
             if delay_s > 0:
                 await self._pause(delay_s)
 
+    def release(self) -> None:
+        """It ends, because nobody reads it any more: whoever waits for what it would have told waits no longer."""
+        self.absent = True
+        self._reached(self.revision, flush=True)
+        waiting, self._gone = self._gone, {}
+        for calls in waiting.values():
+            for call in calls:
+                call()
+
     def _backoff_s(self, failures: int) -> float:
         delay_s = min(BACKOFF_S_FIRST * 2.0 ** min(failures - 1, 30), BACKOFF_S_MAX)
         return delay_s * (0.75 + 0.5 * self._clock.random.random())

@@ -295,3 +295,32 @@ async def test_settled_waits_for_work_but_not_for_delays(clock: VirtualClock, ap
         await world.settled()
         assert done == [pytest.approx(100)]
         assert clock.monotonic() < 101
+
+
+@virtual
+async def test_an_informer_that_ends_holds_no_key_of_another_operator(clock: VirtualClock, app: Operator) -> None:
+    """The kind was followed by an operator that is stopped; who waits to see his own write there waits no more."""
+    follower = Operator("follower.example.com")
+    runs: list[float] = []
+
+    @follower.on.event(Event)
+    async def follow(obj: Event) -> None: ...
+
+    @app.on.reconcile(Job)
+    async def work(job: Job, cluster: Cluster) -> None:
+        runs.append(clock.monotonic())
+        if len(runs) == 1:
+            await cluster.create(Event(name="e"))
+
+    async with World(clock, follower, app) as world:
+        informer = world.engine.running(Event.__kind__)
+        assert informer is not None
+        informer.handle = lambda _: None  # type: ignore[method-assign, assignment]  # a watch that brings nothing
+        await world.create(Job(name="j"))
+        await clock.sleep(1)
+        await world.patch(Job, "j", {"spec": {"size": 1}})
+        await clock.sleep(1)
+        assert len(runs) == 1
+        await world.engine.stop(follower)
+        await clock.sleep(1)
+        assert len(runs) == 2
