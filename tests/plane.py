@@ -156,6 +156,7 @@ class Plane:
 
     def bury(self) -> None:
         """Stop everything whatever state it is in, containers of a killed control plane too."""
+        self.forget_connection()
         if not self.ended:
             try:
                 self.stop()

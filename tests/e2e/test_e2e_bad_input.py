@@ -91,11 +91,11 @@ def test_a_wrong_edit_of_something_that_runs_leaves_it_running(live: Plane) -> N
         ("apiVersion: apps/v9\nkind: Deployment\nmetadata: {name: a}\n", "apps/v9"),
         ("apiVersion: nobody.dev/v1\nkind: Unheard\nmetadata: {name: a}\n", "Unheard"),
         ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {a: 1}\n", "data"),
-        ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, generateName: b}\ndata: [1]\n", "data"),
+        ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: [1]\n", "data"),
         ("apiVersion: v1\nkind: ConfigMap\nmetadata: [a]\n", "metadata"),
         ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\nmetadata: {name: b}\n", "metadata"),
-        (("a: &a [x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a]\nc: &c [*b, *b, *b, *b, *b, *b, *b, *b]\n"
-         "d: &d [*c, *c, *c, *c, *c, *c, *c, *c]\ne: &e [*d, *d, *d, *d, *d, *d, *d, *d]\nf: [*e, *e, *e, *e, *e, *e, *e]\n"), ""),
+        (("a: &a [x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\nc: &c [*b, *b, *b, *b, *b, *b, *b, *b]\n"
+         "d: &d [*c, *c, *c, *c, *c, *c, *c]\ne: &e [*d, *d, *d, *d, *d, *d, *d]\nf: [*e, *e, *e, *e, *e, *e]\n"), ""),
         ("? [complex, key]\n: value\n", "key"),
         ("!!python/object/apply:os.system ['true']\n", "tag"),
         ("a: *nowhere\n", "alias"),
