@@ -7,11 +7,14 @@ to controllers of the same process.
     catalog                 which kinds are served, compiled once
     reading, watching       get, list, watch
     writing, deleting       create, update, patch, act; delete with grace, finalizers, propagation
-    admission, metadata     mutators and validators; what the server itself keeps in metadata
-    completion, validation  structural schemas compiled to closures: defaults, pruning, rules
-    jsonpatch, mergepatch, strategic, apply, fieldsets, ownership   pure functions on trees
+    admission               mutators and validators
+    metadata, names         what the server keeps in metadata, and what may stand there
+    completion, validation  structural schemas compiled to closures: defaults and pruning; rules
+    jsonpatch, mergepatch, strategic            patches, as pure functions on trees
+    apply, ownership, structure, fieldsets      server-side apply: the merge, managedFields, merge rules, sets of paths
     scale                   the scale subresource
-    refusals                the reference server's error texts
+    transaction             the bytes of an object, and why it is written
+    refusals, errors        the reference server's error texts
 """
 
 from .server import ApiServer
