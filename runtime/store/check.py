@@ -1,15 +1,15 @@
 """Whether a request is well formed: what can be said without looking at the state.
 
-Keys are given, lists are short enough, no key is changed twice, the whole is small enough. Two places are stricter
-than etcd, so that a key has one event per revision at most: a put in one nested txn and a delete of its key in a later
-one is a duplicate too (etcd sees only the other order), and so is a put under a delete "from key" (etcd overlooks it).
+Keys are given, lists are short enough, no key is changed twice, the whole is small enough. "Twice" is etcd's notion, gaps
+included: a put in one nested txn and a delete of its key in a later one pass (only the other order is seen), and so does
+a put under a delete "from key". Such a txn gives a key two events in one revision, in their order.
 
-Source: etcd server/etcdserver/api/v3rpc/key.go
+Source: etcd server/etcdserver/api/v3rpc/key.go; checked against a real etcd in tests/etcd
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from .errors import (
     DuplicateKeyError,
@@ -20,7 +20,7 @@ from .errors import (
     ValueProvidedError,
 )
 from .index import covers
-from .model import DeleteRange, Operation, Put, Range, Txn
+from .model import FROM_KEY, DeleteRange, Operation, Put, Txn
 
 _OPERATION_OVERHEAD_BYTES = 16
 """Tags and lengths of one operation on the wire, roughly."""
@@ -82,28 +82,28 @@ _Deletes = list[tuple[bytes, bytes]]
 
 
 def _changes(operations: Sequence[Operation]) -> tuple[_Puts, _Deletes]:
-    """The keys and ranges that one branch may change; raises when a key is changed twice on some path."""
+    """The keys and ranges that one branch may change; raises when etcd sees a key changed twice.
+
+    The order is etcd's: this level's deletes, then the nested txns one after the other, then this level's puts.
+    """
     puts: _Puts = set()
-    deletes: _Deletes = []
+    deletes = [(operation.key, operation.range_end) for operation in operations if isinstance(operation, DeleteRange)]
     for operation in operations:
-        if isinstance(operation, Range):
-            continue
-        if isinstance(operation, Put):
-            new_puts, new_deletes = {operation.key}, []
-        elif isinstance(operation, DeleteRange):
-            new_puts, new_deletes = set(), [(operation.key, operation.range_end)]
-        else:
+        if isinstance(operation, Txn):
             # Either branch of the nested txn runs, never both: each is held against the rest, not against the other.
             then_puts, then_deletes = _changes(operation.success)
             else_puts, else_deletes = _changes(operation.failure)
-            new_puts, new_deletes = then_puts | else_puts, then_deletes + else_deletes
-        for key in new_puts:
-            if key in puts or any(covers(start, end, key) for start, end in deletes):
-                raise DuplicateKeyError(key)
-        for start, end in new_deletes:
-            for key in puts:
-                if covers(start, end, key):
-                    raise DuplicateKeyError(key)
-        puts |= new_puts
-        deletes += new_deletes
+            _refuse_twice(then_puts | else_puts, puts, deletes)
+            puts |= then_puts | else_puts
+            deletes += then_deletes + else_deletes
+    for operation in operations:
+        if isinstance(operation, Put):
+            _refuse_twice((operation.key,), puts, deletes)
+            puts.add(operation.key)
     return puts, deletes
+
+
+def _refuse_twice(keys: Iterable[bytes], puts: _Puts, deletes: _Deletes) -> None:
+    for key in keys:
+        if key in puts or any(end != FROM_KEY and covers(start, end, key) for start, end in deletes):
+            raise DuplicateKeyError(key)

@@ -46,6 +46,12 @@ class Compactor:
             # Shielded: a caller that gives up does not stop the work of all.
             await asyncio.shield(self._task)
 
+    async def free(self) -> None:
+        """Give all free pages back to the file system, slice by slice."""
+        free = partial(free_pages, pages_max=_PAGES_FREED_MAX, every=True)
+        while not self._closing and await self._database.write(free):
+            await self._clock.sleep(0)
+
     async def close(self) -> None:
         """Stop after the present slice."""
         self._closing = True

@@ -38,6 +38,9 @@ class Database(Protocol):
     async def read(self, function: Callable[[sqlite3.Connection], Result]) -> Result:
         """Run `function` on a connection that cannot write; it sees what is committed."""
 
+    async def aside(self, function: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Run a `function` that takes long on a reading connection of its own, so that no other waits for it."""
+
     async def close(self) -> None:
         """Close the readers, then the writer."""
 
@@ -102,6 +105,18 @@ class AioDatabase:
                 self._reader = await _started(lambda: _connect_reader(place))
         return await _run(self._reader, function)
 
+    async def aside(self, function: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Run `function` on a reading connection and thread of its own; a database in memory has one for all."""
+        place = self.place
+        if place == MEMORY:
+            return await self.write(function)
+        assert isinstance(place, Path)
+        connection = await _started(lambda: _connect_reader(place))
+        try:
+            return await _run(connection, function)
+        finally:
+            await connection.close()
+
     async def close(self) -> None:
         """Close the reader, then the writer (the last one to close checkpoints)."""
         reader, self._reader = self._reader, None
@@ -150,6 +165,10 @@ class InlineDatabase:
         return function(self._connection)
 
     async def read(self, function: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Run `function` at once, on the one connection."""
+        return await self.write(function)
+
+    async def aside(self, function: Callable[[sqlite3.Connection], Result]) -> Result:
         """Run `function` at once, on the one connection."""
         return await self.write(function)
 

@@ -22,6 +22,9 @@ for _byte in range(256):
     _TABLE.append(_crc)
 
 
+_SMALL = tuple(bytes((number,)) for number in range(128))
+
+
 def crc32c(data: bytes, crc: int = 0) -> int:
     """CRC-32C (Castagnoli) of `data`, going on from `crc`. Pure Python: some MB a second."""
     table = _TABLE
@@ -31,8 +34,12 @@ def crc32c(data: bytes, crc: int = 0) -> int:
     return crc ^ 0xFFFFFFFF
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
+    """A protobuf varint; a negative number is its 64-bit two's complement."""
+    if 0 <= number < 128:
+        return _SMALL[number]
     encoded = bytearray()
+    number &= 0xFFFFFFFFFFFFFFFF
     while number > 127:
         encoded.append(number & 127 | 128)
         number >>= 7
@@ -42,14 +49,14 @@ def _varint(number: int) -> bytes:
 
 def encode_key_value(key: bytes, value: bytes, create: int, mod: int, version: int, lease: int) -> bytes:
     """A mvccpb.KeyValue as protobuf: fields 1 to 6, zero values left out."""
-    parts = [b"\x0a", _varint(len(key)), key] if key else []
+    parts = [b"\x0a", varint(len(key)), key] if key else []
     for tag, number in ((b"\x10", create), (b"\x18", mod), (b"\x20", version)):
         if number:
-            parts += [tag, _varint(number)]
+            parts += [tag, varint(number)]
     if value:
-        parts += [b"\x2a", _varint(len(value)), value]
+        parts += [b"\x2a", varint(len(value)), value]
     if lease:
-        parts += [b"\x30", _varint(lease)]
+        parts += [b"\x30", varint(lease)]
     return b"".join(parts)
 
 

@@ -62,6 +62,7 @@ class Hub:
         prev_kv: bool,
         filters: Iterable[WatchFilter],
         progress_interval_s: float | None,
+        on_ready: Callable[[Watch], None] | None = None,
     ) -> Watch:
         """Add a watch; `start_revision` 0 is the next revision.
 
@@ -72,7 +73,7 @@ class Hub:
             raise KeyEmptyError("in a watch")
         if range_end and range_end != FROM_KEY and key >= range_end:
             raise EmptyRangeError(f"[{key!r}, {range_end!r})")
-        watch = Watch(self, key, range_end, start_revision or self.revision + 1, prev_kv, filters)
+        watch = Watch(self, key, range_end, start_revision or self.revision + 1, prev_kv, filters, on_ready)
         self._group(watch)[watch] = None
         if progress_interval_s is not None:
             self._tickers[watch] = asyncio.get_running_loop().create_task(self._tick(watch, progress_interval_s))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 import attrs
 
@@ -19,6 +20,8 @@ Value = int | bytes | str | None
 Statement = tuple[str, tuple[Value, ...]]
 
 COLUMNS = 8
+NOTE = "note:"
+"""Names in `meta` that are not the store's own begin with it."""
 _ROWS_PER_INSERT_MAX = 512
 _VALUES_BYTES_OVERHEAD = 200
 
@@ -74,6 +77,8 @@ class Loaded:
     revision: int
     compacted: int
     compacted_done: int
+    notes: dict[str, int]
+    """What others keep in the file: small numbers by name."""
 
 
 def load(connection: sqlite3.Connection) -> Loaded:
@@ -87,6 +92,7 @@ def load(connection: sqlite3.Connection) -> Loaded:
         revision=max(1, newest >> SUB_BITS, meta["compacted"]),
         compacted=meta["compacted"],
         compacted_done=meta["compacted_done"],
+        notes={name.removeprefix(NOTE): value for name, value in meta.items() if name.startswith(NOTE)},
     )
 
 
@@ -194,14 +200,34 @@ def compact_slice(connection: sqlite3.Connection, done: int, compacted: int, row
     return reached
 
 
-def free_pages(connection: sqlite3.Connection, pages_max: int) -> bool:
-    """Give `pages_max` free pages back to the file system if more than half the file is free; True if more wait."""
+def free_pages(connection: sqlite3.Connection, pages_max: int, every: bool = False) -> bool:
+    """Give `pages_max` free pages back to the file system; True if more wait.
+
+    Unless `every` free page is wanted, only if more than half the file is free: the next writes need some anyway.
+    """
     free = connection.execute("PRAGMA freelist_count").fetchone()[0]
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
-    if free < pages_max or free * 2 < pages:
+    if not free or (not every and (free < pages_max or free * 2 < pages)):
         return False
     connection.execute(f"PRAGMA incremental_vacuum({pages_max:d})").fetchall()
     return True
+
+
+def sizes_bytes(connection: sqlite3.Connection) -> tuple[int, int]:
+    """What the database takes, and how much of that is in use."""
+    page, pages, free = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_size", "page_count", "freelist_count")
+    )
+    return page * pages, page * (pages - free)
+
+
+def copy_to(connection: sqlite3.Connection, path: Path) -> None:
+    """Write all that is committed into a new file, as it is at one moment; writers go on."""
+    target = sqlite3.connect(path)
+    try:
+        connection.backup(target)
+    finally:
+        target.close()
 
 
 def checkpoint(connection: sqlite3.Connection, truncate: bool = False) -> None:

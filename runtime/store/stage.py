@@ -17,7 +17,7 @@ from .answer import answer
 from .errors import TooManyOpsError
 from .index import Index, covers
 from .lease import Lease, LeaseChange, LeaseTable
-from .log import Statement, Value
+from .log import NOTE, Statement, Value
 from .model import PUT, Event, KeyValue, Range, RangeResponse
 from .ring import Record, record
 from .schema import SUB_MAX, row_id
@@ -42,6 +42,7 @@ class Batch:
     statements: list[Statement] = attrs.field(factory=list)
     records: list[Record] = attrs.field(factory=list)
     leases: list[LeaseChange] = attrs.field(factory=list)
+    notes: dict[str, int] = attrs.field(factory=dict)
     compacted: int | None = None
 
 
@@ -148,6 +149,11 @@ class Stage:
         self.compacted = revision
         self.batch.compacted = revision
         self.batch.statements.append(("UPDATE meta SET value = ? WHERE name = 'compacted'", (revision,)))
+
+    def note(self, name: str, value: int) -> None:
+        """Keep a small number in the file, with the batch."""
+        self.batch.notes[name] = value
+        self.batch.statements.append(("INSERT OR REPLACE INTO meta VALUES (?, ?)", (NOTE + name, value)))
 
     def settle(self, batch: Batch) -> None:
         """Drop what the published state now shows by itself."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -37,7 +37,7 @@ from .index import Index
 from .lease import Lease, LeaseChange, LeaseTable
 from .lessor import Lessor
 from .lock import FolderLock
-from .log import Loaded, Replay, cause_at, checkpoint, load, range_at, replay
+from .log import Loaded, Replay, cause_at, checkpoint, copy_to, load, range_at, replay, sizes_bytes
 from .model import (
     DeleteRange,
     DeleteResponse,
@@ -78,6 +78,7 @@ class Store:
         self._failure: str | None = None
         self._revision = loaded.revision
         self._compacted = loaded.compacted
+        self._notes = loaded.notes
         self._index = Index(loaded.kvs)
         self._leases = self._load_leases(loaded)
         self._ring = Ring(loaded.revision, settings.ring_bytes_max)
@@ -236,7 +237,22 @@ class Store:
             raise FutureRevisionError(revision, self._revision)
         if revision > 0:
             self._not_compacted(revision)
-        return await self._read(partial(hash_log, revision=revision or self._revision, compacted=self._compacted))
+        return await self._aside(partial(hash_log, revision=revision or self._revision, compacted=self._compacted))
+
+    async def sizes_bytes(self) -> tuple[int, int]:
+        """What the database takes on disk, and how much of that is in use."""
+        self._serving()
+        return await self._read(sizes_bytes)
+
+    async def copy_to(self, path: Path) -> None:
+        """Write the store, as it is at one moment, into a new database file at `path`; writers go on meanwhile."""
+        self._serving()
+        await self._aside(partial(copy_to, path=path))
+
+    @property
+    def notes(self) -> Mapping[str, int]:
+        """Small numbers that others keep in the file, beside the keys; see `note`."""
+        return self._notes
 
     # Writing
 
@@ -296,6 +312,17 @@ class Store:
             await self._compactor.finish()
             self._serving()
 
+    async def note(self, name: str, value: int) -> None:
+        """Keep a small number in the file under `name`; no revision is made."""
+        self._serving()
+        await self._writer.submit(partial(Stage.note, name=name, value=value))
+
+    async def defragment(self) -> None:
+        """Give the space that compaction freed back to the file system, slice by slice between the writes of clients."""
+        self._serving()
+        await self._compactor.free()
+        await self._database.write(checkpoint)
+
     # Following
 
     def watch(
@@ -307,14 +334,17 @@ class Store:
         prev_kv: bool = False,
         filters: Iterable[WatchFilter] = (),
         progress_interval_s: float | None = None,
+        on_ready: Callable[[Watch], None] | None = None,
     ) -> Watch:
         """Follow a key or a range from `start_revision` on (0: from the next revision); see Watch.
+
+        With `on_ready` nobody iterates: it is called whenever something is queued, or the watch has failed.
 
         Raises:
             KeyEmptyError, EmptyRangeError. A compacted start is told by the first step of the iteration.
         """
         self._serving()
-        return self._hub.watch(key, range_end, start_revision, prev_kv, filters, progress_interval_s)
+        return self._hub.watch(key, range_end, start_revision, prev_kv, filters, progress_interval_s, on_ready)
 
     # Leases
 
@@ -389,6 +419,7 @@ class Store:
             self._compactor.start(batch.compacted)
         if batch.leases:
             self._lessor.start()
+        self._notes.update(batch.notes)
 
     async def _history(self, request: Txn) -> History:
         """Read what a txn wants to know of the past: it does not change, and reading may take a while."""
@@ -404,8 +435,14 @@ class Store:
         return history
 
     async def _read(self, function: Callable[[sqlite3.Connection], _Response]) -> _Response:
+        return await self._told(self._database.read(function))
+
+    async def _aside(self, function: Callable[[sqlite3.Connection], _Response]) -> _Response:
+        return await self._told(self._database.aside(function))
+
+    async def _told(self, reading: Awaitable[_Response]) -> _Response:
         try:
-            return await self._database.read(function)
+            return await reading
         except sqlite3.Error as error:
             self._serving()  # a store closed meanwhile says so
             raise StoreFailedError(f"a read ended with {type(error).__name__}: {error}") from error

@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-import attrs
-
 from .errors import CompactedError, StoreError
 from .index import covers
-from .model import DELETE, PUT, Event, WatchBatch, WatchFilter
+from .model import DELETE, PUT, Event, KeyValue, WatchBatch, WatchFilter
 from .ring import Record
 
 if TYPE_CHECKING:
@@ -34,7 +32,14 @@ class Watch:
     """Iterate over it for batches; `cancel` it when done. One task iterates at a time."""
 
     def __init__(
-        self, hub: Hub, key: bytes, range_end: bytes, start_revision: int, prev_kv: bool, filters: Iterable[WatchFilter]
+        self,
+        hub: Hub,
+        key: bytes,
+        range_end: bytes,
+        start_revision: int,
+        prev_kv: bool,
+        filters: Iterable[WatchFilter],
+        on_ready: Callable[[Watch], None] | None = None,
     ) -> None:
         self.key = key
         self.range_end = range_end
@@ -42,13 +47,15 @@ class Watch:
         self.next_revision = start_revision
         """Everything below it that this watch asked for is delivered or queued."""
         self._hub = hub
+        self._on_ready = on_ready
         self._dropped = frozenset(_DROPPED[kind] for kind in filters)
         self._queue: deque[tuple[WatchBatch, int]] = deque()
         self._queued_bytes = 0
         self._synced = start_revision > hub.revision
         self._waiter: asyncio.Future[None] | None = None
         self._cancelled = False
-        self._error: StoreError | None = None
+        self.error: StoreError | None = None
+        """Why the watch ended, if it did by itself; what is queued still counts."""
         self.delivered = 0
         """Batches with events put into the queue so far."""
 
@@ -56,6 +63,18 @@ class Watch:
     def synced(self) -> bool:
         """True when everything up to the present is delivered or queued, and the watch has started."""
         return self._synced and self.next_revision <= self._hub.revision + 1
+
+    @property
+    def lagging(self) -> bool:
+        """True when there is a past to `pull`, once the queue is taken."""
+        return not self._synced and not self._cancelled and self.error is None
+
+    def take(self) -> tuple[WatchBatch, ...]:
+        """All that is queued, without waiting: for who follows many watches by `on_ready`, and iterates over none."""
+        batches = tuple(batch for batch, _ in self._queue)
+        self._queue.clear()
+        self._queued_bytes = 0
+        return batches
 
     def progress(self) -> bool:
         """Ask for a progress batch behind what is queued. False, and silence, when the watch is not synced."""
@@ -100,10 +119,11 @@ class Watch:
                 return batch
             if self._cancelled:
                 raise StopAsyncIteration
-            if self._error is not None:
-                raise self._error.with_traceback(None)
+            if self.error is not None:
+                raise self.error.with_traceback(None)
             if not self._synced:
-                await self._catch_up()
+                for batch, size_bytes in await self.pull():
+                    self._push(batch, size_bytes)
                 continue
             self._waiter = asyncio.get_running_loop().create_future()
             try:
@@ -121,47 +141,58 @@ class Watch:
             self.next_revision = record.revision
             return
         self.next_revision = record.revision + 1
-        self._take(record.revision, events, record.size_bytes)
+        wanted = self._wanted(record.revision, events)
+        if wanted:
+            self.delivered += 1
+            self._push(WatchBatch(record.revision, wanted), record.size_bytes)
 
     def fail(self, error: StoreError) -> None:
         """End the iteration with `error`, after what is queued."""
-        if self._error is None:
-            self._error = error
+        if self.error is None:
+            self.error = error
             self._wake()
 
-    async def _catch_up(self) -> None:
-        """Pull one chunk of the past into the queue."""
+    async def pull(self) -> list[tuple[WatchBatch, int]]:
+        """One chunk of the past, for a watch that is `lagging` and whose queue is empty: batches with their sizes.
+
+        When it returns, in the same step, the watch may be synced: what comes next is in the queue, behind this.
+        """
         hub = self._hub
         first = self.next_revision
         records = hub.recent(first)
         if records is None and first >= max(0, hub.compacted):
             records = await hub.replay(self.key, self.range_end, first)
-        if self._cancelled or self._error is not None:
-            return
+        if self._cancelled or self.error is not None:
+            return []
         # Looked at after the read: compaction may have overtaken it, and then the rows were incomplete.
         if records is None or first < hub.compacted:
             self.fail(CompactedError(first, hub.compacted))
             hub.forget(self)
-            return
+            return []
+        chunk: list[tuple[WatchBatch, int]] = []
         for revision, events, size_bytes in records.revisions:
             matching = tuple(event for event in events if covers(self.key, self.range_end, event.kv.key))
-            self._take(revision, matching, size_bytes)
+            wanted = self._wanted(revision, matching)
+            if wanted:
+                self.delivered += 1
+                chunk.append((WatchBatch(revision, wanted), size_bytes))
         self.next_revision = records.upto + 1
         # No await between this test and the switch: no event can fall between the past and the present.
         self._synced = self.next_revision > hub.revision
+        return chunk
 
-    def _take(self, revision: int, events: tuple[Event, ...], size_bytes: int) -> None:
+    def _wanted(self, revision: int, events: tuple[Event, ...]) -> tuple[Event, ...]:
+        """The events as this watch asked for them."""
+        if self.prev_kv and len(events) > 1:
+            events = _before_revision(revision, events)
         if self._dropped:
             events = tuple(event for event in events if event.kind not in self._dropped)
         if not events:
-            return
-        if not self.prev_kv:
-            events = tuple(Event(event.kind, event.kv) for event in events)
-        elif revision - 1 < self._hub.compacted:
-            # What was there before the compacted revision is not known after a restart either: etcd gives none.
-            events = tuple(attrs.evolve(event, prev_kv=None) for event in events)
-        self.delivered += 1
-        self._push(WatchBatch(revision, events), size_bytes)
+            return ()
+        # What was there before the compacted revision is not known after a restart either: etcd gives none.
+        if not self.prev_kv or revision - 1 < self._hub.compacted:
+            return tuple(Event(event.kind, event.kv) for event in events)
+        return events
 
     def _push(self, batch: WatchBatch, size_bytes: int) -> None:
         size_bytes += _BATCH_OVERHEAD_BYTES
@@ -170,5 +201,22 @@ class Watch:
         self._wake()
 
     def _wake(self) -> None:
+        if self._on_ready is not None:
+            self._on_ready(self)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def _before_revision(revision: int, events: tuple[Event, ...]) -> tuple[Event, ...]:
+    """Where a revision changes a key twice, prev_kv is what was there before the revision, as etcd has it."""
+    if not any(event.prev_kv is not None and event.prev_kv.mod_revision == revision for event in events):
+        return events
+    before: dict[bytes, KeyValue | None] = {}
+    told = []
+    for event in events:
+        key = event.kv.key
+        first = key not in before
+        prev = before.setdefault(key, event.prev_kv)
+        created = event.kind is PUT and event.kv.create_revision == event.kv.mod_revision
+        told.append(event if first else Event(event.kind, event.kv, None if created else prev))
+    return tuple(told)

@@ -110,8 +110,14 @@ _REFUSED: list[tuple[str, Txn, type[RequestError], str]] = [
         "etcdserver: duplicate key given in txn request",
     ),
     (
-        "put and delete in nested siblings",
-        Txn(success=[Txn(success=[Put(b"x")]), Txn(success=[DeleteRange(b"x")])]),
+        "delete and put in nested siblings",
+        Txn(success=[Txn(success=[DeleteRange(b"x")]), Txn(success=[Put(b"x")])]),
+        DuplicateKeyError,
+        "etcdserver: duplicate key given in txn request",
+    ),
+    (
+        "put around a nested delete",
+        Txn(success=[Txn(success=[DeleteRange(b"x")]), Put(b"x")]),
         DuplicateKeyError,
         "etcdserver: duplicate key given in txn request",
     ),
@@ -138,6 +144,8 @@ _ALLOWED: list[tuple[str, Txn]] = [
     ("100 and 28 nested", Txn(success=[*_puts(99), Txn(success=_puts(28, b"q"))])),
     ("one key in then and else of one nested txn", Txn(success=[Txn(success=[Put(b"x")], failure=[Put(b"x")])])),
     ("put in then, delete in else", Txn(success=[Txn(success=[Put(b"x")], failure=[DeleteRange(b"x")])])),
+    ("put and delete in nested siblings", Txn(success=[Txn(success=[Put(b"x")]), Txn(success=[DeleteRange(b"x")])])),
+    ("put under a delete from key", Txn(success=[DeleteRange(b"a", FROM_KEY), Put(b"x")])),
     ("the same key in both branches", Txn(success=[Put(b"x")], failure=[Put(b"x")])),
     ("1.5 MiB less one KiB", Txn(success=[Put(b"x", bytes(1_572_864 - 1024))])),
 ]
