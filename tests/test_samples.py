@@ -1,0 +1,35 @@
+"""Every sample runs to readiness with the real command, does what its README says first, and is stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.plane import Plane
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+FOLDERS = sorted(path.name for path in SAMPLES.iterdir() if path.is_dir())
+
+
+@pytest.mark.xdist_group("samples")
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_sample_runs_to_readiness_and_stops(name: str, tmp_path: Path) -> None:
+    """A sample that does not run is the first thing that a newcomer sees of us."""
+    plane = Plane(SAMPLES / name, tmp_path / "state", "--wait", "--timeout", "20")
+    try:
+        plane.start()
+        plane.wait_line("ready: everything runs", 25.0)
+        assert "all is well" in plane.cli("status")
+        assert plane.containers()
+        assert plane.stop() == 0
+        assert plane.containers() == []
+        assert not plane.lines("Traceback|problem ")
+    finally:
+        plane.bury()
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_sample_has_a_readme_that_names_its_command(name: str) -> None:
+    """Copy, paste, run."""
+    assert f"reconcile up samples/{name}" in (SAMPLES / name / "README.md").read_text()
