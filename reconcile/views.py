@@ -12,7 +12,6 @@ What it leaves to others: rules (ranges, patterns, enums) are derived in `schema
 from __future__ import annotations
 
 import enum
-import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from typing import Any, TypeVar, dataclass_transform
 import attrs
 
 from .errors import DeclarationError, Tree
+from .readonly import ReadOnlyDict, ReadOnlyList
 
 T = TypeVar("T")
 _RULES = "reconcile"  # the key of our entry in an attrs field's metadata
@@ -148,7 +148,13 @@ def shape_of(cls: type) -> Shape:
     """
     shape = _SHAPES.get(cls)
     if shape is None:
-        hints = typing.get_type_hints(cls, include_extras=True)
+        try:
+            hints = typing.get_type_hints(cls, include_extras=True)
+        except NameError as error:
+            raise DeclarationError(
+                f"{cls.__module__}.{cls.__qualname__}: the type {error.name!r} cannot be found; "
+                f"declare structs and kinds at the top level of a module"
+            ) from error
         fields = {}
         for a in attrs.fields(cls):
             if not a.init:
@@ -228,6 +234,8 @@ def _read_lazily(self: Any, name: str) -> Any:
         value = wire.make_default()
         if frozen and is_struct(type(value)):
             value.__dict__["_frozen"] = True
+        elif frozen and isinstance(value, dict | list):
+            value = _anything(value, frozen)
     else:
         value = wire.decode({}, frozen) if is_struct(wire.type) else None
     state[name] = value
@@ -261,12 +269,14 @@ _IDENTITY: _Codec = (_same, _same)
 
 
 def _anything(value: Any, frozen: bool = False) -> Any:
-    """JSON of any shape: containers of a view that may be changed are its own, all the way down."""
-    if frozen:
-        return value
+    """JSON of any shape: containers of a view are its own, all the way down, and those of a frozen one are read-only."""
     if isinstance(value, dict):
-        return {key: _anything(item) for key, item in value.items()}
-    return [_anything(item) for item in value] if isinstance(value, list) else value
+        own = {key: _anything(item, frozen) for key, item in value.items()}
+        return ReadOnlyDict(own) if frozen else own
+    if isinstance(value, list):
+        items = [_anything(item, frozen) for item in value]
+        return ReadOnlyList(items) if frozen else items
+    return value
 
 
 def _codec(annotation: Any, where: str) -> _Codec:
@@ -303,22 +313,29 @@ def _codec(annotation: Any, where: str) -> _Codec:
 
 def _list_codec(decode: Callable[[Any, bool], Any], encode: Callable[[Any], Any]) -> _Codec:
     if decode is _same:
-        return (lambda raw, _: list(raw)), list
-    return (lambda raw, frozen: [decode(item, frozen) for item in raw]), (lambda items: [encode(item) for item in items])
+        return (lambda raw, frozen: ReadOnlyList(raw) if frozen else list(raw)), list
+
+    def decode_list(raw: Any, frozen: bool) -> Any:
+        items = [decode(item, frozen) for item in raw]
+        return ReadOnlyList(items) if frozen else items
+
+    return decode_list, (lambda items: [encode(item) for item in items])
 
 
 def _dict_codec(decode: Callable[[Any, bool], Any], encode: Callable[[Any], Any]) -> _Codec:
     if decode is _same:
-        return (lambda raw, _: dict(raw)), dict
-    return (
-        (lambda raw, frozen: {key: decode(item, frozen) for key, item in raw.items()}),
-        (lambda items: {key: encode(item) for key, item in items.items()}),
-    )
+        return (lambda raw, frozen: ReadOnlyDict(raw) if frozen else dict(raw)), dict
+
+    def decode_dict(raw: Any, frozen: bool) -> Any:
+        items = {key: decode(item, frozen) for key, item in raw.items()}
+        return ReadOnlyDict(items) if frozen else items
+
+    return decode_dict, (lambda items: {key: encode(item) for key, item in items.items()})
 
 
 def _encode_datetime(value: datetime) -> str:
     aware = value if value.tzinfo else value.replace(tzinfo=UTC)
-    return re.sub(r"(\.\d+)?\+00:00$", "Z", aware.astimezone(UTC).isoformat())
+    return aware.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
 
 
 def _build(cls: type, tree: Mapping[str, Any]) -> Any:
