@@ -93,11 +93,13 @@ class Hooks:
 
     - `default(tree)`: what schema defaults cannot say; runs after them, on every write.
     - `prepare(tree, old)`: server-owned fields; `old` is None on create. Runs before validation. It must not await.
+      With `prepares_changes=False` it is not called for changes, which then cost no copy of the tree.
     - `validate(tree, old)`: rules beyond the schema, one Cause each.
     - `grace_s(tree, asked_s)`: seconds that a deleted object lingers with deletionTimestamp before somebody deletes it
       with grace 0; 0 deletes at once.
     - `actions`: further subresources written by POST or PUT: (current tree, body) -> new tree; e.g. `binding`.
     - `finalizers`: set on create (a Namespace's).
+    - `keeps_status`: a new object keeps the status that its writer gives it, as a Node that registers itself does.
     """
 
     default: Callable[[Tree], None] | None = None
@@ -106,6 +108,8 @@ class Hooks:
     grace_s: Callable[[Tree, int | None], int] | None = None
     actions: Mapping[str, Callable[[Tree, Tree], Tree]] = attrs.field(factory=dict)
     finalizers: tuple[str, ...] = ()
+    prepares_changes: bool = True
+    keeps_status: bool = False
 
 
 @attrs.frozen(eq=False)

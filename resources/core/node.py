@@ -156,7 +156,7 @@ def _info(name: str, absent: str = "<unknown>") -> Any:
 
 @kind(
     "", "v1", plural="nodes", namespaced=False, short_names=("no",), builtin=True, has_generation=False,
-    selectable=("spec.unschedulable",), hooks=Hooks(prepare=_prepare_node, validate=validate_node),
+    selectable=("spec.unschedulable",), hooks=Hooks(prepare=_prepare_node, validate=validate_node, keeps_status=True),
     columns=(
         Column("Status", cell=_status, doc="Whether it is ready for Pods."),
         Column("Roles", cell=_roles, doc="What it is for, by its labels."),

@@ -20,7 +20,8 @@ from .pod_validation import validate_pod
         "status.phase", "status.podIP", "status.podIPs", "status.nominatedNodeName",
     ),
     hooks=Hooks(
-        default=default_pod, prepare=prepare_pod, validate=validate_pod, grace_s=pod_grace_s, actions={"binding": bind}
+        default=default_pod, prepare=prepare_pod, validate=validate_pod, grace_s=pod_grace_s, actions={"binding": bind},
+        prepares_changes=False,
     ),
 )  # fmt: skip
 class Pod(Resource):

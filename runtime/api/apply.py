@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from reconcile.clock import timestamp
 from reconcile.errors import BadRequestError, Cause, ConflictError, Tree
 from reconcile.kinds import Kind
@@ -19,6 +21,11 @@ from .catalog import Served
 from .fieldsets import FieldSet, difference, intersection, paths, union
 from .ownership import BEFORE_FIRST_APPLY, Owner, all_fields, ownable, owners_of, with_owners
 from .structure import changes, fields_of, merged, removed, rooted
+
+KUBECTL = "kubectl"
+"""The manager of `kubectl apply --server-side`."""
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+"""What `kubectl apply` on the client's side sent last."""
 
 
 def check_body(kind: Kind, api_version: str, name: str, body: Any) -> None:
@@ -59,8 +66,12 @@ def applied(served: Served, live: Tree | None, body: Tree, manager: str, subreso
     ours = next((owner for owner in owners if owner.identity == (manager, "Apply", subresource)), None)
     others = [owner for owner in owners if owner is not ours]
     result = merged(live, config, schema)
-    set_ = changes(live, result, schema)[0]
-    _settle_conflicts(others, ownable(set_, served, subresource), force)
+    set_ = ownable(changes(live, result, schema)[0], served, subresource)
+    if manager == KUBECTL and not force:
+        forgiven = _applied_by_client(live, served)
+        _settle_conflicts(others, intersection(set_, forgiven), force=True)
+        set_ = difference(set_, forgiven)
+    _settle_conflicts(others, set_, force)
     if ours is not None:
         theirs: FieldSet = {}
         for owner in others:
@@ -70,12 +81,41 @@ def applied(served: Served, live: Tree | None, body: Tree, manager: str, subreso
         if lost:
             result = removed(result, lost, kept, schema)
             result.setdefault("metadata", live["metadata"])
+    if manager == KUBECTL:
+        result = _last_applied_updated(live, result, body)
     time = ours.time if ours is not None and ours.fields == wanted and result == live else now
     mine = Owner(manager, "Apply", served.api_version, subresource, wanted, time)
     result = with_owners(result, [*others, mine])
     if not body.get("metadata", {}).get("resourceVersion"):
         return result
     return {**result, "metadata": {**result["metadata"], "resourceVersion": body["metadata"]["resourceVersion"]}}
+
+
+def _applied_by_client(live: Tree, served: Served) -> FieldSet:
+    """The fields that `kubectl apply` on the client's side set and that nobody changed since: kubectl may change them now.
+
+    Source: k8s.io/apimachinery/pkg/util/managedfields/internal/lastappliedmanager.go
+    """
+    text = (live["metadata"].get("annotations") or {}).get(LAST_APPLIED)
+    try:
+        config = orjson.loads(text) if text else None
+    except orjson.JSONDecodeError:
+        config = None
+    if not isinstance(config, dict):
+        return {}
+    config, schema = _without_null(config), rooted(served.schema)
+    return difference(fields_of(config, schema), changes(live, merged(live, config, schema), schema)[0])
+
+
+def _last_applied_updated(live: Tree, result: Tree, body: Tree) -> Tree:
+    """The annotation of `kubectl apply` kept up, where there is one, so that one can go back to applying on the client's side.
+
+    Source: k8s.io/apimachinery/pkg/util/managedfields/internal/lastappliedupdater.go
+    """
+    if LAST_APPLIED not in (live["metadata"].get("annotations") or {}):
+        return result
+    annotations = {**(result["metadata"].get("annotations") or {}), LAST_APPLIED: orjson.dumps(body).decode() + "\n"}
+    return {**result, "metadata": {**result["metadata"], "annotations": annotations}}
 
 
 def _settle_conflicts(others: list[Owner], set_: FieldSet, force: bool) -> None:

@@ -89,15 +89,25 @@ def ownable(fields: FieldSet, served: Served, subresource: str) -> FieldSet:
     """Without what nobody owns: names, server-owned metadata, and the half of the object that is written elsewhere."""
     if subresource == "status":
         return {name: node for name, node in fields.items() if name == "f:status"}
-    fields = without(fields, _UNOWNED)
+    fields = _stripped(fields)
     if served.kind.status:
         fields = {name: node for name, node in fields.items() if name != "f:status"}
     return fields
 
 
+def _stripped(fields: FieldSet) -> FieldSet:
+    made = without(fields, _UNOWNED)
+    inside = made.get("f:metadata")
+    if inside is not None and "." in inside:  # metadata as a whole is nobody's either
+        rest = {name: node for name, node in inside.items() if name != "."}
+        made = {name: node for name, node in made.items() if name != "f:metadata"}
+        return {"f:metadata": rest, **made} if rest else made
+    return made
+
+
 def all_fields(tree: Tree, served: Served) -> FieldSet:
     """Everything that an object has now and somebody can own, its status included."""
-    return without(fields_of(tree, rooted(served.schema)), _UNOWNED)
+    return _stripped(fields_of(tree, rooted(served.schema)))
 
 
 def track(served: Served, before: Tree | None, tree: Tree, manager: str, subresource: str, clock: Clock) -> Tree:
@@ -109,7 +119,7 @@ def track(served: Served, before: Tree | None, tree: Tree, manager: str, subreso
     old = {name: value for name, value in (before or {}).items() if name != "managedFields"}
     schema = rooted(served.schema)
     set_, gone = changes(old, tree, schema)
-    set_ = without(set_, _UNOWNED)
+    set_ = _stripped(set_)
     if before is None and owners:
         for owner in owners:
             set_ = difference(set_, owner.fields)

@@ -153,10 +153,13 @@ class ApiServer:
 
     async def create(
         self, kind: Kind, tree: Tree, namespace: str = "", *, caller: Caller = SYSTEM, field_manager: str = "",
-        dry_run: bool = False, field_validation: FieldValidation = "Ignore", notes: Notes | None = None,
+        dry_run: bool = False, field_validation: FieldValidation = "Ignore", notes: Notes | None = None, tracked: bool = False,
     ) -> Stored:  # fmt: skip
-        """Create an object; metadata.generateName is honoured."""
-        return await self._writing.create(kind, tree, namespace, caller, field_manager, dry_run, field_validation, notes)
+        """Create an object; metadata.generateName is honoured.
+
+        `tracked`: record from now on who sets which field (managedFields), instead of from the first apply on.
+        """
+        return await self._writing.create(kind, tree, namespace, caller, field_manager, dry_run, field_validation, notes, tracked)
 
     async def update(
         self, kind: Kind, tree: Tree, namespace: str = "", *, name: str = "", subresource: str = "", caller: Caller = SYSTEM,

@@ -4,9 +4,10 @@ A change goes: shape -> defaults and pruning -> the kind's default hook -> mutat
 prepare hook -> rules -> validators -> managed fields -> one transaction that compares the revision it was made on.
 A write that changes nothing writes nothing. A patch that lost a race is made again on the newest state, boundedly.
 
-managedFields cost as much as a small object itself. So they are kept up only for objects that have some, which is from
-their first apply on: pods made by controllers stay lean. The first apply then finds everything owned by the manager
-"before-first-apply", as on the reference server for objects older than the feature.
+managedFields cost as much as a small object itself. So they are kept up only for objects that have some: those that a
+client created which asked for it (all that come over HTTP do), and from their first apply on all others. Pods made by
+controllers stay lean; a first apply finds everything in them owned by the manager "before-first-apply", as on the reference
+server for objects older than the feature.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ Operation = Literal["CREATE", "UPDATE"]
 class Write:
     """One write in progress: who asks, and how."""
 
-    __slots__ = ("applies", "caller", "dry_run", "field_validation", "manager", "notes", "subresource")
+    __slots__ = ("applies", "caller", "dry_run", "field_validation", "manager", "notes", "subresource", "tracked")
 
     def __init__(
         self, caller: Caller, manager: str, dry_run: bool, field_validation: str, notes: Notes | None, subresource: str
@@ -64,6 +65,7 @@ class Write:
         self.notes = notes
         self.subresource = subresource
         self.applies = False
+        self.tracked = False
 
     def tell_unknown(self, kind: Kind, unknown: list[str]) -> None:
         """Refuse or report unknown fields as the client asked."""
@@ -90,11 +92,12 @@ class Writing:
 
     async def create(
         self, kind: Kind, tree: Tree, namespace: str, caller: Caller, manager: str, dry_run: bool, field_validation: str,
-        notes: Notes | None,
+        notes: Notes | None, tracked: bool,
     ) -> Stored:  # fmt: skip
         """See ApiServer.create."""
         served = self._catalog.stored(kind)
         write = Write(caller, manager, dry_run, field_validation, notes, "")
+        write.tracked = tracked
         generates = isinstance(tree.get("metadata"), dict) and not tree["metadata"].get("name")
         for attempt in range(_NAMES_TRIED_MAX):
             try:
@@ -171,22 +174,23 @@ class Writing:
         metadata.place(kind, meta, namespace, name)
         metadata.begin(kind, meta, self._clock)
         self._in_namespace(kind, meta)
-        if kind.status:
+        if kind.status and not kind.hooks.keeps_status:
             tree.pop("status", None)
         tree = served.complete(tree, None, unknown)
         if unknown:
             write.tell_unknown(kind, unknown)
-        tree = await self._admit("CREATE", served, tree, None, write)
-        meta = tree["metadata"]
-        hooks = kind.hooks
-        if hooks.prepare is not None:
+        # What mutators and the kind's prepare hook add is nobody's, as on the reference server: who applies the object later
+        # without these fields does not take them away.
+        tree = self._owned(served, None, self._defaulted(kind, tree, None), write)
+        tree = await self._mutated("CREATE", served, tree, None, write)
+        if kind.hooks.prepare is not None:
             tree = _own(tree)
-            hooks.prepare(tree, None)
-            meta = tree["metadata"]
+            kind.hooks.prepare(tree, None)
+        meta = tree["metadata"]
         causes = metadata.check_new(kind, meta, kind is self._namespace_kind)
         self._judge(served, tree, None, meta.get("name", ""), causes)
         await self._admission.validate(kind, lambda: _review("CREATE", tree, None, write))
-        return await self._insert(served, self._owned(served, None, tree, write), write)
+        return await self._insert(served, tree, write)
 
     async def _insert(self, served: Served, tree: Tree, write: Write) -> Stored:
         meta = tree["metadata"]
@@ -254,9 +258,9 @@ class Writing:
         tree = served.complete(tree, before, unknown)
         if unknown:
             write.tell_unknown(kind, unknown)
-        tree = await self._admit("UPDATE", served, tree, before, write)
+        tree = await self._mutated("UPDATE", served, self._defaulted(kind, tree, before), before, write)
         hooks = kind.hooks
-        if hooks.prepare is not None:
+        if hooks.prepare is not None and hooks.prepares_changes:
             tree = _own(tree)
             hooks.prepare(tree, before)
         tree = _relinked(tree, before)
@@ -337,7 +341,7 @@ class Writing:
 
     def _owned(self, served: Served, before: Tree | None, tree: Tree, write: Write) -> Tree:
         """Keep managedFields up where there are some; an apply has done so already."""
-        if write.applies or not tree["metadata"].get("managedFields"):
+        if write.applies or not (write.tracked or tree["metadata"].get("managedFields")):
             return tree
         return ownership.track(served, before, tree, write.manager or write.caller.user, write.subresource, self._clock)
 
@@ -361,12 +365,16 @@ class Writing:
             f"the body of the request was in an unknown format - accepted media types include: {', '.join(supported)}"
         )
 
-    async def _admit(self, operation: Operation, served: Served, tree: Tree, before: Tree | None, write: Write) -> Tree:
-        """The kind's own defaults, then the mutators, then the schema's defaults for what these left out."""
-        kind = served.kind
+    def _defaulted(self, kind: Kind, tree: Tree, before: Tree | None) -> Tree:
+        """The kind's own defaults written in."""
         if kind.hooks.default is not None and not _status_only(tree, before):
             tree = _own(tree)
             kind.hooks.default(tree)
+        return tree
+
+    async def _mutated(self, operation: Operation, served: Served, tree: Tree, before: Tree | None, write: Write) -> Tree:
+        """The mutators' changes, then all defaults for what these left out."""
+        kind = served.kind
         if not self._admission.mutates(kind):
             return tree
         review = _review(operation, _own(tree), before, write)
@@ -378,11 +386,7 @@ class Writing:
         for name in ("name", "namespace", "uid", "creationTimestamp", "resourceVersion", "generation"):
             if name in kept:
                 meta[name] = kept[name]
-        tree = served.complete(tree, before, [])
-        if kind.hooks.default is not None and not _status_only(tree, before):
-            tree = _own(tree)
-            kind.hooks.default(tree)
-        return tree
+        return self._defaulted(kind, served.complete(tree, before, []), before)
 
     def _judge(self, served: Served, tree: Tree, before: Tree | None, name: str, causes: list[Cause]) -> None:
         """Apply all rules and refuse with everything that is wrong."""

@@ -115,7 +115,7 @@ class Objects:
         tree = await self._body(request, kind, notes)
         stored = await self._api.create(
             kind, tree, location.namespace, caller=request.caller, field_manager=_manager(request),
-            dry_run=_dry_run(request.query.get("dryRun")), field_validation=_validation(request), notes=notes,
+            dry_run=_dry_run(request.query.get("dryRun")), field_validation=_validation(request), notes=notes, tracked=True,
         )  # fmt: skip
         return self._one(stored, rendering, 201, notes)
 
