@@ -46,6 +46,7 @@ class StoreError(ReconcileError):
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(f"{self.text} ({detail})" if detail else self.text)
+        self.detail = detail
 
 
 class RequestError(StoreError):

@@ -50,8 +50,8 @@ class LeaseTable:
         return self._leases.get(lease_id)
 
     def ids(self) -> tuple[int, ...]:
-        """All leases, in the order of their grants."""
-        return tuple(self._leases)
+        """All leases, that which ends first first."""
+        return tuple(lease.id for lease in sorted(self._leases.values(), key=lambda lease: lease.deadline_s))
 
     def apply(self, change: LeaseChange) -> None:
         """Publish a grant or a revoke."""

@@ -1,0 +1,28 @@
+"""The etcd v3 gRPC face of the store: to anyone who asks, it is an etcd of one member.
+
+`await EtcdServer.serve(store, clock, "127.0.0.1:2379")`. Importing this package imports grpcio (the `etcd` extra), so
+nobody does who does not serve.
+
+    server, methods     the gRPC server; names to functions, errors to status codes
+    kv, watching, leases, cluster, maintenance, auth, concurrency, health      a service each
+    member              who we are, alarms, quota
+    wire, requests, descriptors, errors     bytes out, messages in, messages that aetcd lacks, refusals
+
+The behaviour is etcd 3.5.30's, options, codes and texts. What differs, and why:
+
+- Auth: there are no users. AuthStatus says so; AuthEnable, UserAdd and RoleAdd are refused.
+- TLS: not yet; listen on loopback.
+- Members: one. Adding and removing is refused; raft indexes are the revision, the term is 2.
+- HashKV is equal to etcd's at any revision that is not compacted; etcd also remembers the hashes of its last ten
+  compactions. Hash is a number of ours: etcd hashes its file.
+- Snapshot is a SQLite file with its SHA-256: `etcdctl snapshot save` takes it, `reconcile store restore` reads it.
+- Defragment blocks nobody, and HTTP (metrics, health, the JSON gateway) is not served on the port.
+- Many events that wait for one slow watch come in one response of whole revisions, as in etcd's catch-up.
+- RangeStream (3.7) is unknown, as in 3.5.
+"""
+
+from .errors import AddressError
+from .member import VERSION, EtcdSettings
+from .server import EtcdServer
+
+__all__ = ["VERSION", "AddressError", "EtcdServer", "EtcdSettings"]

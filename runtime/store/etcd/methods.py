@@ -1,0 +1,112 @@
+"""From a gRPC method's name to the function that serves it, and from exceptions to status codes.
+
+Bytes go in and bytes come out: each service parses what it must and assembles its answer once. An unknown method is
+refused with the words of a Go server, which clients look at to tell an old server from a broken one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from reconcile.runtime.store.errors import StoreError
+
+from . import errors
+from .requests import Message
+
+Unary = Callable[[bytes], Awaitable[bytes]]
+Stream = Callable[["Call"], Awaitable[None]]
+Context = Any
+"""A grpc.aio.ServicerContext: grpcio has no types."""
+
+_CODES = {code.name: code for code in grpc.StatusCode}
+
+
+def parse(kind: Message, raw: bytes) -> Message:
+    """A message from its bytes.
+
+    Raises:
+        Refusal: they are no such message.
+    """
+    try:
+        return kind.FromString(raw)
+    except DecodeError:
+        raise errors.malformed(kind.__name__) from None
+
+
+class Call:
+    """One streaming call: read requests until None, write answers; both wait for the other side."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def read(self) -> bytes | None:
+        """The next request; None when the client sends no more."""
+        raw = await self._context.read()
+        return None if raw is grpc.aio.EOF else raw
+
+    async def write(self, answer: bytes) -> None:
+        """Send an answer; returns when the transport has taken it."""
+        await self._context.write(answer)
+
+
+class Methods:
+    """The methods that are served: what grpcio calls a generic handler."""
+
+    def __init__(self, message_bytes_max: int) -> None:
+        self._message_bytes_max = message_bytes_max
+        self._handlers: dict[str, Any] = {}  # Any: grpcio's handlers have no types
+        self._services: set[str] = set()
+
+    def unary(self, service: str, **serves: Unary) -> None:
+        """Serve methods of one request and one answer."""
+        self._services.add(service)
+        for name, serve in serves.items():
+            self._handlers[f"/{service}/{name}"] = grpc.unary_unary_rpc_method_handler(self._unary(serve))
+
+    def stream(self, service: str, **serves: Stream) -> None:
+        """Serve methods of many requests or many answers."""
+        self._services.add(service)
+        for name, serve in serves.items():
+            self._handlers[f"/{service}/{name}"] = grpc.stream_stream_rpc_method_handler(self._stream(serve))
+
+    def service(self, details: Any) -> Any:  # Any: as above
+        """The handler of a method; grpcio asks for each call."""
+        handler = self._handlers.get(details.method)
+        return handler if handler is not None else self._unknown(details.method)
+
+    def _unary(self, serve: Unary) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        limit = self._message_bytes_max
+
+        async def handle(raw: bytes, context: Context) -> bytes:
+            try:
+                if len(raw) > limit:
+                    raise errors.message_too_large(len(raw), limit)
+                return await serve(raw)
+            except StoreError as error:
+                await context.abort(_CODES[error.code], error.text)
+                raise
+
+        return handle
+
+    def _stream(self, serve: Stream) -> Callable[[Any, Context], Awaitable[None]]:
+        async def handle(_: Any, context: Context) -> None:
+            try:
+                await serve(Call(context))
+            except StoreError as error:
+                await context.abort(_CODES[error.code], error.text)
+
+        return handle
+
+    def _unknown(self, method: str) -> Any:
+        service, _, name = method.lstrip("/").partition("/")
+        known = service in self._services
+        text = f"unknown method {name} for service {service}" if known else f"unknown service {service}"
+
+        async def refuse(_: Any, context: Context) -> None:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, text)
+
+        return grpc.stream_stream_rpc_method_handler(refuse)

@@ -1,0 +1,89 @@
+"""The gRPC server: the services of an etcd over one store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+
+from reconcile.clock import Clock
+from reconcile.runtime.store.store import Store
+
+from .auth import Auth
+from .cluster import Cluster
+from .concurrency import Concurrency
+from .errors import AddressError
+from .health import Health
+from .kv import KV
+from .leases import Leases
+from .maintenance import Maintenance
+from .member import EtcdSettings, Member
+from .methods import Methods
+from .watching import Watching
+
+_RECEIVE_BYTES_MAX = 64 << 20
+"""Beyond it grpcio refuses by itself, in its own words; below, we refuse in etcd's."""
+_STOP_GRACE_S = 5.0
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", _RECEIVE_BYTES_MAX),
+    # A list of many keys must pass whatever its size.
+    ("grpc.max_send_message_length", -1),
+    ("grpc.so_reuseport", 0),
+    # etcd's clients ping every few seconds, calls or not.
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+
+class EtcdServer:
+    """An etcd of one member over `store`, which stays its owner's: close the server first, then the store."""
+
+    def __init__(self, member: Member, address: str) -> None:
+        self.member = member
+        self.address = address
+        """Where it listens, with the port that was taken."""
+        methods = Methods(member.settings.message_bytes_max)
+        self._watching = Watching(member)
+        self._health = Health()
+        for service in (
+            KV(member),
+            self._watching,
+            Leases(member),
+            Cluster(member),
+            Maintenance(member),
+            Auth(member),
+            Concurrency(member),
+            self._health,
+        ):
+            service.register(methods)
+        self._server: Any = grpc.aio.server(options=_OPTIONS)  # Any: grpcio has no types
+        self._server.add_generic_rpc_handlers((methods,))
+
+    @classmethod
+    async def serve(cls, store: Store, clock: Clock, address: str, settings: EtcdSettings | None = None) -> EtcdServer:
+        """Serve `store` on `address` ("host:port"; port 0 takes a free one), without TLS.
+
+        Raises:
+            AddressError: somebody else listens there.
+        """
+        settings = settings or EtcdSettings()
+        server = cls(await Member.of(store, clock, settings), address)
+        host = address.rpartition(":")[0]
+        try:
+            port = server._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise AddressError(address) from error
+        if not port:
+            raise AddressError(address)
+        server.address = f"{host}:{port}"
+        if not settings.client_urls:
+            server.member.tell_urls((f"http://{server.address}",))
+        await server._server.start()
+        return server
+
+    async def close(self) -> None:
+        """Take no more calls, end the streams, give calls in flight a moment."""
+        self._watching.close()
+        self._health.close()
+        await self._server.stop(_STOP_GRACE_S)
