@@ -28,6 +28,7 @@ from .scene import PodRow, Scene, pod_row
 
 _SHOWN = ("Deployment", "Pod", "Service", "EndpointSlice", "Folder", "Event")
 RUN_FILE = "up.json"
+_REPORTED_MAX = 1000
 
 
 @attrs.frozen
@@ -61,6 +62,7 @@ class Session:
         self._plane: ControlPlane | None = None
         self._sync: FolderSync | None = None
         self._kinds: dict[str, Kind] = {}
+        self._reported: set[tuple[str, str, str]] = set()
         self._lock: int | None = None
 
     @property
@@ -139,6 +141,7 @@ class Session:
         self._sync = FolderSync(
             plane.client, self.clock, settings.folder, name=settings.folder.name.lower().replace("_", "-") or "folder",
             host=plane, changes=folder_changes(settings.folder, self.clock), told=self._tell,
+            failing=lambda: plane.engine.reports.failing,
             settings=SyncSettings(allow_empty=settings.allow_empty),
         )  # fmt: skip
         self._tasks.append(asyncio.create_task(self._sync.run(), name="folder sync"))
@@ -171,8 +174,15 @@ class Session:
         await asyncio.Event().wait()
 
     def _report(self, report: Report) -> None:
-        """Tell what a handler raised: with its traceback the first time, in a line when it goes on."""
-        self._tell(f"problem {report}" + (f"\n{report.traceback.rstrip()}" if report.attempt <= 1 else ""))
+        """Tell what a handler raised: with its traceback the first time; the folder's status keeps it until it succeeds."""
+        words = (report.handler, report.object, report.message)
+        if words not in self._reported:
+            if len(self._reported) >= _REPORTED_MAX:
+                self._reported.clear()
+            self._reported.add(words)
+            self._tell(f"problem {report}\n{report.traceback.rstrip()}")
+        if self._sync is not None:
+            self._sync.poke()
 
     async def _close(self) -> None:
         """Stop in order: no new work, then the processes (unless kept), then the store."""

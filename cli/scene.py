@@ -216,6 +216,6 @@ def _event_line(before: Tree | None, tree: Tree) -> str:
     if tree.get("type") != "Warning" or (before is not None and before.get("message") == tree.get("message")):
         return ""
     about = tree.get("involvedObject", {})
-    if about.get("kind") == "Folder":
-        return ""  # told by the folder sync itself, with more detail
+    if about.get("kind") == "Folder" or tree.get("reason") == "HandlerFailed":
+        return ""  # told by the folder sync and the engine themselves, with more detail
     return f"{about.get('kind', '').lower()}/{about.get('name', '')}: {tree.get('reason', '')}: {tree.get('message', '')}"

@@ -220,6 +220,7 @@ class Lifecycle:
         troubles.pop(compiled_.id, None)
         if not troubles:
             self._trouble.pop(key, None)
+        self.operation.succeeded(handler, self.informer.kind, key)
         if handler.trigger != "resume":
             progress.mark(compiled_.id, _DONE if handler.trigger in ("create", "delete") else due.state)
         self._seen.setdefault(key, {})[compiled_.id] = tree_of(obj)
@@ -274,6 +275,8 @@ class Lifecycle:
         self.queue.add(key)
 
     def _forget(self, key: ObjectKey) -> None:
+        for made in (*self._living, *self._deleting):
+            self.operation.succeeded(made.handler, self.informer.kind, key)
         self.queue.forget(key)
         self.writes.forget(key)
         self._trouble.pop(key, None)

@@ -26,7 +26,7 @@ from .progress import Progress, annotation_of
 from .queue import ObjectKey
 from .reconciling import Reconciling
 from .recorder import ObjectEvents
-from .reports import Report, told
+from .reports import Report, raised_at, title, told
 from .tasks import Tasks
 from .timing import Timing
 
@@ -124,6 +124,7 @@ class Operation:
                     await Call(handler).run(Attempt(self, handler), Trigger(self.trigger_name(handler), 0, "cleanup"))
                 except Exception as error:  # noqa: BLE001 - the operator ends all the same
                     self.failed(handler, error, retry_s=None)
+        self.engine.reports.forget(self.domain)
 
     @property
     def of_all_kinds(self) -> bool:
@@ -348,22 +349,23 @@ class Operation:
         quiet: bool = False,
     ) -> None:
         """Tell everybody who should know of a handler's failure: the log, the reports, the object's Events."""
-        name = ""
-        if about is not None:
-            space = f"{about.namespace}/" if about.namespace else ""
-            name = f"{type(about).__kind__.kind} {space}{about.name}"
+        name = title(type(about).__kind__, about.namespace, about.name) if about is not None else ""
         if quiet:
             log.info("handler %s on %s: %s; again in %.3g s", handler, name, error, retry_s or 0.0)
             return
         report = Report(
             self.clock.now(), self.domain, handler.name, handler.where, name, type(error).__name__, str(error),
-            told(error, handler), failures, retry_s,
+            told(error, handler), failures, retry_s, handler.file, raised_at(error, handler),
         )  # fmt: skip
         log.error("%s\n%s", report, report.traceback)
         self.engine.reports.add(report)
         if about is not None:
             text = f"handler {handler}: {type(error).__name__}: {error}"
             self.recorder_for(about).warning("HandlerFailed", text[:1024])
+
+    def succeeded(self, handler: Handler, kind: Kind, key: ObjectKey) -> None:
+        """A handler is done with an object, or the object is gone: nothing fails there any more."""
+        self.engine.reports.resolve(self.domain, handler.name, title(kind, *key))
 
     def _report(self, name: str, file: str, error: Exception) -> None:
         self.failed(Handler("startup", _nothing, name, file=file), error, retry_s=None)

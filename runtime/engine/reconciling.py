@@ -203,6 +203,7 @@ class Reconciling:
         else:
             self._keep_reads(key, reads, also_before=False)
             self.queue.succeeded(key)
+            self.operation.succeeded(self.handler, self.informer.kind, key)
         if children is not None:
             await children.keep()
 
@@ -257,6 +258,7 @@ class Reconciling:
 
     def _forget(self, key: ObjectKey) -> None:
         self._forget_reads(key)
+        self.operation.succeeded(self.handler, self.informer.kind, key)
         self.queue.forget(key)
         self.writes.forget(key)
         self.applied.forget(key)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import attrs
 
+from reconcile.kinds import Kind
 from reconcile.registry import Handler
 
 REPORTS_MAX = 500
@@ -29,6 +30,8 @@ class Report:
     traceback: str
     attempt: int
     retry_s: float | None
+    file: str = ""
+    line: int = 0
 
     def __str__(self) -> str:
         again = "not again until it changes" if self.retry_s is None else f"again in {self.retry_s:.3g} s"
@@ -42,6 +45,7 @@ class Reports:
     def __init__(self) -> None:
         self._reports: deque[Report] = deque(maxlen=REPORTS_MAX)
         self._followers: list[Callable[[Report], None]] = []
+        self._failing: dict[tuple[str, str, str], Report] = {}
 
     def __iter__(self) -> Iterator[Report]:
         return iter(tuple(self._reports))
@@ -52,6 +56,8 @@ class Reports:
     def add(self, report: Report) -> None:
         """Keep a report and tell the followers."""
         self._reports.append(report)
+        if len(self._failing) < REPORTS_MAX:
+            self._failing[report.operator, report.handler, report.object] = report
         for follower in tuple(self._followers):
             follower(report)
 
@@ -60,9 +66,30 @@ class Reports:
         self._followers.append(follower)
         return lambda: self._followers.remove(follower)
 
+    @property
+    def failing(self) -> tuple[Report, ...]:
+        """What fails now: the last failure of each handler and object that has not succeeded since."""
+        return tuple(self._failing.values())
+
+    def resolve(self, operator: str, handler: str, object_: str) -> None:
+        """A handler succeeded on an object, or the object is gone. O(1), and nothing where nothing fails."""
+        if self._failing:
+            self._failing.pop((operator, handler, object_), None)
+
+    def forget(self, operator: str) -> None:
+        """An operator stopped: what failed in it fails no more."""
+        for key in [key for key in self._failing if key[0] == operator]:
+            del self._failing[key]
+
     def clear(self) -> None:
         """Forget what is kept."""
         self._reports.clear()
+        self._failing.clear()
+
+
+def title(kind: Kind, namespace: str, name: str) -> str:
+    """`Deployment default/web`, as reports name objects."""
+    return f"{kind.kind} {namespace}/{name}" if namespace else f"{kind.kind} {name}"
 
 
 def told(error: BaseException, handler: Handler) -> str:
@@ -72,3 +99,9 @@ def told(error: BaseException, handler: Handler) -> str:
     kept = [frame for frame in frames[first:] if first or not frame.filename.startswith(_ENGINE)]
     lines = ["Traceback (most recent call last):\n", *traceback.format_list(kept or frames)]
     return "".join([*lines, *traceback.format_exception_only(error)])
+
+
+def raised_at(error: BaseException, handler: Handler) -> int:
+    """The innermost line of the handler's own file, or the line at which it is declared."""
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == handler.file and f.lineno]
+    return lines[-1] if lines else handler.line

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
 import attrs
@@ -27,19 +27,23 @@ from .applier import FIELD_MANAGER, Applier, ObjectKey
 from .folder_kind import Folder
 from .manifests import Manifest, read_manifests
 from .problems import Problem, SourceError
-from .programs import Program, ProgramHost, is_program, load_program, program_problem
+from .programs import Failure, Program, ProgramHost, failure_problem, is_program, load_program, program_problem
 
 log = logging.getLogger(__name__)
 
 
 @attrs.frozen
 class SyncSettings:
-    """Times in seconds. `allow_empty` lifts the cap on everything vanishing at once."""
+    """Times in seconds. `allow_empty` lifts the cap on everything vanishing at once.
+
+    `failing_s` is how soon it is looked again whether a handler that failed has succeeded.
+    """
 
     settle_s: float = 0.3
     retry_s_first: float = 0.2
     retry_s_max: float = 5.0
     rescan_s: float = 30.0
+    failing_s: float = 1.0
     allow_empty: bool = False
 
 
@@ -56,6 +60,7 @@ class FolderSync:
     """Watches `root` and keeps the cluster behind `client` as it says.
 
     `changes` yields once for each burst of file changes (see `watcher`); `told` hears one line for each thing done.
+    `failing` are the handlers that fail now: those of the folder's programs are problems of their files (see `poke`).
     """
 
     def __init__(
@@ -67,11 +72,12 @@ class FolderSync:
         name: str,
         host: ProgramHost,
         changes: Callable[[], AsyncIterator[None]],
+        failing: Callable[[], Iterable[Failure]] = tuple,
         settings: SyncSettings = SyncSettings(),
         told: Callable[[str], None] = log.info,
     ) -> None:
         self._client, self._clock, self._root, self._host = client, clock, root, host
-        self._changes, self._settings, self._told = changes, settings, told
+        self._changes, self._settings, self._told, self._failing = changes, settings, told, failing
         self._applier = Applier(client, root, name, told)
         self._name = name
         self._sources: dict[str, Source] = {}
@@ -99,6 +105,10 @@ class FolderSync:
                 except TimeoutError:
                     continue
 
+    def poke(self) -> None:
+        """Look again soon: something outside the folder changed what is to be told of it."""
+        self._wake.set()
+
     async def stop(self) -> None:
         """Stop the operators of the folder's programs."""
         for program in self._programs.values():
@@ -124,8 +134,10 @@ class FolderSync:
         refused = await self._applier.apply(desired, problems)
         removal_due_s = await self._prune(desired, seen)
         problems.extend(source.problem for source in self._sources.values() if source.problem)
-        await self._tell(problems, len(desired))
-        return self._next_due(refused, removal_due_s)
+        failures = {failure_problem(self._root, failure) for failure in self._failing()}
+        await self._tell(problems, failures, len(desired))
+        due_s = self._next_due(refused, removal_due_s)
+        return min(due_s, self._settings.failing_s) if failures else due_s
 
     def _next_due(self, refused: bool, removal_due_s: float | None) -> float:
         if refused:
@@ -220,8 +232,11 @@ class FolderSync:
         waiting = [since for key, since in self._missing_since.items() if key not in self._held]
         return max(0.01, min(waiting) + self._settings.settle_s - now) if waiting else None
 
-    async def _tell(self, problems: list[Problem], objects: int) -> None:
-        """Write the Folder object's status where it changed, and say what is new."""
+    async def _tell(self, problems: list[Problem], failures: set[Problem], objects: int) -> None:
+        """Write the Folder object's status where it changed, and say what is new.
+
+        Failures of handlers are in the status only: the engine has told of them when they happened.
+        """
         if self._held:
             problems.append(
                 Problem(
@@ -230,9 +245,9 @@ class FolderSync:
                     hint="put the files back, or run `reconcile up --allow-empty` to delete the objects",
                 )
             )
-        now_known = tuple(sorted(set(problems)))
+        now_known = tuple(sorted({*problems, *failures}))
         for problem in now_known:
-            if problem not in self.problems:
+            if problem not in self.problems and problem not in failures:
                 self._told(f"problem {problem}")
                 await self._applier.warn(problem, self._clock)
         self.problems = now_known

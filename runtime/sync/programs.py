@@ -33,6 +33,38 @@ class ProgramHost(Protocol):
         """Stop its handlers. Its kinds stay served: their objects are still there."""
 
 
+class Failure(Protocol):
+    """A handler that fails now, as the engine reports it."""
+
+    @property
+    def handler(self) -> str:
+        """The handler's name."""
+
+    @property
+    def file(self) -> str:
+        """The file it stands in."""
+
+    @property
+    def object(self) -> str:
+        """The object it fails on."""
+
+    @property
+    def error(self) -> str:
+        """The exception's class."""
+
+    @property
+    def message(self) -> str:
+        """The exception's text."""
+
+    @property
+    def traceback(self) -> str:
+        """Where it was raised."""
+
+    @property
+    def line(self) -> int:
+        """The line of the file at which it was raised, or at which the handler begins."""
+
+
 @attrs.frozen(eq=False)
 class Program:
     """One loaded file and the operators it declared."""
@@ -97,6 +129,15 @@ def program_problem(file: str, path: str, error: BaseException) -> Problem:
     text = "".join(traceback.format_exception(error))
     hint = "the version that worked before keeps running; save the file again when it is mended"
     return Problem(file, lines[-1] if lines else 0, 0, f"{type(error).__name__}: {error}", hint, traceback=text)
+
+
+def failure_problem(root: Path, failure: Failure) -> Problem:
+    """A failing handler as a problem: of its file if that is in the folder, else of the part of the system it belongs to."""
+    path = Path(failure.file)
+    file = str(path.relative_to(root)) if path.is_relative_to(root) else path.name
+    about = f" on {failure.object}" if failure.object else ""
+    what = f"handler {failure.handler}{about}: {failure.error}: {failure.message}"
+    return Problem(file, failure.line, 0, what, "it is tried again; everything else goes on", traceback=failure.traceback)
 
 
 def _serve_kinds(module: ModuleType, operator: Operator) -> None:

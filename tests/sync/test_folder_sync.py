@@ -81,6 +81,19 @@ class Host:
         self.running.remove(operator)
 
 
+@attrs.frozen
+class Failing:
+    """A handler that fails, as the engine reports it."""
+
+    file: str
+    handler: str = "extra"
+    object: str = "Extra default/e"
+    error: str = "KeyError"
+    message: str = "'no'"
+    traceback: str = "Traceback ..."
+    line: int = 9
+
+
 @attrs.define
 class World:
     """One folder, one API server, and the sync between them."""
@@ -90,6 +103,7 @@ class World:
     api: ApiServer
     host: Host
     told: list[str] = attrs.field(factory=list)
+    failing: list[Failing] = attrs.field(factory=list)
     sync: FolderSync = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -103,6 +117,7 @@ class World:
         """A new sync that remembers nothing, as after a restart."""
         self.sync = FolderSync(
             self.client, self.clock, self.root, name="test", host=self.host, changes=never,
+            failing=lambda: self.failing,
             settings=SyncSettings(**settings), told=self.told.append,
         )  # fmt: skip
 
@@ -410,6 +425,22 @@ async def test_a_program_is_loaded_reloaded_kept_when_it_breaks_and_unloaded(wor
     (world.root / "extra.py").unlink()
     await world.passes()
     assert world.host.running == []
+
+
+@universe
+async def test_a_handler_that_fails_is_a_problem_of_its_file_until_it_succeeds(world: World) -> None:
+    """`status` must not say that all is well while a controller raises."""
+    world.failing.append(Failing(str(world.root / "extra.py")))
+    due_s = await world.sync.sync()
+
+    (problem,) = (await world.folder())["problems"]
+    assert (problem["file"], problem["line"], problem["traceback"]) == ("extra.py", 9, "Traceback ...")
+    assert problem["message"] == "handler extra on Extra default/e: KeyError: 'no'"
+    assert due_s <= 1
+
+    world.failing.clear()
+    await world.sync.sync()
+    assert (await world.folder())["problems"] == []
 
 
 @universe
