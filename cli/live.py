@@ -24,6 +24,7 @@ _MARKS = {
     "applied": ("+", "green"),
     "deleted": ("-", "yellow"),
     "loaded": ("*", "cyan"),
+    "reloaded": ("*", "cyan"),
     "unloaded": ("*", "yellow"),
     "problem": ("!", "red"),
 }

@@ -111,10 +111,8 @@ class FolderSync:
 
     async def stop(self) -> None:
         """Stop the operators of the folder's programs."""
-        for program in self._programs.values():
-            for operator in program.operators:
-                await self._host.stop_operator(operator)
-        self._programs.clear()
+        for name in list(self._programs):
+            await self._stop_program(name)
 
     async def _listen(self) -> None:
         async for _ in self._changes():
@@ -176,8 +174,10 @@ class FolderSync:
                 await self._unload(name)
             return
         program = load_program(self._root, name, data)
+        did = "loaded"
         if name in self._programs:
-            await self._unload(name)
+            did = "reloaded"
+            await self._stop_program(name)
         for operator in program.operators:
             try:
                 await self._host.start_operator(operator)
@@ -186,12 +186,15 @@ class FolderSync:
         if program.operators:
             self._programs[name] = program
             kinds = ", ".join(cls.__kind__.kind for op in program.operators for cls in op.kinds if cls is not Resource)
-            self._told(f"loaded {name}" + (f" ({kinds})" if kinds else ""))
+            self._told(f"{did} {name}" + (f" ({kinds})" if kinds else ""))
 
     async def _unload(self, name: str) -> None:
+        await self._stop_program(name)
+        self._told(f"unloaded {name}")
+
+    async def _stop_program(self, name: str) -> None:
         for operator in self._programs.pop(name).operators:
             await self._host.stop_operator(operator)
-        self._told(f"unloaded {name}")
 
     def _desired(self, problems: list[Problem]) -> list[Manifest]:
         """What the files declare, each object once."""
