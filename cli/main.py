@@ -30,6 +30,7 @@ _COMMANDS = {
     "api-resources": "List the kinds that are served.",
     "explain": "Show the fields of a kind.",
     "kubeconfig": "Print the path of the kubeconfig.",
+    "store": "Serve a store as an etcd, and look after its file.",
     "version": "Print the versions of client and server.",
 }
 _GROUPS = (
@@ -37,6 +38,7 @@ _GROUPS = (
     ("Look", ("status", "get", "describe", "logs", "events", "top")),
     ("Change", ("apply", "delete", "scale", "rollout")),
     ("Know", ("api-resources", "explain", "kubeconfig", "version")),
+    ("Store", ("store",)),
 )
 
 

@@ -53,7 +53,8 @@ def _connect(place: Place) -> sqlite3.Connection:
     return sqlite3.connect(place, isolation_level=None, cached_statements=_STATEMENTS_CACHED, check_same_thread=False)
 
 
-def _connect_reader(place: Path) -> sqlite3.Connection:
+def connect_reader(place: Path) -> sqlite3.Connection:
+    """A connection that cannot write, and never checkpoints."""
     uri = f"{place.absolute().as_uri()}?mode=ro"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA query_only=ON")
@@ -102,7 +103,7 @@ class AioDatabase:
         assert isinstance(place, Path)
         async with self._reader_opens:
             if self._reader is None:
-                self._reader = await _started(lambda: _connect_reader(place))
+                self._reader = await _started(lambda: connect_reader(place))
         return await _run(self._reader, function)
 
     async def aside(self, function: Callable[[sqlite3.Connection], Result]) -> Result:
@@ -111,7 +112,7 @@ class AioDatabase:
         if place == MEMORY:
             return await self.write(function)
         assert isinstance(place, Path)
-        connection = await _started(lambda: _connect_reader(place))
+        connection = await _started(lambda: connect_reader(place))
         try:
             return await _run(connection, function)
         finally:

@@ -62,6 +62,8 @@ def encode_key_value(key: bytes, value: bytes, create: int, mod: int, version: i
 
 def hash_log(connection: sqlite3.Connection, revision: int, compacted: int) -> int:
     """The hash of the history up to `revision`, with `compacted` as the compacted revision (-1: never)."""
+    if connection.in_transaction:
+        return _hash(connection, row_id(revision, SUB_MAX), compacted)
     connection.execute("BEGIN")  # one snapshot for both queries: a compaction may be running
     try:
         return _hash(connection, row_id(revision, SUB_MAX), compacted)

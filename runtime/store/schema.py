@@ -43,15 +43,22 @@ def ensure_schema(connection: sqlite3.Connection, place: str) -> None:
         SchemaVersionError: the file is not a store, is of another version, or lacks a table or an index (an index
             that was lost would resurrect deleted keys).
     """
-    wanted = f"schema version {SCHEMA_VERSION}"
-    try:
-        rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'").fetchall()
-    except sqlite3.DatabaseError as error:
-        raise SchemaVersionError(place, f"no readable database ({error})", wanted) from error
-    if not rows:
+    if not _tables(connection, place):
         _create(connection)
         return
-    found = dict(rows)
+    check_schema(connection, place)
+
+
+def check_schema(connection: sqlite3.Connection, place: str) -> None:
+    """Check that a file holds the tables.
+
+    Raises:
+        SchemaVersionError: as above, and for an empty file.
+    """
+    wanted = f"schema version {SCHEMA_VERSION}"
+    found = _tables(connection, place)
+    if not found:
+        raise SchemaVersionError(place, "an empty database", wanted)
     if "meta" not in found:
         raise SchemaVersionError(place, f"a database with {', '.join(sorted(found))}", wanted)
     version = connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchone()
@@ -60,6 +67,13 @@ def ensure_schema(connection: sqlite3.Connection, place: str) -> None:
     for name, sql in _OBJECTS.items():
         if found.get(name) != sql:
             raise SchemaVersionError(place, f"schema version {SCHEMA_VERSION} with {name} missing or changed", wanted)
+
+
+def _tables(connection: sqlite3.Connection, place: str) -> dict[str, str]:
+    try:
+        return dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'").fetchall())
+    except sqlite3.DatabaseError as error:
+        raise SchemaVersionError(place, f"no readable database ({error})", f"schema version {SCHEMA_VERSION}") from error
 
 
 def _create(connection: sqlite3.Connection) -> None:

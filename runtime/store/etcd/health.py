@@ -19,17 +19,10 @@ _SERVICE_UNKNOWN = b"\x08\x03"
 class Health:
     """Says that the server serves, for as long as it does."""
 
-    def __init__(self) -> None:
-        self._closing = asyncio.Event()
-
     def register(self, methods: Methods) -> None:
         """Serve it."""
         methods.unary("grpc.health.v1.Health", Check=self.check)
         methods.stream("grpc.health.v1.Health", Watch=self.watch)
-
-    def close(self) -> None:
-        """End all watches."""
-        self._closing.set()
 
     async def check(self, raw: bytes) -> bytes:
         """Check: of the whole server only."""
@@ -41,7 +34,7 @@ class Health:
         """Watch: it serves until it is gone."""
         raw = await call.read()
         await call.write(_SERVICE_UNKNOWN if _service(raw or b"") else _SERVING)
-        await self._closing.wait()
+        await asyncio.Event().wait()  # until the stream is ended
 
 
 def _service(raw: bytes) -> bytes:

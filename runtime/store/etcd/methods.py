@@ -6,13 +6,14 @@ refused with the words of a Go server, which clients look at to tell an old serv
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
-from reconcile.runtime.store.errors import StoreError
+from reconcile.runtime.store.errors import StoreClosedError, StoreError
 
 from . import errors
 from .requests import Message
@@ -60,6 +61,8 @@ class Methods:
         self._message_bytes_max = message_bytes_max
         self._handlers: dict[str, Any] = {}  # Any: grpcio's handlers have no types
         self._services: set[str] = set()
+        self._streams: set[asyncio.Task[None]] = set()
+        self._closing = False
 
     def unary(self, service: str, **serves: Unary) -> None:
         """Serve methods of one request and one answer."""
@@ -72,6 +75,12 @@ class Methods:
         self._services.add(service)
         for name, serve in serves.items():
             self._handlers[f"/{service}/{name}"] = grpc.stream_stream_rpc_method_handler(self._stream(serve))
+
+    def close(self) -> None:
+        """End all streams: their clients are told that the server stops."""
+        self._closing = True
+        for task in self._streams:
+            task.cancel()
 
     def service(self, details: Any) -> Any:  # Any: as above
         """The handler of a method; grpcio asks for each call."""
@@ -94,10 +103,23 @@ class Methods:
 
     def _stream(self, serve: Stream) -> Callable[[Any, Context], Awaitable[None]]:
         async def handle(_: Any, context: Context) -> None:
+            task = asyncio.current_task()
+            assert task is not None, "grpcio runs each call in a task"
+            self._streams.add(task)
+            refusal: StoreError = StoreClosedError()
             try:
                 await serve(Call(context))
+                return
             except StoreError as error:
-                await context.abort(_CODES[error.code], error.text)
+                refusal = error
+            except asyncio.CancelledError:
+                # Either the client went, and nobody is left to tell, or the server stops.
+                if not self._closing:
+                    raise
+                task.uncancel()
+            finally:
+                self._streams.discard(task)
+            await context.abort(_CODES[refusal.code], refusal.text)
 
         return handle
 

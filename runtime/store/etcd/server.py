@@ -23,7 +23,7 @@ from .watching import Watching
 
 _RECEIVE_BYTES_MAX = 64 << 20
 """Beyond it grpcio refuses by itself, in its own words; below, we refuse in etcd's."""
-_STOP_GRACE_S = 5.0
+_STOP_GRACE_S = 1.0
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", _RECEIVE_BYTES_MAX),
@@ -43,18 +43,16 @@ class EtcdServer:
         self.member = member
         self.address = address
         """Where it listens, with the port that was taken."""
-        methods = Methods(member.settings.message_bytes_max)
-        self._watching = Watching(member)
-        self._health = Health()
+        methods = self._methods = Methods(member.settings.message_bytes_max)
         for service in (
             KV(member),
-            self._watching,
+            Watching(member),
             Leases(member),
             Cluster(member),
             Maintenance(member),
             Auth(member),
             Concurrency(member),
-            self._health,
+            Health(),
         ):
             service.register(methods)
         self._server: Any = grpc.aio.server(options=_OPTIONS)  # Any: grpcio has no types
@@ -84,6 +82,5 @@ class EtcdServer:
 
     async def close(self) -> None:
         """Take no more calls, end the streams, give calls in flight a moment."""
-        self._watching.close()
-        self._health.close()
+        self._methods.close()
         await self._server.stop(_STOP_GRACE_S)

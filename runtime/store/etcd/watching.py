@@ -53,7 +53,6 @@ class Watching:
     def __init__(self, member: Member) -> None:
         self.member = member
         self.encode = wire.EventEncoder()
-        self._streams: set[WatchStream] = set()
 
     def register(self, methods: Methods) -> None:
         """Serve it."""
@@ -61,17 +60,7 @@ class Watching:
 
     async def watch(self, call: Call) -> None:
         """Watch: one stream of watches, until the client goes or the server stops."""
-        stream = WatchStream(self, call)
-        self._streams.add(stream)
-        try:
-            await stream.run()
-        finally:
-            self._streams.discard(stream)
-
-    def close(self) -> None:
-        """End all streams."""
-        for stream in self._streams:
-            stream.close()
+        await WatchStream(self, call).run()
 
 
 class WatchStream:
@@ -89,8 +78,7 @@ class WatchStream:
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticking = False
 
-    def close(self) -> None:
-        """End the stream: the client is told that the server stops."""
+    def _close(self) -> None:
         self._closed = True
         self._wake.set()
 
@@ -98,7 +86,7 @@ class WatchStream:
         """Serve the stream.
 
         Raises:
-            StoreClosedError: the server stops.
+            StoreClosedError: the store serves no more, or a request was no request.
         """
         self._start(self._receive())
         try:
@@ -119,7 +107,7 @@ class WatchStream:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            self.close()
+            self._close()
 
     def _header(self) -> bytes:
         return self._member.header(self._member.store.revision)
@@ -241,7 +229,7 @@ class WatchStream:
             if isinstance(error, CompactedError):
                 # No reason, and no revision: clients tell from the compacted revision what happened.
                 return [wire.watch_response(header(0), watching.id, canceled=True, compact_revision=error.compacted)]
-            self.close()
+            self._close()
             return []
         if watch.lagging:
             watching.queued = True  # nothing else may be sent for it before the past is

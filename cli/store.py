@@ -1,0 +1,160 @@
+"""`reconcile store`: serve a store as an etcd, and look after its file.
+
+`serve` needs the `etcd` extra (grpcio and etcd's messages). `stats`, `verify` and `snapshot` read beside a running
+server; `compact` and `restore` want the folder for themselves: ask a running server with etcdctl.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .errors import CommandError
+
+if TYPE_CHECKING:
+    from reconcile.runtime.store.etcd import EtcdSettings
+    from reconcile.runtime.store.inspection import Stats
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_data_dir = click.option("--data-dir", required=True, type=_FOLDER, help="The folder of the store.")
+_existing = click.option(
+    "--data-dir", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path), help="The folder of the store."
+)
+
+
+@click.group("store")
+def command() -> None:
+    """Serve a store as an etcd, and look after its file."""
+
+
+@command.command("serve")
+@_data_dir
+@click.option("--listen", default="127.0.0.1:2379", show_default=True, help="HOST:PORT to serve etcd's gRPC on, without TLS.")
+@click.option("--name", default="default", show_default=True, help="What `etcdctl member list` calls it.")
+@click.option("--quota-bytes", default=2 << 30, show_default=True, help="How large the file may grow; 0: without limit.")
+@click.option("--progress-interval-s", default=600.0, show_default=True, help="How often quiet watches are told of progress.")
+@click.option("--unsafe-no-fsync", is_flag=True, help="For tests: a power failure loses acknowledged writes.")
+def serve(data_dir: Path, listen: str, name: str, quota_bytes: int, progress_interval_s: float, unsafe_no_fsync: bool) -> None:
+    """Serve the store in a folder as an etcd of one member, until SIGTERM or Ctrl-C.
+
+    Whatever speaks etcd v3 works: etcdctl --endpoints 127.0.0.1:2379 put greeting hello
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what goes wrong is told by us, and once
+    try:
+        from reconcile.runtime.store.etcd import EtcdSettings
+    except ModuleNotFoundError as error:
+        raise CommandError(f"`store serve` needs {error.name}: pip install 'reconcile-toolkit[etcd]'") from error
+
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    settings = EtcdSettings(name=name, quota_bytes=quota_bytes, progress_interval_s=progress_interval_s)
+    asyncio.run(_serve(data_dir, listen, settings, unsafe_no_fsync))
+
+
+async def _serve(data_dir: Path, listen: str, settings: EtcdSettings, unsafe_no_fsync: bool) -> None:
+    from reconcile.runtime.clock import SystemClock
+    from reconcile.runtime.store import Settings, Store, StoreLockedError
+    from reconcile.runtime.store.etcd import EtcdServer
+
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    clock = SystemClock()
+    try:
+        store = await Store.open(data_dir, clock, settings=Settings(unsafe_no_fsync=unsafe_no_fsync))
+    except StoreLockedError as error:
+        raise CommandError(error.detail) from error
+    async with store:
+        server = await EtcdServer.serve(store, clock, listen, settings)
+        click.echo(f"serving {data_dir} at revision {store.revision} on {server.address} (no TLS); stop with Ctrl-C")
+        await stop.wait()
+        await server.close()
+    click.echo("stopped; everything acknowledged is on disk")
+
+
+@command.command("stats")
+@_existing
+def stats(data_dir: Path) -> None:
+    """Print sizes, revisions and counts; a running server does not mind."""
+    from reconcile.runtime.store import inspection
+
+    _print(inspection.stats(data_dir))
+
+
+@command.command("verify")
+@_existing
+def verify(data_dir: Path) -> None:
+    """Check the file and the history in it; exit code 1 when something is wrong."""
+    from reconcile.runtime.store import inspection
+
+    report = inspection.verify(data_dir)
+    _print(report.stats)
+    click.echo(f"HashKV       {report.hash_kv}")
+    if report.problems:
+        raise CommandError("\n".join(("the store is damaged; restore a snapshot:", *report.problems)))
+    click.echo("sound")
+
+
+@command.command("snapshot")
+@_existing
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def snapshot(data_dir: Path, file: Path) -> None:
+    """Copy the store into FILE, as it is at one moment; a running server goes on."""
+    from reconcile.runtime.store import inspection
+
+    try:
+        revision = inspection.snapshot(data_dir, file)
+    except FileExistsError as error:
+        raise CommandError(str(error)) from error
+    click.echo(f"{file}: {file.stat().st_size} bytes, revision {revision}")
+
+
+@command.command("restore")
+@_data_dir
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def restore(data_dir: Path, file: Path) -> None:
+    """Make a new store from FILE: a snapshot of ours, or one that etcdctl saved from `store serve`."""
+    from reconcile.runtime.store import inspection
+
+    try:
+        _print(inspection.restore(file, data_dir))
+    except FileExistsError as error:
+        raise CommandError(str(error)) from error
+
+
+@command.command("compact")
+@_existing
+@click.option("--keep", default=0, show_default=True, help="How many of the newest revisions stay readable.")
+def compact(data_dir: Path, keep: int) -> None:
+    """Forget old history and give its space back; the server must be stopped (else: etcdctl compaction, etcdctl defrag)."""
+    asyncio.run(_compact(data_dir, keep))
+
+
+async def _compact(data_dir: Path, keep: int) -> None:
+    from reconcile.runtime.clock import SystemClock
+    from reconcile.runtime.store import Store, StoreLockedError
+
+    try:
+        store = await Store.open(data_dir, SystemClock())
+    except StoreLockedError as error:
+        raise CommandError(f"{error.detail}; or ask it: etcdctl compaction REVISION") from error
+    async with store:
+        revision = store.revision - keep
+        before_bytes, _ = await store.sizes_bytes()
+        if revision > store.compacted:
+            await store.compact(revision, physical=True)
+        await store.defragment()
+        after_bytes, _ = await store.sizes_bytes()
+    click.echo(f"history starts at revision {max(revision, store.compacted)}; {before_bytes} bytes became {after_bytes}")
+
+
+def _print(figures: Stats) -> None:
+    import attrs
+
+    for name, value in attrs.asdict(figures).items():
+        click.echo(f"{name:12s} {value}")
