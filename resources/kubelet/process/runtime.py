@@ -101,9 +101,12 @@ class ProcessRuntime:
         await self.list()
 
     async def close(self, *, stop: bool = False, grace_s: float = 5.0) -> None:
-        """Hang up on the shims, which go on; with `stop`, end every container and remove every sandbox first."""
-        if stop:
-            await asyncio.gather(*(self._stop_pod(uid, grace_s) for uid in self._uids()))
+        """Hang up on the shims, which go on; with `stop`, end every container and remove every sandbox first.
+
+        Raises:
+            ShimError: some sandbox could not be ended; all others are, and the runtime is closed.
+        """
+        left = await self._stop_all(grace_s) if stop else []
         self._closing = True
         for sandbox in self._sandboxes.values():
             if sandbox.connection is not None:
@@ -117,6 +120,8 @@ class ProcessRuntime:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+        if left:
+            raise ShimError(f"end {len(left)} of the sandboxes", "; ".join(map(str, left)))
 
     def subscribe(self, listener: ExitListener) -> None:
         """Tell `listener` of every exit from now on."""
@@ -232,7 +237,10 @@ class ProcessRuntime:
         return read_stats(sandbox.shim_pid)
 
     def _uids(self) -> Sequence[str]:
-        return sorted(path.name for path in self._root.iterdir() if path.is_dir() and not path.name.startswith("."))
+        try:
+            return sorted(path.name for path in self._root.iterdir() if path.is_dir() and not path.name.startswith("."))
+        except FileNotFoundError:
+            return []  # somebody deleted the state folder: the shims notice it too, and end
 
     def _sandbox(self, uid: str) -> _Sandbox:
         sandbox = self._sandboxes.get(uid)
@@ -257,6 +265,7 @@ class ProcessRuntime:
             "uid": config.uid, "namespace": config.namespace, "name": config.name, "labels": {**config.labels},
             "created_at": self._clock.now(), "mark": self._clock.uid(),
         }  # fmt: skip  # one field a word reads better packed
+        pod["inode"] = os.stat(making).st_ino
         records.write(os.fspath(making / "pod.json"), pod)
         making.rename(self._root / config.uid)
 
@@ -327,8 +336,9 @@ class ProcessRuntime:
 
     async def _bury(self, sandbox: _Sandbox) -> SandboxStatus | None:
         """Nobody serves the sandbox, and while we hold its lock nobody will: settle its records and read them."""
-        pod = records.read(os.path.join(sandbox.directory, "pod.json"))
+        pod = records.read_pod(sandbox.directory)
         if pod is None:
+            self._discard(sandbox)  # a power cut took what it was for
             return None
         lost = await asyncio.to_thread(records.bury, sandbox.directory, pod["mark"] + "/")
         for record in lost:
@@ -390,6 +400,11 @@ class ProcessRuntime:
         except (RuntimeFailure, OSError):
             log.exception("a shim was lost and its sandbox cannot be settled", extra={"sandbox": sandbox.directory})
 
+    async def _stop_all(self, grace_s: float) -> list[BaseException]:
+        """End every sandbox; returns what went wrong. One that is stuck must not keep the others running."""
+        done = await asyncio.gather(*(self._stop_pod(uid, grace_s) for uid in self._uids()), return_exceptions=True)
+        return [error for error in done if error is not None]
+
     async def _stop_pod(self, uid: str, grace_s: float) -> None:
         status = await self._settle(self._sandbox(uid))
         running = [container for container in (status.containers if status else ()) if container.running]
@@ -414,12 +429,15 @@ class ProcessRuntime:
         except FileNotFoundError:
             return
         try:
-            gone = os.path.join(self._root, ".gone-" + os.path.basename(sandbox.directory))
-            shutil.rmtree(gone, ignore_errors=True)
-            os.rename(sandbox.directory, gone)
-            shutil.rmtree(gone, ignore_errors=True)
+            self._discard(sandbox)
         finally:
             os.close(lock)
+
+    def _discard(self, sandbox: _Sandbox) -> None:
+        gone = os.path.join(self._root, ".gone-" + os.path.basename(sandbox.directory))
+        shutil.rmtree(gone, ignore_errors=True)
+        os.rename(sandbox.directory, gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def _container(record: Message) -> ContainerStatus:

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 
 FAILURES_MAX = 1000
+WAIT_S_MAX = 3600.0
+"""epoll counts milliseconds in 31 bits: a timer of a month (a generous grace) is waited for in pieces."""
 
 Handler = Callable[[int], object]
 
@@ -64,7 +66,7 @@ class Loop:
     def run(self) -> None:
         """Serve until stopped."""
         while not self._stopped:
-            timeout_s = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else -1.0
+            timeout_s = min(WAIT_S_MAX, max(0.0, self._timers[0][0] - time.monotonic())) if self._timers else -1.0
             for fd, events in self._epoll.poll(timeout_s):
                 handler = self._handlers.get(fd)
                 if handler is not None:

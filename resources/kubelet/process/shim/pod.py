@@ -73,7 +73,7 @@ class Shim:
         self._peers[0].flush()
 
     def _load(self) -> None:
-        pod = records.read("pod.json")
+        pod = records.read_pod(".")
         assert pod is not None, "the engine writes pod.json before it asks for a shim"
         self._pod = pod
         self._floor: dict[str, int] = records.read("floor.json") or {}
@@ -137,11 +137,8 @@ class Shim:
         peer.send({"id": request["id"], "ok": container.status()})
 
     def _intent(self, request: Message) -> records.Record:
-        record = {name: request[name] for name in ("id", "name", "attempt", "log_path", "labels")}
-        record["id"] = request["container_id"]
-        blank = {"pid": 0, "starttime": 0, "started_at": 0.0, "finished_at": 0.0, "exit_code": 0, "signal": 0, "reason": ""}
-        more = {"message": "", "log_lost_bytes": 0, "pod_uid": self._pod["uid"], "boot_id": processes.boot_id()}
-        return {**record, **blank, **more, "state": "starting"}
+        record = records.blank(self._pod["uid"], request["container_id"], request["name"], request["attempt"])
+        return {**record, "log_path": request["log_path"], "labels": request["labels"], "boot_id": processes.boot_id()}
 
     def _mark(self, record: records.Record) -> str:
         return f"{self._pod['mark']}/{record['name']}/{record['attempt']}"

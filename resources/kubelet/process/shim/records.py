@@ -29,7 +29,10 @@ def write(path: str, value: Record, *, sync: bool = False) -> None:
     temporary = path + ".tmp"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, json.dumps(value).encode())
+        rest = memoryview(json.dumps(value).encode())
+        while rest:
+            # A disk that fills up takes a part and says so at the next try: half a record must never replace a whole one.
+            rest = rest[os.write(fd, rest) :]
         if sync:
             os.fsync(fd)
     finally:
@@ -44,29 +47,64 @@ def write(path: str, value: Record, *, sync: bool = False) -> None:
 
 
 def read(path: str) -> Record | None:
-    """The JSON object in the file, None where there is no file."""
+    """The JSON object in the file, None where there is no file, or none that can be read (a power cut may leave it empty)."""
     try:
         with open(path, "rb") as file:
-            value: Record = json.loads(file.read())
-    except FileNotFoundError:
+            value = json.loads(file.read())
+    except (FileNotFoundError, ValueError):
         return None
-    return value
+    return value if isinstance(value, dict) else None
+
+
+def read_pod(directory: str) -> Record | None:
+    """The sandbox's pod.json; call it holding the lock.
+
+    A copy of a sandbox's folder is made a sandbox of its own first: it gets a mark of its own and forgets the processes that
+    its records name, because those belong to the original, which may be alive.
+    """
+    path = os.path.join(directory, "pod.json")
+    pod = read(path)
+    inode = os.stat(directory).st_ino
+    if pod is None or pod.get("inode", inode) == inode:
+        return pod
+    for record in read_containers(directory):
+        write(container_path(directory, record), {**record, "boot_id": ""})
+    pod.update(mark=os.urandom(16).hex(), inode=inode)
+    write(path, pod)
+    return pod
 
 
 def read_containers(directory: str) -> list[Record]:
-    """Every container's record of the sandbox, by name and attempt."""
+    """Every container's record of the sandbox, by name and attempt; one that cannot be read is one whose end is unknown."""
     folder = os.path.join(directory, "containers")
     try:
         names = os.listdir(folder)
     except FileNotFoundError:
         return []
-    found = [read(os.path.join(folder, name)) for name in names if name.endswith(".json")]
-    return sorted((record for record in found if record), key=lambda record: (record["name"], record["attempt"]))
+    names = [name for name in names if name.endswith(".json")]
+    found = [read(os.path.join(folder, name)) or _unreadable(directory, name) for name in names]
+    return sorted(found, key=lambda record: (record["name"], record["attempt"]))
 
 
 def container_path(directory: str, record: Record) -> str:
     """Where the record of a container stands."""
     return os.path.join(directory, "containers", f"{record['name']}.{record['attempt']}.json")
+
+
+def blank(pod_uid: str, container_id: str, name: str, attempt: int) -> Record:
+    """The record of an attempt of which nothing has happened yet."""
+    return {
+        "id": container_id, "name": name, "attempt": attempt, "pod_uid": pod_uid, "state": "starting", "pid": 0,
+        "starttime": 0, "started_at": 0.0, "finished_at": 0.0, "exit_code": 0, "signal": 0, "reason": "", "message": "",
+        "log_path": "", "log_lost_bytes": 0, "labels": {}, "boot_id": "",
+    }  # fmt: skip  # one fact a word reads better packed
+
+
+def _unreadable(directory: str, file: str) -> Record:
+    """Its name tells the attempt, and that it must not run again."""
+    uid = str((read(os.path.join(directory, "pod.json")) or {}).get("uid", ""))
+    name, attempt = file.removesuffix(".json").rsplit(".", 1)
+    return blank(uid, f"{uid}_{name}_{attempt}", name, int(attempt))
 
 
 def lock(directory: str) -> int | None:
