@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 import socket
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import attrs
 
 from reconcile.clock import Clock, parse_timestamp, timestamp
-from reconcile.errors import BadRequestError, Tree
+from reconcile.errors import ApiError, BadRequestError, Tree
 from reconcile.kinds import Column, Kind, kind_of
 from reconcile.registry import Operator
 from reconcile.resources import bootstrap_objects, builtin_kinds, controllers
@@ -52,44 +54,59 @@ class Assembly:
         """Stop the processes, or let go of them. Returns what to tell the person."""
         if self.kubelet is None:
             return ["stopped; the state is kept"]
-        page = await plane.client.list(kind_of(Pod), fields="status.phase=Running")
+        try:
+            count = len((await plane.client.list(kind_of(Pod), fields="status.phase=Running")).items)
+            pods = f"{count} pod{'' if count == 1 else 's'}"
+        except ApiError:
+            pods = "the pods"  # a store that failed is no reason to leave processes behind
         await self.kubelet.close(stop_pods=not keep)
-        pods = f"{len(page.items)} pod{'' if len(page.items) == 1 else 's'}"
         if keep:
             return [f"stopped; {pods} keep running, and `reconcile up` takes them over again"]
         return [f"stopped, {pods} with it; the state is kept, and `reconcile up` starts them again"]
 
 
-def node_name() -> str:
-    """This machine's name as a Node may have it."""
-    name = "".join(c if c.isalnum() or c == "-" else "-" for c in socket.gethostname().lower()).strip("-")
-    return name[:63] or "local"
+def node_name(data_dir: Path) -> str:
+    """This machine's name as a Node may have it, as it was when this state began.
+
+    A laptop in another network, a container that was started anew, and a folder that moved have another host name; under a
+    new name the node would find none of its Pods, and they no node.
+    """
+    note = data_dir / "node"
+    with contextlib.suppress(OSError):
+        before = note.read_text().strip()
+        if before:
+            return before
+    name = re.sub(r"[^a-z0-9]+", "-", socket.gethostname().lower())[:63].strip("-") or "local"
+    note.write_text(f"{name}\n")
+    return name
 
 
 def assemble(data_dir: Path, clock: Clock, service_cidr: str, pod_cidr: str, simulated: int) -> Assembly:
     """Everything that a control plane of one machine consists of."""
     operators: list[Operator] = [*controllers(service_cidr), scheduler()]
     agent: Kubelet | None = None
+    name = ""
     if simulated:
         operators.append(simulated_nodes(simulated))
     else:
         runtime = ProcessRuntime(data_dir / "run", clock)
-        agent = kubelet(node_name(), runtime, pod_cidr=pod_cidr, data_dir=data_dir / "kubelet")
+        name = node_name(data_dir)
+        agent = kubelet(name, runtime, pod_cidr=pod_cidr, data_dir=data_dir / "kubelet")
         operators += [agent.operator, service_proxy()]
 
     def connect(api: ApiServer) -> None:
         if agent is not None:
-            _connect_kubelet(api, agent, clock)
+            _connect_kubelet(api, agent, NodeMeter(name, clock), clock)
 
     parts = Parts([*builtin_kinds(), Folder], Namespace, bootstrap_objects(), operators, connect)
     return Assembly(parts, agent)
 
 
-def _connect_kubelet(api: ApiServer, agent: Kubelet, clock: Clock) -> None:
+def _connect_kubelet(api: ApiServer, agent: Kubelet, meter: NodeMeter, clock: Clock) -> None:
     """Serve pods/log and metrics.k8s.io from the kubelet."""
     api.add_reader(kind_of(Pod), "log", lambda tree, options: _read_log(agent, clock, tree, options))
     api.serve_virtual(POD_METRICS, PodMeter(agent, clock))
-    api.serve_virtual(NODE_METRICS, NodeMeter(clock))
+    api.serve_virtual(NODE_METRICS, meter)
 
 
 async def _read_log(agent: Kubelet, clock: Clock, tree: Tree, options: Mapping[str, str]) -> AsyncIterator[bytes]:
@@ -170,8 +187,8 @@ class PodMeter:
 class NodeMeter:
     """NodeMetrics of this machine, measured when somebody asks."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, node: str, clock: Clock) -> None:
+        self._node, self._clock = node, clock
 
     async def get(self, name: str, namespace: str) -> Tree | None:
         """What this machine uses, if it is the one meant."""
@@ -187,7 +204,7 @@ class NodeMeter:
         at = timestamp(self._clock.now())
         tree: Tree = {
             "apiVersion": NODE_METRICS.api_version, "kind": NODE_METRICS.kind,
-            "metadata": {"name": node_name(), "creationTimestamp": at}, "timestamp": at, "window": f"{_SAMPLE_S}s",
+            "metadata": {"name": self._node, "creationTimestamp": at}, "timestamp": at, "window": f"{_SAMPLE_S}s",
             "usage": _usage(cores, psutil.virtual_memory().used),
         }  # fmt: skip
         return [tree]

@@ -23,13 +23,12 @@ def start_detached(data_dir: Path, *, wait: bool, timeout_s: float) -> None:
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     log_path = data_dir / "up.log"
     reading, writing = os.pipe()
-    arguments = [argument for argument in sys.argv[1:] if argument not in ("--detach", "-d")]
     with open(log_path, "ab") as log:
+        begin = log.tell()
         child = subprocess.Popen(
-            [sys.executable, "-m", "reconcile.cli", *arguments, "--plain", "--ready-fd", str(writing)],
+            [sys.executable, "-m", "reconcile.cli", *sys.argv[1:2], "--plain", "--ready-fd", str(writing), *sys.argv[2:]],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=[writing],
         )  # fmt: skip
-    begin = log_path.stat().st_size
     os.close(writing)
     try:
         # The child itself gives up after `timeout_s` where it was told to wait; a little more lets it say why.

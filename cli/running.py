@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
@@ -12,13 +15,14 @@ from typing import Self
 import attrs
 
 from reconcile.clock import timestamp
+from reconcile.errors import NotFoundError, ReconcileError
 from reconcile.kinds import Kind
 from reconcile.runtime.clock import SystemClock
 from reconcile.runtime.cluster import ControlPlane, ListenSettings
 from reconcile.runtime.engine.reports import Report
 from reconcile.runtime.network import LoopbackNetwork, claim_network
 from reconcile.runtime.store import StoreLockedError
-from reconcile.runtime.sync import FolderSync, SyncSettings
+from reconcile.runtime.sync import Folder, FolderSync, SyncSettings
 from reconcile.runtime.sync.watcher import folder_changes
 
 from .assembly import Assembly, assemble
@@ -101,12 +105,20 @@ class Session:
         done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         task = done.pop()
         error = task.exception() if not task.cancelled() else None
-        return f"{task.get_name()} ended: {error!r}"
+        return f"{task.get_name()} ended: {_reason(error)}"
 
     async def __aenter__(self) -> Self:
         settings = self.settings
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = take(settings.data_dir)
+        try:
+            settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = take(settings.data_dir)
+            if self._lock is not None:
+                # What a killed one left; `down` must not signal a process that has its number by now.
+                (settings.data_dir / RUN_FILE).unlink(missing_ok=True)
+        except OSError as error:
+            raise CommandError(
+                f"the state folder {settings.data_dir} cannot be used: {error.strerror}; name another one with --data-dir"
+            ) from error
         if self._lock is None:
             raise _already_runs(settings.data_dir)
         try:
@@ -120,7 +132,7 @@ class Session:
             await plane.start()  # which stops what it started, should it fail
             self._plane = plane
             self._kinds = {kind.kind: kind for kind in self._plane.api.kinds()}
-            self._start_sync(self._plane)
+            self._start_sync(self._plane, await self._folder_name(self._plane))
             for name in _SHOWN:
                 self._tasks.append(asyncio.create_task(self._follow(name), name=f"view of {name}"))
             self._tasks.append(asyncio.create_task(self._listen(), name="HTTP server"))
@@ -136,11 +148,23 @@ class Session:
     async def __aexit__(self, *_: object) -> None:
         await self._close()
 
-    def _start_sync(self, plane: ControlPlane) -> None:
+    async def _folder_name(self, plane: ControlPlane) -> str:
+        """The name of the Folder object: the folder's, unless another folder of that name lives in this state folder."""
+        folder = self.settings.folder
+        name = folder_object_name(folder)
+        try:
+            tree = await plane.client.get(Folder.__kind__, name)
+        except NotFoundError:
+            return name
+        before = Path(tree["spec"]["path"])
+        # One that is not there any more was moved here, most likely, and its objects come with it.
+        return name if before == folder or not before.is_dir() else _with_digest(name, str(folder))
+
+    def _start_sync(self, plane: ControlPlane, name: str) -> None:
         settings = self.settings
         self._sync = FolderSync(
-            plane.client, self.clock, settings.folder, name=settings.folder.name.lower().replace("_", "-") or "folder",
-            host=plane, changes=folder_changes(settings.folder, self.clock), told=self._tell,
+            plane.client, self.clock, settings.folder, name=name, host=plane,
+            changes=folder_changes(settings.folder, self.clock), told=self._tell,
             failing=lambda: plane.engine.reports.failing,
             settings=SyncSettings(allow_empty=settings.allow_empty),
         )  # fmt: skip
@@ -185,26 +209,52 @@ class Session:
             self._sync.poke()
 
     async def _close(self) -> None:
-        """Stop in order: no new work, then the processes (unless kept), then the store."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
-        try:
-            if self._sync is not None:
-                await self._sync.stop()
-            if self._assembly is not None and self._plane is not None:
-                self.farewell += await self._assembly.stop(self._plane, keep=self.settings.keep)
-        finally:
+        """Stop in order: no new work, then the processes (unless kept), then the store; a step that fails skips no other."""
+        async with contextlib.AsyncExitStack() as steps:  # which takes them from the last to the first
+            steps.callback(self._let_go)
             if self._plane is not None:
-                await self._plane.stop()
-            if self._network is not None:
-                self._network.release()
-            (self.settings.data_dir / RUN_FILE).unlink(missing_ok=True)
-            self._network = self._assembly = self._plane = self._sync = None
-            if self._lock is not None:
-                os.close(self._lock)
-                self._lock = None
+                steps.push_async_callback(self._plane.stop)
+            if self._assembly is not None and self._plane is not None:
+                steps.push_async_callback(self._stop_pods, self._assembly, self._plane)
+            if self._sync is not None:
+                steps.push_async_callback(self._sync.stop)
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._tasks.clear()
+
+    async def _stop_pods(self, assembly: Assembly, plane: ControlPlane) -> None:
+        self.farewell += await assembly.stop(plane, keep=self.settings.keep)
+
+    def _let_go(self) -> None:
+        """Give back what only one control plane may have."""
+        if self._network is not None:
+            self._network.release()
+        (self.settings.data_dir / RUN_FILE).unlink(missing_ok=True)
+        self._network = self._assembly = self._plane = self._sync = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def folder_object_name(folder: Path) -> str:
+    """A folder's name as an object may have it; one that has to be changed much gets a digest, so that no two become one."""
+    plain = folder.name.lower().replace("_", "-")
+    if re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", plain):
+        return plain
+    return _with_digest(re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or "folder", folder.name)
+
+
+def _with_digest(name: str, text: str) -> str:
+    digest = hashlib.blake2b(os.fsencode(text), digest_size=4).hexdigest()
+    return f"{name[:54].rstrip('-')}-{digest}"
+
+
+def _reason(error: BaseException | None) -> str:
+    """Why a part ended, for a person."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error) if isinstance(error, ReconcileError) else repr(error)
 
 
 def _already_runs(data_dir: Path) -> CommandError:

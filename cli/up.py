@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
-from .errors import CommandError, TimedOut
+from .errors import EXIT_INTERRUPTED, CommandError, TimedOut
 from .locate import data_dir_for, note_used
 from .printing import examples
 
@@ -73,7 +73,7 @@ def command(
     and starting again goes on where it was.
     """
     state = data_dir_for(folder, data_dir)
-    if detach:
+    if detach and ready_fd < 0:  # with a descriptor to tell, this is the process in the background already
         from .detached import start_detached  # only this path needs it
 
         start_detached(state, wait=wait, timeout_s=timeout_s)
@@ -99,9 +99,11 @@ async def _run(session: Session, *, plain: bool, wait: bool, timeout_s: float, r
     """Start, show until a signal comes, stop."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, _on_signal, stop)
     view = _view_for(session, plain)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, _on_signal, stop, view)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        loop.add_signal_handler(signal.SIGHUP, _on_hangup, stop, [fd for fd in (1, 2) if os.isatty(fd)])
     session.told = lambda text: view.line(text, session.elapsed_s)
     view.start()
     try:
@@ -121,10 +123,23 @@ async def _run(session: Session, *, plain: bool, wait: bool, timeout_s: float, r
             click.echo(line)
 
 
-def _on_signal(stop: asyncio.Event) -> None:
+def _on_signal(stop: asyncio.Event, view: View) -> None:
     """The first asks to stop; the second means it."""
     if stop.is_set():
-        os._exit(130)
+        with contextlib.suppress(OSError):
+            view.stop()
+            click.echo(
+                "ended at once: processes may still run; `reconcile up` takes them over, and stops them in order", err=True
+            )
+        os._exit(EXIT_INTERRUPTED)
+    stop.set()
+
+
+def _on_hangup(stop: asyncio.Event, terminals: Sequence[int]) -> None:
+    """The terminal is gone: stop as for Ctrl-C, and write nothing more to where nobody reads."""
+    with open(os.devnull, "wb") as nowhere:
+        for fd in terminals:
+            os.dup2(nowhere.fileno(), fd)
     stop.set()
 
 
@@ -159,10 +174,10 @@ async def _show_until(session: Session, view: View, stop: asyncio.Event, *, wait
             if session.ready and not ready_told and (session.url or not wait):
                 ready_told, waiting = True, False
                 session.told(f"ready: everything runs; API {session.url or 'starting'}")
-                _tell_parent(ready_fd, "ready")
             if waiting and session.elapsed_s >= timeout_s:
                 raise TimedOut("\n".join([f"not ready after {timeout_s:g} s:", *session.unready()]))
-            if ready_fd >= 0 and not wait and session.url:
+            if ready_fd >= 0 and session.url and (ready_told or not wait):
+                # Once: the number of a closed descriptor may be another file's by the next round.
                 _tell_parent(ready_fd, "ready")
                 ready_fd = -1
             await session.clock.sleep(_REDRAW_S)
@@ -174,7 +189,6 @@ async def _show_until(session: Session, view: View, stop: asyncio.Event, *, wait
 
 def _tell_parent(ready_fd: int, word: str) -> None:
     """Tell `up --detach`, which may have gone meanwhile."""
-    if ready_fd >= 0:
-        with contextlib.suppress(OSError):
-            os.write(ready_fd, word.encode())
-            os.close(ready_fd)
+    with contextlib.suppress(OSError):
+        os.write(ready_fd, word.encode())
+    os.close(ready_fd)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -23,7 +25,7 @@ from reconcile.registry import Operator
 from .api import ApiServer
 from .client import InProcessClient
 from .engine.engine import Engine
-from .store import Store
+from .store import CompactedError, Store, StoreError
 
 if TYPE_CHECKING:
     from .api.http import HttpServer
@@ -34,6 +36,16 @@ KUBECONFIG = "kubeconfig"
 STORE = "store"
 PKI = "pki"
 PORT = "port"
+COMPACT_S = 300.0
+"""How much history is kept at least: watches that lag further behind begin anew. As kube-apiserver has it."""
+
+
+class ListenError(ReconcileError):
+    """The API cannot listen on the address that it was given."""
+
+    def __init__(self, host: str, port: int, error: OSError) -> None:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        super().__init__(f"the API cannot listen on {host}:{port}: {why.lower()}; give it another address or port")
 
 
 @attrs.frozen
@@ -68,6 +80,7 @@ class ControlPlane:
         self._parts, self._http = parts, http
         self._server: HttpServer | None = None
         self._listening: asyncio.Task[str] | None = None
+        self._compacting: asyncio.Task[None] | None = None
         self._store: Store | None = None
         self._api: ApiServer | None = None
         self._engine: Engine | None = None
@@ -116,6 +129,7 @@ class ControlPlane:
         except BaseException:
             await self.stop()
             raise
+        self._compacting = asyncio.create_task(self._compact(self._store), name="compaction")
         if self._http is not None:
             self._listening = asyncio.create_task(self._listen(self._http), name="http server")
 
@@ -142,17 +156,32 @@ class ControlPlane:
         await self.engine.stop(operator)
 
     async def stop(self) -> None:
-        """Stop everything, last started first. Nothing acknowledged is lost."""
-        if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.gather(self._listening, return_exceptions=True)
-        if self._server is not None:
-            await self._server.stop()
-        if self._engine is not None:
-            await self._engine.close()
-        if self._store is not None:
-            await self._store.close()
-        self._listening = self._server = self._engine = self._store = None
+        """Stop everything, last started first; a part that fails to stop skips no other. Nothing acknowledged is lost."""
+        async with AsyncExitStack() as steps:  # which takes them from the last to the first
+            if self._store is not None:
+                steps.push_async_callback(self._store.close)
+            if self._engine is not None:
+                steps.push_async_callback(self._engine.close)
+            if self._server is not None:
+                steps.push_async_callback(self._server.stop)
+            tasks = [task for task in (self._listening, self._compacting) if task is not None]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._listening = self._compacting = self._server = self._engine = self._store = None
+
+    async def _compact(self, store: Store) -> None:
+        """Forget history, or the disk would fill: a node's sign of life alone is 8,600 revisions a day."""
+        while True:
+            revision = store.revision
+            await self.clock.sleep(COMPACT_S)
+            try:
+                if revision > store.compacted:
+                    await store.compact(revision)
+            except CompactedError:
+                continue  # somebody did so over the wire, up to here or further
+            except StoreError as error:
+                log.warning("the store was not compacted, it will be tried again", extra={"error": str(error)})
 
     async def _create_objects(self) -> None:
         """Create what a cluster begins with, where it is not there yet."""
@@ -176,9 +205,9 @@ class ControlPlane:
         wanted = settings.port or _noted_port(note)
         try:
             address = await self._server.start(settings.host, wanted)
-        except OSError:
+        except OSError as error:
             if settings.port or not wanted:
-                raise
+                raise ListenError(settings.host, wanted, error) from error
             log.warning("the port of the last run is taken", extra={"port": wanted})
             address = await self._server.start(settings.host, 0)
         note.write_text(f"{address.port}\n")

@@ -1,15 +1,16 @@
 """Gives each control plane of this machine loopback addresses of its own: 127.N.0.0/16.
 
 Linux answers on every address of 127.0.0.0/8 without configuration, so each Pod and each Service can have one. Two control
-planes must not share them: N is chosen by the data folder's path and held by a lock for as long as the control plane runs.
+planes must not share them: N is chosen by the data folder's path and held for as long as the control plane runs.
+
+What holds it is a bound socket with an abstract address: such a name lives in the same network namespace as loopback itself,
+ends with its process, and is no file that somebody else could have put into a shared folder first.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
-import tempfile
+import socket
 from pathlib import Path
 
 import attrs
@@ -28,7 +29,7 @@ class LoopbackNetwork:
     """A /16 of loopback that is ours until `release`."""
 
     number: int
-    _lock: int
+    _hold: socket.socket
 
     @property
     def service_cidr(self) -> str:
@@ -42,7 +43,7 @@ class LoopbackNetwork:
 
     def release(self) -> None:
         """Give the network back."""
-        os.close(self._lock)
+        self._hold.close()
 
 
 def claim_network(data_dir: Path) -> LoopbackNetwork:
@@ -53,18 +54,14 @@ def claim_network(data_dir: Path) -> LoopbackNetwork:
     """
     note = data_dir / "network"
     for number in _candidates(data_dir, note):
-        path = Path(tempfile.gettempdir()) / f"reconcile-net-{number}.lock"
+        hold = socket.socket(socket.AF_UNIX)
         try:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+            hold.bind(f"\0reconcile-net-127.{number}")
         except OSError:
-            continue  # another user's lock file: theirs
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(lock)
+            hold.close()
             continue
         note.write_text(f"{number}\n")
-        return LoopbackNetwork(number, lock)
+        return LoopbackNetwork(number, hold)
     raise NoNetworkError(
         f"all loopback networks 127.{_FIRST}.0.0/16 to 127.{_LAST}.0.0/16 are taken by other control planes; stop one of them"
     )

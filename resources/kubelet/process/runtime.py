@@ -106,7 +106,7 @@ class ProcessRuntime:
         Raises:
             ShimError: some sandbox could not be ended; all others are, and the runtime is closed.
         """
-        left = await self._stop_all(grace_s) if stop else []
+        left = await self._stop_all(grace_s) if stop else ()
         self._closing = True
         for sandbox in self._sandboxes.values():
             if sandbox.connection is not None:
@@ -400,7 +400,7 @@ class ProcessRuntime:
         except (RuntimeFailure, OSError):
             log.exception("a shim was lost and its sandbox cannot be settled", extra={"sandbox": sandbox.directory})
 
-    async def _stop_all(self, grace_s: float) -> list[BaseException]:
+    async def _stop_all(self, grace_s: float) -> Sequence[BaseException]:
         """End every sandbox; returns what went wrong. One that is stuck must not keep the others running."""
         done = await asyncio.gather(*(self._stop_pod(uid, grace_s) for uid in self._uids()), return_exceptions=True)
         return [error for error in done if error is not None]
