@@ -86,4 +86,4 @@ class Deployment(Resource):
     """Keeps Pods of one template running, and replaces them step by step when the template changes."""
 
     spec: DeploymentSpec = field(factory=lambda: DeploymentSpec(selector=LabelSelector(), template=PodTemplateSpec()))
-    status: DeploymentStatus = field(factory=DeploymentStatus)
+    status: DeploymentStatus = field(factory=DeploymentStatus, server_default={})

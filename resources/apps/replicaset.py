@@ -51,4 +51,4 @@ class ReplicaSet(Resource):
     """Keeps so many Pods of one template running."""
 
     spec: ReplicaSetSpec = field(factory=lambda: ReplicaSetSpec(selector=LabelSelector()))
-    status: ReplicaSetStatus = field(factory=ReplicaSetStatus)
+    status: ReplicaSetStatus = field(factory=ReplicaSetStatus, server_default={"replicas": 0})

@@ -173,7 +173,7 @@ class Node(Resource):
     """A machine that runs Pods."""
 
     spec: NodeSpec = field(factory=NodeSpec)
-    status: NodeStatus = field(factory=NodeStatus)
+    status: NodeStatus = field(factory=NodeStatus, server_default={})
 
 
 __all__ = [

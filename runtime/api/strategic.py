@@ -84,7 +84,8 @@ def _list(there: list[Any], patch: list[Any], schema: Tree, where: str) -> list[
     if not key:
         if any(isinstance(item, dict | list) for item in patch):
             raise BadRequestError(f"{where}: the schema names no merge key for this list; replace it whole")
-        return [*there, *(item for item in dict.fromkeys(patch) if item not in there)]
+        added = [item for item in dict.fromkeys(patch) if item not in there]
+        return _ordered([*there, *added], there, patch, schema) if added else there
     whole = [item for item in patch if _is_directive(item) and len(item) == 1]
     if any(item[_PATCH] == "replace" for item in whole):
         return [_without_directives(item) for item in patch if not _is_directive(item)]
@@ -104,11 +105,11 @@ def _list(there: list[Any], patch: list[Any], schema: Tree, where: str) -> list[
             merged.append(_map({}, {k: v for k, v in item.items() if k != _PATCH}, items, where))
         else:
             merged[at] = _map(merged[at], item, items, f"{where}[{item[key]!r}]")
-    return merged
+    return _ordered(merged, there, [item for item in patch if key in item], schema)
 
 
 def _ordered(merged: list[Any], before: Any, order: list[Any], schema: Tree) -> list[Any]:
-    """Items in the order that the patch asks for; those it does not name stay behind what they followed before."""
+    """Items in the order of the patch; those it does not name stay behind what they followed, so that new ones come first."""
     key = schema.get("x-kubernetes-patch-merge-key")
 
     def identity(item: Any) -> Any:

@@ -129,13 +129,13 @@ SCHEMA = {
 @pytest.mark.parametrize(
     ("document", "patch", "wanted"),
     [
-        ({"items": [{"name": "a", "x": 1}]}, {"items": [{"name": "b"}]}, {"items": [{"name": "a", "x": 1}, {"name": "b"}]}),
+        ({"items": [{"name": "a", "x": 1}]}, {"items": [{"name": "b"}]}, {"items": [{"name": "b"}, {"name": "a", "x": 1}]}),
         ({"items": [{"name": "a", "x": 1}]}, {"items": [{"name": "a", "y": 2}]}, {"items": [{"name": "a", "x": 1, "y": 2}]}),
         ({"items": [{"name": "a"}, {"name": "b"}]}, {"items": [{"name": "a", "$patch": "delete"}]}, {"items": [{"name": "b"}]}),
         ({"items": [{"name": "a"}]}, {"items": [{"$patch": "replace"}, {"name": "z"}]}, {"items": [{"name": "z"}]}),
         ({"items": [{"name": "a", "args": [1, 2]}]}, {"items": [{"name": "a", "args": [3]}]},
          {"items": [{"name": "a", "args": [3]}]}),
-        ({"tags": ["a"]}, {"tags": ["b", "a"]}, {"tags": ["a", "b"]}),
+        ({"tags": ["a"]}, {"tags": ["b", "a"]}, {"tags": ["b", "a"]}),
         ({"tags": ["a", "b"]}, {"$deleteFromPrimitiveList/tags": ["a"]}, {"tags": ["b"]}),
         ({"strategy": {"type": "R", "r": {}}}, {"strategy": {"$retainKeys": ["type"], "type": "S"}}, {"strategy": {"type": "S"}}),
         ({"whole": {"a": 1}}, {"whole": {"b": 2}}, {"whole": {"b": 2}}),
