@@ -84,11 +84,13 @@ class Applier:
 
     async def delete(self, key: ObjectKey) -> None:
         """Delete an object of the folder; its dependents go with it."""
-        applied = self._applied.pop(key)
+        applied = self._applied[key]
         try:
             await self._client.delete(applied.kind, key.name, key.namespace, DeleteOptions(propagation="Background"))
         except NotFoundError:
+            del self._applied[key]
             return
+        del self._applied[key]
         self._told(f"deleted {key.kind} {key.name} (left {applied.file})")
 
     async def warn(self, problem: Problem, clock: Clock) -> None:

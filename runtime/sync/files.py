@@ -32,12 +32,18 @@ class Stamp:
 class Scan:
     """What is in a folder: files by relative path, and what could not be looked at.
 
-    `present` is False if the folder itself is gone.
+    `present` is False if the folder itself is gone. `hidden` are files and folders that could not be looked at: what is (in)
+    them is not known to be gone.
     """
 
     files: dict[str, Stamp]
     problems: tuple[Problem, ...] = ()
     present: bool = True
+    hidden: tuple[str, ...] = ()
+
+    def hides(self, name: str) -> bool:
+        """Whether a file that was not seen may be there all the same."""
+        return any(not place or name == place or name.startswith(place + "/") for place in self.hidden)
 
 
 def passed_over(name: str) -> bool:
@@ -51,15 +57,20 @@ def scan(root: Path) -> Scan:
     problems: list[Problem] = []
     if not root.is_dir():
         return Scan({}, (), present=False)
-    _walk(root, "", files, problems, set())
-    return Scan(dict(sorted(files.items())), tuple(problems))
+    hidden: list[str] = []
+    _walk(root, "", files, problems, hidden, frozenset())
+    return Scan(dict(sorted(files.items())), tuple(problems), hidden=tuple(hidden))
 
 
-def _walk(folder: Path, prefix: str, files: dict[str, Stamp], problems: list[Problem], above: set[tuple[int, int]]) -> None:
+def _walk(
+    folder: Path, prefix: str, files: dict[str, Stamp], problems: list[Problem], hidden: list[str],
+    above: frozenset[tuple[int, int]],
+) -> None:  # fmt: skip
     try:
         here = folder.stat()
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
+        hidden.append(prefix)
         problems.append(
             Problem(prefix or ".", message=f"the folder cannot be read: {error.strerror}", hint="check its permissions")
         )
@@ -77,13 +88,15 @@ def _walk(folder: Path, prefix: str, files: dict[str, Stamp], problems: list[Pro
         wanted = entry.name.endswith(MANIFESTS + PROGRAMS)
         try:
             if entry.is_dir():
-                _walk(Path(entry.path), name, files, problems, above | {identity})
+                _walk(Path(entry.path), name, files, problems, hidden, above | {identity})
             elif wanted and entry.is_file():
                 stat = entry.stat()
                 files[name] = Stamp(stat.st_ino, stat.st_size, stat.st_mtime_ns)
             elif wanted and entry.is_symlink():
+                hidden.append(name)
                 problems.append(Problem(name, message="a link that leads nowhere", hint="mend or remove it"))
         except OSError as error:
+            hidden.append(name)
             problems.append(Problem(name, message=f"cannot be looked at: {error.strerror}", hint="mend it"))
 
 

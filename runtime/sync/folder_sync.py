@@ -19,7 +19,7 @@ import attrs
 
 from reconcile.client import Client
 from reconcile.clock import Clock
-from reconcile.errors import AlreadyExistsError, Tree
+from reconcile.errors import AlreadyExistsError, ApiError, Tree
 from reconcile.kinds import Resource
 
 from . import files
@@ -87,6 +87,7 @@ class FolderSync:
         self._wake = asyncio.Event()
         self._written: Tree | None = None
         self._retry_s = settings.retry_s_first
+        self._refusal = ""
         self.problems: tuple[Problem, ...] = ()
         self.synced = asyncio.Event()
         """Set when the first pass is through."""
@@ -97,13 +98,25 @@ class FolderSync:
             group.create_task(self._listen(), name="folder watcher")
             while True:
                 self._wake.clear()
-                due_s = await self.sync()
-                self.synced.set()
+                due_s = await self._try_sync()
                 try:
                     async with asyncio.timeout(due_s):
                         await self._wake.wait()
                 except TimeoutError:
                     continue
+
+    async def _try_sync(self) -> float:
+        """One pass; one that the API would not take to its end (a full disk, say) is made again soon, and ends nothing."""
+        try:
+            due_s = await self.sync()
+        except ApiError as error:
+            if str(error) != self._refusal:
+                self._refusal = str(error)
+                self._told(f"problem the folder cannot be synced now: {error}; it is tried again")
+            return self._next_due(True, None)
+        self._refusal = ""
+        self.synced.set()
+        return due_s
 
     def poke(self) -> None:
         """Look again soon: something outside the folder changed what is to be told of it."""
@@ -130,7 +143,7 @@ class FolderSync:
             await self._read_changed(seen)
         desired = self._desired(problems)
         refused = await self._applier.apply(desired, problems)
-        removal_due_s = await self._prune(desired, seen)
+        removal_due_s = await self._prune(desired, seen, problems)
         problems.extend(source.problem for source in self._sources.values() if source.problem)
         failures = {failure_problem(self._root, failure) for failure in self._failing()}
         await self._tell(problems, failures, len(desired))
@@ -145,7 +158,7 @@ class FolderSync:
         return due_s if removal_due_s is None else min(due_s, removal_due_s)
 
     async def _read_changed(self, seen: files.Scan) -> None:
-        for name in [name for name in self._sources if name not in seen.files]:
+        for name in [name for name in self._sources if name not in seen.files and not seen.hides(name)]:
             del self._sources[name]
             if name in self._programs:
                 await self._unload(name)
@@ -182,7 +195,10 @@ class FolderSync:
             try:
                 await self._host.start_operator(operator)
             except Exception as error:
-                raise SourceError(program_problem(name, str(self._root / name), error)) from error
+                for started in program.operators[: program.operators.index(operator)]:
+                    await self._host.stop_operator(started)
+                problem = program_problem(name, str(self._root / name), error)
+                raise SourceError(attrs.evolve(problem, hint="it does not run; save the file again when it is mended")) from error
         if program.operators:
             self._programs[name] = program
             kinds = ", ".join(cls.__kind__.kind for op in program.operators for cls in op.kinds if cls is not Resource)
@@ -218,10 +234,11 @@ class FolderSync:
                     first[key] = manifest
         return list(first.values())
 
-    async def _prune(self, desired: list[Manifest], seen: files.Scan) -> float | None:
+    async def _prune(self, desired: list[Manifest], seen: files.Scan, problems: list[Problem]) -> float | None:
         """Delete what left the folder. Returns seconds until the next removal is due, if one is pending."""
-        broken = {name for name, source in self._sources.items() if source.problem}
-        missing = {key: file for key, file in self._applier.missing(desired).items() if file not in broken}
+        unknown = {name for name, source in self._sources.items() if source.problem}
+        missing = self._applier.missing(desired)
+        missing = {key: file for key, file in missing.items() if file not in unknown and not seen.hides(file)}
         now = self._clock.monotonic()
         self._missing_since = {key: self._missing_since.get(key, now) for key in missing}
         vanished = not seen.present or (not desired and len(set(missing.values())) > 1)
@@ -230,8 +247,13 @@ class FolderSync:
             key for key, since in self._missing_since.items() if key not in self._held and now - since >= self._settings.settle_s
         ]
         for key in due:
-            await self._applier.delete(key)
-            del self._missing_since[key]
+            try:
+                await self._applier.delete(key)
+                del self._missing_since[key]
+            except ApiError as error:
+                said = f"{key.kind} {key.name}, which left it, cannot be deleted: {error}"
+                problems.append(Problem(missing[key], message=said, hint="it is tried again"))
+                self._missing_since[key] = now + self._settings.retry_s_max
         waiting = [since for key, since in self._missing_since.items() if key not in self._held]
         return max(0.01, min(waiting) + self._settings.settle_s - now) if waiting else None
 

@@ -113,7 +113,7 @@ def load_program(root: Path, file: str, source: bytes) -> Program:
     except SyntaxError as error:
         problem = Problem(file, error.lineno or 0, error.offset or 0, f"not valid Python: {error.msg}", "mend that line")
         raise SourceError(problem) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that calls sys.exit() must not end the control plane
         raise SourceError(program_problem(file, path, error)) from error
     finally:
         sys.path.remove(str((root / file).parent))

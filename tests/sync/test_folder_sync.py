@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
+import pytest
 
-from reconcile.errors import Tree
-from reconcile.kinds import Resource, kind, kind_of
+from reconcile.errors import Tree, UnavailableError
+from reconcile.kinds import Kind, Resource, kind, kind_of
 from reconcile.registry import Operator
 from reconcile.runtime.api import ApiServer
 from reconcile.runtime.client import InProcessClient
@@ -466,3 +469,121 @@ async def test_a_file_that_cannot_be_read_keeps_its_objects(world: World) -> Non
 
     assert await world.sizes() == {"a": 1, "b": 1}
     assert world.sync.problems[0].file == "a.yaml"
+
+
+@universe
+async def test_a_folder_that_cannot_be_looked_into_keeps_its_objects(world: World) -> None:
+    """chmod by mistake, a network disk that is away for a moment: what cannot be seen is not known to be gone."""
+    world.write("inside/a.yaml", thing("a"))
+    world.write("b.yaml", thing("b"))
+    await world.passes()
+    scandir = os.scandir
+
+    def refuse(path: Path) -> object:
+        if str(path).endswith("inside"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(os, "scandir", refuse)
+    await world.passes()
+    assert await world.sizes() == {"a": 1, "b": 1}
+    assert "cannot be read" in world.sync.problems[0].message
+    world.restart()  # also for a sync that never saw the file
+    await world.passes()
+    assert await world.sizes() == {"a": 1, "b": 1}
+    monkeypatch.undo()
+    (world.root / "inside" / "a.yaml").unlink()
+    await world.passes()
+    assert await world.sizes() == {"b": 1}
+
+
+@universe
+async def test_a_link_that_leads_nowhere_for_a_moment_keeps_its_objects(world: World) -> None:
+    """Nix, stow and ConfigMap volumes replace what links lead to."""
+    (world.root.parent / "target.yaml").write_text(thing("a"))
+    (world.root / "a.yaml").symlink_to(world.root.parent / "target.yaml")
+    await world.passes()
+    (world.root.parent / "target.yaml").unlink()
+    await world.passes()
+    assert await world.sizes() == {"a": 1}
+
+
+@universe
+async def test_an_object_whose_deletion_is_refused_is_deleted_later_and_hinders_no_other(world: World) -> None:
+    """It was forgotten at the first try, stayed for ever, and the error ended the whole sync."""
+    for name in ("a", "b", "c"):
+        world.write(f"{name}.yaml", thing(name))
+    await world.passes()
+    delete = InProcessClient.delete
+
+    async def refuse(client: InProcessClient, kind: Kind, name: str, *more: Any) -> Tree:
+        if name == "a":
+            raise UnavailableError("the disk is full")
+        return await delete(client, kind, name, *more)
+
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(InProcessClient, "delete", refuse)
+    (world.root / "a.yaml").unlink()
+    (world.root / "b.yaml").unlink()
+    await world.passes()
+    assert await world.sizes() == {"a": 1, "c": 1}
+    assert "cannot be deleted" in world.sync.problems[0].message
+    monkeypatch.undo()
+    await world.clock.sleep(10.0)
+    await world.passes()
+    assert await world.sizes() == {"c": 1}
+
+
+@universe
+async def test_a_pass_that_the_api_refuses_is_made_again(world: World) -> None:
+    """A full disk made `up` end, and with it everything that ran."""
+    world.write("a.yaml", thing("a"))
+    kinds = InProcessClient.kinds
+    refusals = 3
+
+    async def refuse(client: InProcessClient) -> Sequence[Kind]:
+        nonlocal refusals
+        refusals -= 1
+        if refusals >= 0:
+            raise UnavailableError("the disk is full")
+        return await kinds(client)
+
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(InProcessClient, "kinds", refuse)
+    running = asyncio.get_running_loop().create_task(world.sync.run())
+    await world.sync.synced.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert await world.sizes() == {"a": 1}
+    monkeypatch.undo()
+    assert sum("cannot be synced now" in line for line in world.told) == 1, "told again and again"
+
+
+@universe
+async def test_a_program_that_exits_is_a_problem_and_not_the_end(world: World) -> None:
+    """sys.exit() at the end of a script would have ended the control plane."""
+    world.write("script.py", "import sys\nimport reconcile\nsys.exit(3)\n")
+    await world.passes()
+    assert "SystemExit" in world.sync.problems[0].message
+
+
+@universe
+async def test_a_program_of_which_a_part_fails_to_start_leaves_no_part_running(world: World) -> None:
+    """What nobody knows of any more can never be stopped."""
+    start = world.host.start_operator
+
+    async def second_fails(operator: Operator) -> None:
+        if world.host.running:
+            raise RuntimeError("no")
+        await start(operator)
+
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(Host, "start_operator", lambda _host, operator: second_fails(operator))
+    world.write(
+        "two.py", PROGRAM + "\nfrom reconcile import Operator\nother = Operator('other.example.com')\nother.serve(Extra)\n"
+    )
+    await world.passes()
+    monkeypatch.undo()
+    assert world.host.running == []
+    assert "does not run" in world.sync.problems[0].hint
