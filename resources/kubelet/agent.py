@@ -101,7 +101,8 @@ class Kubelet:
     async def _start(self, cluster: Cluster, clock: Clock, events: EventRecorder) -> None:
         host = self._host
         host.connect(cluster, clock, events)
-        host.data_dir.mkdir(parents=True, exist_ok=True)
+        # Volumes hold secrets, and logs what programs say: the folder above may be one that everybody may read.
+        host.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         await host.runtime.start()
         host.runtime.subscribe(self._exited)
         self._adopted = {sandbox.uid: sandbox for sandbox in await host.runtime.list()}
@@ -146,10 +147,19 @@ class Kubelet:
         except Exception as error:
             log.exception("a pod worker failed", extra={"pod": worker.state.name})
             self._host.events.warning("FailedSync", f"the pod's worker failed and is restarted: {error}", about=worker.state.pod)
-        await self._host.clock.sleep(_RETRY_S)
-        if self._workers.get(uid) is worker and not self._closing:
-            found = {sandbox.uid: sandbox for sandbox in await self._host.runtime.list()}
-            self._employ(worker.state.pod, found.get(uid))
+        while not self._closing:
+            await self._host.clock.sleep(_RETRY_S)
+            if uid not in self._workers:
+                await self._remove_orphan(uid)  # its Pod went meanwhile, and there was nobody to end what it ran
+                return
+            try:
+                found = {sandbox.uid: sandbox for sandbox in await self._host.runtime.list()}
+            except (RuntimeFailure, OSError):
+                log.exception("the runtime cannot say what runs", extra={"pod": worker.state.name})
+                continue
+            if self._workers.get(uid) is worker and not self._closing:
+                self._employ(worker.state.pod, found.get(uid))
+                return
 
     def _exited(self, status: ContainerStatus) -> None:
         worker = self._workers.get(status.pod_uid)
@@ -204,14 +214,17 @@ class Kubelet:
                 shutil.rmtree(folder, ignore_errors=True)
 
     async def _remove_orphan(self, uid: str) -> None:
-        sandbox, runtime = self._adopted.pop(uid, None), self._host.runtime
+        runtime = self._host.runtime
+        sandbox = self._adopted.pop(uid, None)
         try:
+            if sandbox is None:
+                sandbox = next((found for found in await runtime.list() if found.uid == uid), None)
             running = [container for container in sandbox.containers if container.running] if sandbox else []
             await asyncio.gather(
                 *(runtime.stop_container(uid, c.id, self._settings.vanished_grace_s) for c in running), return_exceptions=True
             )
             await runtime.remove_sandbox(uid)
-        except RuntimeFailure as error:
+        except (RuntimeFailure, OSError) as error:
             log.warning("an orphan could not be removed", extra={"pod": uid, "error": str(error)})
         self._host.addresses.release(uid)
 

@@ -56,7 +56,9 @@ class Starter:
             return error.status
         except (ReconcileError, OSError) as error:
             if isinstance(error, ApiError) and error.code == 404:
-                return None  # the namespace goes away, and the pod with it
+                # The namespace goes away, and the pod with it; until then it must not be tried without a pause.
+                container.retry_at = clock.now() + self._host.settings.config_retry_s
+                return None
             container.backoff.restarted()
             self._host.events.warning("FailedCreatePodSandBox", str(error), about=state.pod)
             container.waiting = ("RunContainerError", str(error))

@@ -24,17 +24,23 @@ from .runtime import ContainerStatus
 log = logging.getLogger(__name__)
 
 
+def own_grace_s(pod_spec: Tree) -> float:
+    """What the pod asks for; zero is a wish, too."""
+    asked = pod_spec.get("terminationGracePeriodSeconds")
+    return 30.0 if asked is None else float(asked)
+
+
 def grace_of(pod: Tree, ending: Ending, *, vanished_s: float, first_seen: bool, now: float) -> float:
     """How long the pod may take to end.
 
     A pod whose deletion is found after this kubelet was away has what is left of its grace. Pure.
     """
-    meta, own_s = pod["metadata"], float(pod["spec"].get("terminationGracePeriodSeconds") or 30)
+    meta, own_s = pod["metadata"], own_grace_s(pod["spec"])
+    asked = meta.get("deletionGracePeriodSeconds")
+    grace_s = own_s if asked is None else float(asked)
     if ending is Ending.VANISHED:
-        return min(vanished_s, float(meta.get("deletionGracePeriodSeconds") or own_s))
+        return min(vanished_s, grace_s)
     if meta.get("deletionTimestamp"):
-        asked = meta.get("deletionGracePeriodSeconds")
-        grace_s = own_s if asked is None else float(asked)
         left_s = parse_timestamp(meta["deletionTimestamp"]) + 1.0 - now
         return max(0.0, min(grace_s, left_s)) if first_seen else grace_s
     return own_s

@@ -26,9 +26,9 @@ from .plan import plan
 from .pod_state import Ending, PodState, Stage
 from .probing import Prober
 from .reporting import StatusWriter
-from .runtime import ContainerStatus, SandboxStatus
+from .runtime import ContainerStatus, SandboxStatus, container_id
 from .starting import Starter
-from .stopping import Stopper, grace_of
+from .stopping import Stopper, grace_of, own_grace_s
 from .termination_message import message_file, termination_message
 
 _FIRST_STATUS_S = 0.15  # a container that starts within this is told in one write
@@ -112,8 +112,13 @@ class PodWorker:
         if self.state.stage is Stage.SYNC and self._group is not None:
             self._begin_ending(Ending.CLOSING)
         self._wake.set()
-        if self._group is not None:
-            await self._closed.wait()
+        while self._group is not None and not self.over:
+            try:
+                async with asyncio.timeout(_DELETE_RETRY_S):
+                    await self._closed.wait()
+            except TimeoutError:
+                if self.state.stage is Stage.TERMINATED:
+                    self._writer.close()  # the API takes nothing any more: an end that waits for it would be none
 
     async def leave(self) -> None:
         """Stop working; what runs runs on, unwatched."""
@@ -253,7 +258,7 @@ class PodWorker:
             return
         uid = self.state.uid
         with contextlib.suppress(RuntimeFailure):  # it is forgotten with the sandbox at the latest
-            await self._host.runtime.remove_container(uid, f"{uid}_{container.name}_{attempt}")
+            await self._host.runtime.remove_container(uid, container_id(uid, container.name, attempt))
         folder = self._host.log_dir(self.state.tree) / container.name
         for file in folder.glob(f"{attempt}.log*"):
             file.unlink(missing_ok=True)
@@ -265,7 +270,7 @@ class PodWorker:
             return
         if container.stopper is not None and not container.stopper.done():
             return
-        own_s = float(self.state.spec.get("terminationGracePeriodSeconds") or 30)
+        own_s = own_grace_s(self.state.spec)
         stopping = self._stopper.stop(container, grace_s=own_s if grace_s is None else float(grace_s), why=why)
         container.stopper = self._spawn(stopping, f"stop {container.name} of {self.state.name}")
 
