@@ -113,6 +113,7 @@ class NodeHeart:
     async def _tell(self) -> None:
         """Write the Node: what it is on the first time, its status always."""
         kind, wanted = kind_of(Node), node_tree(self._name, self._settings, self._pod_cidr)
+        now = timestamp(self._clock.now())
         try:
             node = await self._client.get(kind, self._name)
             labels = wanted["metadata"]["labels"]
@@ -122,9 +123,11 @@ class NodeHeart:
                     kind, self._name, Patch(MERGE_PATCH, {"metadata": {"labels": labels}}), field_manager=self._manager
                 )
         except NotFoundError:
-            node = await self._client.create(kind, wanted, field_manager=self._manager)
-        old = node.get("status") or {}
-        status = node_status(self._name, self._settings, self.resources, timestamp(self._clock.now()), old)
+            # At once with its status: a scheduler that saw a node without resources would warn that no pod fits.
+            wanted["status"] = node_status(self._name, self._settings, self.resources, now, {})
+            await self._client.create(kind, wanted, field_manager=self._manager)
+            return
+        status = node_status(self._name, self._settings, self.resources, now, node.get("status") or {})
         await self._client.patch(
             kind, self._name, Patch(MERGE_PATCH, {"status": status}), subresource="status", field_manager=self._manager
         )
