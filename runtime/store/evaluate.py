@@ -46,6 +46,7 @@ def evaluate(stage: Stage, txn: Txn, cause: str | None = None, history: History 
     execution = _Execution(stage, history)
     path = _Path(txn, _holds(stage, txn))
     path.choose(stage)
+    path.check_puts(stage)
     try:
         response = execution.run(path)
     except BaseException:
@@ -71,6 +72,17 @@ class _Path:
             if isinstance(operation, Txn):
                 self.nested[position] = path = _Path(operation, _holds(stage, operation))
                 path.choose(stage)
+
+    def check_puts(self, stage: Stage) -> None:
+        """Refuse impossible puts before anything is done, and before any range is refused: as etcd does."""
+        for position, operation in enumerate(self.txn.success if self.succeeded else self.txn.failure):
+            if isinstance(operation, Put):
+                if (operation.ignore_value or operation.ignore_lease) and stage.get(operation.key) is None:
+                    raise KeyNotFoundError(operation.key)
+                if operation.lease and stage.lease(operation.lease) is None:
+                    raise LeaseNotFoundError(operation.lease)
+            elif isinstance(operation, Txn):
+                self.nested[position].check_puts(stage)
 
 
 class _Execution:
@@ -114,12 +126,10 @@ class _Execution:
         prev = self._stage.get(put.key)
         value, lease = put.value, put.lease
         if put.ignore_value or put.ignore_lease:
-            if prev is None:
+            if prev is None:  # deleted by this very txn
                 raise KeyNotFoundError(put.key)
             value = prev.value if put.ignore_value else value
             lease = prev.lease if put.ignore_lease else lease
-        if lease and self._stage.lease(lease) is None:
-            raise LeaseNotFoundError(lease)
         revision = self._revision
         kv = KeyValue(
             put.key,

@@ -177,12 +177,13 @@ def _inconsistencies(connection: sqlite3.Connection) -> Iterator[str]:
     """What the log says that cannot have happened."""
     compacted = connection.execute("SELECT value FROM meta WHERE name = 'compacted'").fetchone()[0]
     versions: dict[bytes, tuple[int, int]] = {}
-    last = 0
+    last = floor = max(1, compacted)
     for id_, key, create, version in connection.execute("SELECT id, key, create_revision, version FROM log ORDER BY id"):
         revision, sub = id_ >> SUB_BITS, id_ & SUB_MAX
-        if revision > max(compacted, 1) and sub == 0 and revision != last + 1 and last > compacted:
-            yield f"revision {revision} follows {last}: revisions between are lost"
-        last = revision
+        if revision > floor:
+            if revision not in (last, last + 1) or (revision == last) == (sub == 0):
+                yield f"change {sub} of revision {revision} follows revision {last}: changes between are lost"
+            last = revision
         known = versions.get(key)
         if version and known is not None and known[1] and (create, version) != (known[0], known[1] + 1):
             yield f"{key!r} at revision {revision}: version {version} follows version {known[1]}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aetcd.rpc import rpc_pb2 as pb
 
-from reconcile.runtime.store.errors import NoSpaceError, RequestTooLargeError
+from reconcile.runtime.store.errors import LeaseNotFoundError, NoSpaceError, RequestTooLargeError
 from reconcile.runtime.store.model import DeleteResponse, PutResponse, RangeResponse, Txn, TxnResponse
 
 from . import wire
@@ -52,7 +52,12 @@ class KV:
     async def put(self, raw: bytes) -> bytes:
         """Put: a txn of one put, with a plain answer."""
         await self._check(raw, len(raw))
-        (response,) = (await self._write(Txn((), (put_of(parse(pb.PutRequest, raw)),)))).responses
+        put = put_of(parse(pb.PutRequest, raw))
+        alone = put.key and put.lease and put.ignore_value and not (put.value or put.ignore_lease)
+        if alone and self._store.lease_time_to_live(put.lease).ttl_s < 0:
+            # Alone, a put is refused for its lease first; in a txn, for the missing key.
+            raise LeaseNotFoundError(put.lease)
+        (response,) = (await self._write(Txn((), (put,)))).responses
         assert isinstance(response, PutResponse)
         return wire.put_response(self._member.header(response.revision), response)
 

@@ -135,15 +135,9 @@ class WatchStream:
         if start < 0:
             self._refuse(CompactedError.text)
             return
-        if not watch_id:
-            while self._next_id in self._watches:
-                self._next_id += 1
-            watch_id = self._next_id
-            self._next_id += 1
         watching = _Watching(watch_id, request.fragment, request.progress_notify)
         filters = [_FILTERS[number] for number in request.filters if 0 <= number < len(_FILTERS)]
         store = self._member.store
-        created = wire.watch_response(self._header(), watch_id, created=True)
         try:
             watching.watch = store.watch(
                 key, request.range_end, start, prev_kv=request.prev_kv, filters=filters, on_ready=lambda _: self._ready(watching)
@@ -151,13 +145,21 @@ class WatchStream:
         except (EmptyRangeError, KeyEmptyError) as error:
             self._refuse(error.text)
             return
-        self._watches[watch_id] = watching
-        self._push(created)
+        # A refused watch takes no id.
+        watching.id = watch_id or self._free_id()
+        self._watches[watching.id] = watching
+        self._push(wire.watch_response(self._header(), watching.id, created=True))
         if watching.watch.lagging:
             self._ready(watching)
         if watching.progress_notify and not self._ticking:
             self._ticking = True
             self._start(self._tick())
+
+    def _free_id(self) -> int:
+        while self._next_id in self._watches:
+            self._next_id += 1
+        self._next_id += 1
+        return self._next_id - 1
 
     def _refuse(self, reason: str) -> None:
         self._push(wire.watch_response(self._header(), -1, created=True, canceled=True, reason=reason))
