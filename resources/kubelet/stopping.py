@@ -23,6 +23,8 @@ from .runtime import ContainerStatus
 
 log = logging.getLogger(__name__)
 
+_SAME_S = 0.05
+
 
 def own_grace_s(pod_spec: Tree) -> float:
     """What the pod asks for; zero is a wish, too."""
@@ -54,15 +56,21 @@ class Stopper:
         self._deadline = float("inf")
         self._hurries: set[asyncio.Timeout] = set()
 
-    def limit(self, grace_s: float) -> None:
-        """From now, at most `grace_s` until everything is killed; more than what is left changes nothing."""
+    def limit(self, grace_s: float) -> bool:
+        """From now, at most `grace_s` until everything is killed; more than what is left changes nothing.
+
+        Returns whether a limit that was there got shorter.
+        """
         deadline = self._host.clock.monotonic() + grace_s
-        if deadline >= self._deadline:
-            return
+        # The same limit, worked out again a moment later, differs by rounding: that is no hurry.
+        if deadline > self._deadline - _SAME_S:
+            return False
+        shortened = self._deadline < float("inf")
         self._deadline = deadline
         when = asyncio.get_running_loop().time() + grace_s
         for hurry in self._hurries:
             hurry.reschedule(min(when, hurry.when() or when))
+        return shortened
 
     def left_s(self) -> float:
         """What is left of the grace."""

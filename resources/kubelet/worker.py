@@ -311,9 +311,7 @@ class PodWorker:
             self.state.tree, ending, vanished_s=self._host.settings.vanished_grace_s, first_seen=self._adopted,
             now=self._host.clock.now(),
         )  # fmt: skip  # one field a word reads better packed
-        before_s = self._stopper.left_s()
-        self._stopper.limit(grace_s)
-        if self._stopper.left_s() < before_s < float("inf") and self._group is not None:
+        if self._stopper.limit(grace_s) and self._group is not None:
             self._spawn(self._stopper.hurry(), f"hurry {self.state.name}")
 
     async def _end(self) -> None:
