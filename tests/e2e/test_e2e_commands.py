@@ -90,6 +90,7 @@ def test_describe_logs_events_top_and_status_tell_about_the_pods(hello: Plane) -
     assert status["well"]
     assert [rollout["available"] for rollout in status["rollouts"]] == [3]
     assert "3 ready" in hello.cli("status")
+    assert not hello.lines("FailedScheduling"), "the node is there with its resources from its first moment"
 
 
 def test_explain_api_resources_version_and_kubeconfig_tell_about_the_server(hello: Plane) -> None:
