@@ -117,7 +117,9 @@ class Kind:
     """One resource kind in one version, as discovery shows it, plus how the server treats it.
 
     `selectable` maps a field selector's label (`spec.nodeName`) to a path; metadata.name and metadata.namespace always
-    work. `has_generation`: metadata.generation counts changes of everything but metadata and status.
+    work. `has_generation`: metadata.generation counts changes of everything but metadata and status. `storage_version` is
+    the version that objects are stored in, where a kind is served in several (empty: this one). `deprecation` is what
+    clients of this version are told with every answer.
     """
 
     group: str
@@ -137,6 +139,8 @@ class Kind:
     schema_given: Tree | None = attrs.field(default=None, repr=False)
     builtin: bool = False
     has_generation: bool = True
+    storage_version: str = ""
+    deprecation: str = ""
 
     @property
     def api_version(self) -> str:

@@ -29,6 +29,7 @@ from .store import CompactedError, Store, StoreError
 
 if TYPE_CHECKING:
     from .api.http import HttpServer
+    from .api.http.protobuf import Tables
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,8 @@ class Parts:
     operators: Sequence[Operator] = ()
     connect: Callable[[ApiServer], None] = lambda api: None  # noqa: ARG005 - connects nothing
     """Called before the operators start: adds streaming subresources and computed kinds to the API."""
+    wire: Callable[[], Tables] = dict
+    """Gives the tables by which protobuf bodies of `kinds` are read; called when the first one comes."""
 
 
 class ControlPlane:
@@ -152,8 +155,14 @@ class ControlPlane:
         await self.engine.start(operator)
 
     async def stop_operator(self, operator: Operator) -> None:
-        """Stop the operator's handlers; its kinds stay served, because their objects are still there."""
+        """Stop the operator's handlers; its kinds stay served, because their objects are still there.
+
+        A kind that a CustomResourceDefinition declares too is from now on what that says.
+        """
         await self.engine.stop(operator)
+        for cls in operator.kinds:
+            if cls is not Resource:
+                self.api.release(kind_of(cls))
 
     async def stop(self) -> None:
         """Stop everything, last started first; a part that fails to stop skips no other. Nothing acknowledged is lost."""
@@ -200,7 +209,7 @@ class ControlPlane:
         from .client.kubeconfig import Access, tree_of, write
 
         credentials = Credentials.load_or_make(self.data_dir / PKI, self.clock.now(), (settings.host,))
-        self._server = HttpServer(self.api, HttpSettings(credentials=credentials))
+        self._server = HttpServer(self.api, HttpSettings(credentials=credentials, wire=self._parts.wire))
         note = self.data_dir / PORT
         wanted = settings.port or _noted_port(note)
         try:

@@ -13,6 +13,7 @@ to controllers of the same process.
     jsonpatch, mergepatch, strategic            patches, as pure functions on trees
     apply, ownership, structure, fieldsets      server-side apply: the merge, managedFields, merge rules, sets of paths
     scale                   the scale subresource
+    versions                which version of an API clients prefer
     transaction             the bytes of an object, and why it is written
     refusals, errors        the reference server's error texts
 """

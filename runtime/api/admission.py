@@ -7,7 +7,7 @@ added, those for all kinds first. A dry run calls them too (`review.dry_run` tel
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from reconcile.errors import ApiError, ForbiddenError, ReconcileError
 from reconcile.handling import AdmissionReview
@@ -41,12 +41,14 @@ class Admission:
         for admit in _of(self._mutators, kind):
             await _call(admit, review)
 
-    async def validate(self, kind: Kind, make: Callable[[], AdmissionReview]) -> None:
-        """Call the validators; the review is made only if there are any. Raises what refuses."""
-        if self._validators and (wanted := _of(self._validators, kind)):
-            review = make()
-            for admit in wanted:
-                await _call(admit, review)
+    async def validate(self, kind: Kind, make: Callable[[], AdmissionReview]) -> Sequence[str]:
+        """Call the validators; the review is made only if there are any. Returns their warnings, raises what refuses."""
+        if not self._validators or not (wanted := _of(self._validators, kind)):
+            return ()
+        review = make()
+        for admit in wanted:
+            await _call(admit, review)
+        return review.warnings
 
 
 def _of(registered: dict[_Key, list[Admit]], kind: Kind) -> list[Admit]:

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from functools import cached_property
 from typing import Protocol
 
+import attrs
+
 from reconcile.errors import BadRequestError, Tree
 from reconcile.kinds import Kind
 from reconcile.runtime.store import prefix_end
@@ -17,6 +19,7 @@ from reconcile.selectors import FieldSelector, parse_fields
 
 from . import refusals
 from .completion import Complete, compile_completion
+from .stored import Stored
 from .validation import Check, compile_validation
 
 Read = Callable[[Tree, Mapping[str, str]], Awaitable[AsyncIterator[bytes]]]
@@ -65,6 +68,29 @@ class Served:
         """Whether strategic merge patches are taken: not for kinds declared by a CustomResourceDefinition."""
         return self.kind.cls is not None
 
+    def shows(self, stored: Stored) -> Stored:
+        """A stored object as this version of its kind has it."""
+        if stored.kind is self.kind:
+            return stored
+        return stored.as_kind(self.kind, self._completed if self.kind.cls is None else None)
+
+    def stores(self, tree: Tree) -> tuple[Kind, Tree]:
+        """An object as it is stored: in the storage version, without its resourceVersion; and the kind that it is then of."""
+        metadata = {name: value for name, value in tree["metadata"].items() if name != "resourceVersion"}
+        stored_as = self._stored_as
+        if stored_as is self.kind:
+            return stored_as, {**tree, "metadata": metadata}
+        return stored_as, {**tree, "apiVersion": stored_as.api_version, "metadata": metadata}
+
+    @cached_property
+    def _stored_as(self) -> Kind:
+        version = self.kind.storage_version or self.kind.version
+        return self.kind if version == self.kind.version else attrs.evolve(self.kind, version=version)
+
+    def _completed(self, tree: Tree) -> Tree:
+        made: Tree = self.complete(tree, None, [])
+        return made
+
     def key(self, namespace: str, name: str) -> bytes:
         """Where an object is stored."""
         if not name or "/" in name or "/" in namespace:
@@ -99,6 +125,7 @@ class Catalog:
     def __init__(self) -> None:
         self._served: dict[tuple[str, str, str], Served] = {}
         self._by_kind: dict[Kind, Served] = {}
+        self._declared: dict[tuple[str, str, str], Kind] = {}
         self._readers: dict[tuple[str, str], dict[str, Read]] = {}
         self._callbacks: list[Callable[[], None]] = []
 
@@ -120,6 +147,30 @@ class Catalog:
         if self._served.pop((kind.group, kind.version, kind.plural), None) is not None:
             self._by_kind.clear()
             self._changed()
+
+    def serve_declared(self, kind: Kind) -> bool:
+        """Serve a kind that data declares, unless a class declares the same. Returns whether it is served."""
+        name = (kind.group, kind.version, kind.plural)
+        self._declared[name] = kind
+        before = self._served.get(name)
+        if before is not None and before.kind.cls is not None:
+            return False
+        self.serve(kind)
+        return True
+
+    def withdraw_declared(self, kind: Kind) -> None:
+        """Data declares `kind` no longer; one that a class declares too stays."""
+        name = (kind.group, kind.version, kind.plural)
+        self._declared.pop(name, None)
+        before = self._served.get(name)
+        if before is not None and before.kind.cls is None:
+            self.withdraw(before.kind)
+
+    def release(self, kind: Kind) -> None:
+        """The class behind `kind` is gone: where data declares the kind as well, that holds from now on."""
+        declared = self._declared.get((kind.group, kind.version, kind.plural))
+        if declared is not None:
+            self.serve(declared)
 
     def kinds(self) -> tuple[Kind, ...]:
         """Everything served, in the order it was registered."""
@@ -147,6 +198,11 @@ class Catalog:
                 raise refusals.no_such_resource()
             self._by_kind[kind] = served
         return served
+
+    def newest(self, served: Served) -> Served | None:
+        """What is compiled now for a kind that was served once, or None."""
+        kind = served.kind
+        return self._served.get((kind.group, kind.version, kind.plural))
 
     def stored(self, kind: Kind) -> Served:
         """As `of`, for requests that a computed kind cannot answer.

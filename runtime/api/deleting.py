@@ -48,7 +48,7 @@ class Deleting:
             kv = self._store.get(key)
             if kv is None:
                 raise refusals.not_found(kind, name)
-            stored = stored_of(kv, served.kind).as_kind(served.kind)
+            stored = served.shows(stored_of(kv, served.kind))
             done = await self._try(served, key, stored, options, caller, notes)
             if done is not None:
                 return done
@@ -72,7 +72,11 @@ class Deleting:
         """One attempt; None: the object changed meanwhile."""
         kind, tree = served.kind, stored.tree
         _check_preconditions(kind, stored, options)
-        await self._admission.validate(kind, lambda: AdmissionReview("DELETE", tree, tree, "", options.dry_run, caller.user))
+        warnings = await self._admission.validate(
+            kind, lambda: AdmissionReview("DELETE", tree, tree, "", options.dry_run, caller.user)
+        )
+        if notes is not None:
+            notes.warnings.extend(warnings)
         meta = self._marked(kind, tree, options)
         if meta is None:
             return Deleted(stored, gone=False)
@@ -83,15 +87,14 @@ class Deleting:
                 return Deleted(stored, gone=True)
             answered = await self._run(Txn(compare, (DeleteRange(key),)), cause)
             return Deleted(stored, gone=True) if answered else None
-        meta.pop("resourceVersion", None)
-        marked = {**tree, "metadata": meta}
-        made = Stored(kind, marked, encoded(marked, _OBJECT_BYTES_MAX))
+        stored_as, marked = served.stores({**tree, "metadata": meta})
+        made = Stored(stored_as, marked, encoded(marked, _OBJECT_BYTES_MAX))
         if options.dry_run:
-            return Deleted(made, gone=False)
+            return Deleted(served.shows(made), gone=False)
         revision = await self._run(Txn(compare, (Put(key, made.value, attachment=made),)), cause)
         if not revision:
             return None
-        return Deleted(made if made.revision else made.settle(revision), gone=False)
+        return Deleted(served.shows(made if made.revision else made.settle(revision)), gone=False)
 
     async def _run(self, txn: Txn, cause: str) -> int:
         """The revision of the transaction; 0: its compare failed."""

@@ -185,8 +185,7 @@ def revision_of(text: str) -> int:
 
 
 def _object(kv: KeyValue, served: Served) -> Stored:
-    found = stored_of(kv, served.kind)
-    return found if found.kind is served.kind else found.as_kind(served.kind)
+    return served.shows(stored_of(kv, served.kind))
 
 
 def _token(revision: int, start: bytes, prefix: bytes) -> str:

@@ -68,6 +68,18 @@ class ApiServer:
         """Stop serving a kind. Its objects stay in the store."""
         self._catalog.withdraw(kind)
 
+    def serve_declared(self, kind: Kind) -> bool:
+        """Serve a kind that data declares (a CustomResourceDefinition), unless a class declares the same: the class wins."""
+        return self._catalog.serve_declared(kind)
+
+    def withdraw_declared(self, kind: Kind) -> None:
+        """Stop serving a kind that data declared; one that a class declares too stays."""
+        self._catalog.withdraw_declared(kind)
+
+    def release(self, kind: Kind) -> None:
+        """The class behind `kind` is gone: where data declares the kind as well, that holds from now on."""
+        self._catalog.release(kind)
+
     def serve_virtual(self, kind: Kind, provider: Virtual) -> None:
         """Serve a kind whose objects are computed when asked for, not stored: get and list only."""
         self._catalog.serve(kind, provider)

@@ -9,6 +9,8 @@ what makes it safe to hand the same tree to every reader, and cheap to compare t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Literal, cast
 
 import attrs
@@ -37,15 +39,17 @@ ANONYMOUS = Caller("system:anonymous", ("system:unauthenticated",))
 class Stored:
     """An object of a kind at a revision. `tree` is read-only and shared."""
 
-    __slots__ = ("_encoded", "kind", "revision", "tree", "value")
+    __slots__ = ("_encoded", "_shown", "kind", "revision", "tree", "value")
 
     def __init__(self, kind: Kind, tree: Tree, value: bytes = b"", revision: int = 0) -> None:
         self.kind = kind
+        """Always of the tree's own apiVersion."""
         self.tree = tree
         self.value = value
         """The JSON text in the store: the tree without metadata.resourceVersion. Empty for what is not stored."""
         self.revision = revision
         self._encoded: bytes | None = None
+        self._shown: Stored | None = None
 
     @property
     def encoded(self) -> bytes:
@@ -75,11 +79,26 @@ class Stored:
         metadata = {**self.tree["metadata"], "resourceVersion": str(revision)}
         return Stored(self.kind, {**self.tree, "metadata": metadata}, self.value, revision)
 
-    def as_kind(self, kind: Kind) -> Stored:
-        """The same object in another version of its kind: nothing but apiVersion differs between versions here."""
-        if self.tree.get("apiVersion") == kind.api_version:
+    def as_kind(self, kind: Kind, complete: Callable[[Tree], Tree] | None = None) -> Stored:
+        """The same object in another version of its kind: nothing but apiVersion differs between versions here.
+
+        `complete` brings what another schema left to the form that this kind's schema asks for. What comes out is kept for
+        the next reader.
+        """
+        if self.kind is kind:
             return self
-        return Stored(kind, {**self.tree, "apiVersion": kind.api_version, "kind": kind.kind}, b"", self.revision)
+        shown = self._shown
+        if shown is not None and shown.kind is kind and shown.revision == self.revision:
+            return shown
+        tree = self.tree
+        if tree.get("apiVersion") != kind.api_version:
+            tree = {**tree, "apiVersion": kind.api_version, "kind": kind.kind}
+        elif complete is None:
+            return self
+        if complete is not None:
+            tree = complete(tree)
+        shown = self._shown = Stored(kind, tree, self.value if tree is self.tree else b"", self.revision)
+        return shown
 
     def _spliced(self) -> bytes:
         """Put the resourceVersion into the stored text, which costs a copy instead of an encoding."""
@@ -98,10 +117,23 @@ def stored_of(kv: KeyValue, kind: Kind) -> Stored:
     """The object behind a value of the store: decoded if nobody did so yet."""
     found = kv.attachment
     if type(found) is not Stored:
-        found = kv.attachment = Stored(kind, orjson.loads(kv.value), kv.value)
+        tree = orjson.loads(kv.value)
+        found = kv.attachment = Stored(_written_as(kind, tree.get("apiVersion", "")), tree, kv.value)
     if not found.revision:
         found.settle(kv.mod_revision)
     return found
+
+
+@lru_cache(maxsize=1024)
+def _written_as(kind: Kind, api_version: str) -> Kind:
+    """The kind in the version that an object was written in, maybe long ago.
+
+    Of a kind declared by data it is never the kind that is served now: its schema may have changed since, so that each
+    object has to be completed again when it is first read (see `Stored.as_kind`).
+    """
+    if kind.cls is not None and api_version == kind.api_version:
+        return kind
+    return attrs.evolve(kind, version=api_version.rpartition("/")[2])
 
 
 @attrs.frozen

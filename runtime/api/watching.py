@@ -45,7 +45,7 @@ class Watching:
         # "Now" is when the watch is asked for, not when its first event is: nothing between the two may be missed.
         revision = since if since and not initial else self._store.revision
         return Following(
-            self._store, served, start, end, revision, label_selector, field_selector, initial,
+            self._store, self._catalog, served, start, end, revision, label_selector, field_selector, initial,
             self._bookmark_s if bookmarks else None,
         )  # fmt: skip
 
@@ -54,10 +54,11 @@ class Following:
     """One watch. Iterate over it; `aclose` it when done (leaving the loop by cancellation closes it too)."""
 
     def __init__(
-        self, store: Store, served: Served, start: bytes, end: bytes, revision: int, labels: LabelSelector,
+        self, store: Store, catalog: Catalog, served: Served, start: bytes, end: bytes, revision: int, labels: LabelSelector,
         fields: FieldSelector, initial: bool, bookmark_s: float | None,
     ) -> None:  # fmt: skip
         self._store = store
+        self._catalog = catalog
         self._served = served
         self._start, self._end = start, end
         self._revision = revision
@@ -118,6 +119,9 @@ class Following:
                 return
         batch = await watch.__anext__()
         self._revision = batch.revision
+        newest = self._catalog.newest(self._served)
+        # A kind that changed meanwhile, as a CustomResourceDefinition may, is shown as it is now.
+        self._served = newest or self._served
         if batch.events:
             for event in batch.events:
                 change = self._change(event, batch.revision)
@@ -125,6 +129,8 @@ class Following:
                     self._ready.append(change)
         else:
             self._ready.append(Change("BOOKMARK", None, batch.revision))
+        if newest is None:
+            await self.aclose()  # it is served no longer: this was the last of it
 
     def _begin(self) -> Watch:
         """Open the store's watch; with `initial`, read the present in the same step, so that nothing falls in between."""
@@ -132,7 +138,7 @@ class Following:
             found = self._store.range(Range(self._start, self._end))
             self._revision = found.revision
             for kv in found.kvs:
-                stored = self._as_served(stored_of(kv, self._served.kind))
+                stored = self._served.shows(stored_of(kv, self._served.kind))
                 if self._matches(stored):
                     self._ready.append(Change("ADDED", stored, stored.revision))
             self._ready.append(Change("BOOKMARK", None, found.revision, initial_end=True))
@@ -144,26 +150,22 @@ class Following:
         tree = stored.tree
         return self._labels.matches(tree["metadata"].get("labels")) and self._fields.matches(tree)
 
-    def _as_served(self, stored: Stored) -> Stored:
-        kind = self._served.kind
-        return stored if stored.kind is kind else stored.as_kind(kind)
-
     def _change(self, event: Event, revision: int) -> Change | None:
         kind, previous = self._served.kind, event.prev_kv
         if event.kind is PUT:
-            stored = self._as_served(stored_of(event.kv, kind))
+            stored = self._served.shows(stored_of(event.kv, kind))
             created = event.kv.version == 1
             if self._everything:
                 return Change("ADDED" if created else "MODIFIED", stored, revision)
             # Where what was there before is compacted away, a client may have had it: tell it so or so.
-            before = not created and (previous is None or self._matches(self._as_served(stored_of(previous, kind))))
+            before = not created and (previous is None or self._matches(self._served.shows(stored_of(previous, kind))))
             if self._matches(stored):
                 return Change("MODIFIED" if before else "ADDED", stored, revision)
             return Change("DELETED", stored, revision) if before else None
         last = event.kv.attachment
         if type(last) is not Stored:
             last = event.kv.attachment = self._last_state(event, revision)
-        last = self._as_served(last)
+        last = self._served.shows(last)
         return Change("DELETED", last, revision) if previous is None or self._matches(last) else None
 
     def _last_state(self, event: Event, revision: int) -> Stored:

@@ -13,7 +13,7 @@ server for objects older than the feature.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import orjson
@@ -47,6 +47,7 @@ ATTEMPTS_MAX = 100
 _NAMES_TRIED_MAX = 8
 _GO_TYPES = {"integer": "int64", "boolean": "bool", "number": "float64", "array": "slice", "object": "struct"}
 _OWN = ("apiVersion", "kind", "metadata", "status")
+_OWN_WITHOUT_STATUS = _OWN[:3]
 Operation = Literal["CREATE", "UPDATE"]
 
 
@@ -66,6 +67,11 @@ class Write:
         self.subresource = subresource
         self.applies = False
         self.tracked = False
+
+    def warn(self, warnings: Iterable[str]) -> None:
+        """Tell the client, if it wants to know."""
+        if self.notes is not None:
+            self.notes.warnings.extend(warnings)
 
     def tell_unknown(self, kind: Kind, unknown: list[str]) -> None:
         """Refuse or report unknown fields as the client asked."""
@@ -189,19 +195,20 @@ class Writing:
         meta = tree["metadata"]
         causes = metadata.check_new(kind, meta, kind is self._namespace_kind)
         self._judge(served, tree, None, meta.get("name", ""), causes)
-        await self._admission.validate(kind, lambda: _review("CREATE", tree, None, write))
+        write.warn(await self._admission.validate(kind, lambda: _review("CREATE", tree, None, write)))
         return await self._insert(served, tree, write)
 
     async def _insert(self, served: Served, tree: Tree, write: Write) -> Stored:
         meta = tree["metadata"]
         key = served.key(meta.get("namespace", ""), meta["name"])
-        made = Stored(served.kind, tree, encoded(tree, self._bytes_max))
+        stored_as, tree = served.stores(tree)
+        made = Stored(stored_as, tree, encoded(tree, self._bytes_max))
         if write.notes is not None:
             write.notes.created = True
         if write.dry_run:
             if self._store.get(key) is not None:
                 raise refusals.already_exists(served.kind, meta["name"])
-            return made
+            return served.shows(made)
         txn = Txn((Compare.missing(key),), (Put(key, made.value, attachment=made),))
         try:
             answer = await self._store.txn(txn, cause_of(write.caller, write.manager))
@@ -209,7 +216,7 @@ class Writing:
             raise refusals.of_store(error) from error
         if not answer.succeeded:
             raise refusals.already_exists(served.kind, meta["name"])
-        return made if made.revision else made.settle(answer.revision)
+        return served.shows(made if made.revision else made.settle(answer.revision))
 
     def _in_namespace(self, kind: Kind, meta: Tree) -> None:
         """Refuse to create in a namespace that is not there or going away."""
@@ -232,7 +239,7 @@ class Writing:
             kv = self._store.get(key)
             if kv is None:
                 raise refusals.not_found(kind, name)
-            old = stored_of(kv, kind).as_kind(kind)
+            old = served.shows(stored_of(kv, kind))
             given = change(old)
             if given is old.tree:
                 return old
@@ -267,11 +274,12 @@ class Writing:
         if tree == before:
             return None
         meta = tree["metadata"]
-        if kind.has_generation and any(tree.get(k) is not before.get(k) for k in (tree.keys() | before.keys()) if k not in _OWN):
+        own = _OWN if kind.status else _OWN_WITHOUT_STATUS
+        if kind.has_generation and any(tree.get(k) is not before.get(k) for k in (tree.keys() | before.keys()) if k not in own):
             meta = tree["metadata"] = {**meta, "generation": meta.get("generation", 0) + 1}
         causes = metadata.check_changed(meta, before["metadata"])
         self._judge(served, tree, before, name, causes)
-        await self._admission.validate(kind, lambda: _review("UPDATE", tree, before, write))
+        write.warn(await self._admission.validate(kind, lambda: _review("UPDATE", tree, before, write)))
         return self._owned(served, before, tree, write)
 
     def _separated(self, served: Served, tree: Tree, before: Tree, subresource: str) -> Tree:
@@ -296,12 +304,12 @@ class Writing:
 
     async def _replace(self, served: Served, key: bytes, old: Stored, new: Tree, write: Write) -> Stored | None:
         """Store `new` in place of `old`, or delete where nothing holds the object any more; None: somebody was faster."""
-        meta = {k: v for k, v in new["metadata"].items() if k != "resourceVersion"}
-        tree = {**new, "metadata": meta}
+        stored_as, tree = served.stores(new)
+        meta = tree["metadata"]
         cause = cause_of(write.caller, write.manager)
         compare = (Compare.mod_is(key, old.revision),)
         gone = "deletionTimestamp" in meta and not meta.get("finalizers") and not meta.get("deletionGracePeriodSeconds")
-        made = Stored(served.kind, tree, encoded(tree, self._bytes_max))
+        made = Stored(stored_as, tree, encoded(tree, self._bytes_max))
         operation = DeleteRange(key) if gone else Put(key, made.value, attachment=made)
         try:
             answer = await self._store.txn(Txn(compare, (operation,)), cause)
@@ -309,7 +317,7 @@ class Writing:
             raise refusals.of_store(error) from error
         if not answer.succeeded:
             return None
-        return made if made.revision else made.settle(answer.revision)
+        return served.shows(made if made.revision else made.settle(answer.revision))
 
     # Apply
 
@@ -380,8 +388,7 @@ class Writing:
         review = _review(operation, _own(tree), before, write)
         kept = tree["metadata"]
         await self._admission.mutate(kind, review)
-        if write.notes is not None:
-            write.notes.warnings.extend(review.warnings)
+        write.warn(review.warnings)
         tree, meta = metadata.shaped(served, review.tree, [])
         for name in ("name", "namespace", "uid", "creationTimestamp", "resourceVersion", "generation"):
             if name in kept:

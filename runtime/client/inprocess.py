@@ -11,6 +11,7 @@ from reconcile.client import DeleteOptions, Page, Patch, WatchEvent
 from reconcile.errors import Tree
 from reconcile.kinds import Kind
 from reconcile.runtime.api import SYSTEM, ApiServer, Caller, Following
+from reconcile.runtime.api.versions import version_rank
 
 _NO_OBJECT: Tree = {}
 _DEFAULT_OPTIONS = DeleteOptions()
@@ -87,8 +88,12 @@ class InProcessClient:
         return (await self.api.act(kind, name, action, body, namespace, caller=self.caller)).tree
 
     async def kinds(self) -> Sequence[Kind]:
-        """What is served now and can be watched: of each resource, the version that was registered last."""
-        preferred = {(kind.group, kind.plural): kind for kind in self.api.stored_kinds()}
+        """What is served now and can be watched: of each resource, the preferred version."""
+        preferred: dict[tuple[str, str], Kind] = {}
+        for kind in self.api.stored_kinds():
+            known = preferred.setdefault((kind.group, kind.plural), kind)
+            if known is not kind and version_rank(kind.version) > version_rank(known.version):
+                preferred[kind.group, kind.plural] = kind
         return tuple(preferred.values())
 
 
