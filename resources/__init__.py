@@ -27,6 +27,7 @@ def controllers(service_cidr: str) -> list[Operator]:
     """
     from .apps.deployment_controller import deployment_controller
     from .apps.replicaset_controller import replicaset_controller
+    from .core.event_expiry import event_expiry
     from .core.namespace_controller import namespace_controller
     from .core.node_lifecycle import node_lifecycle_controller
     from .core.pod_gc import pod_garbage_collector
@@ -36,6 +37,7 @@ def controllers(service_cidr: str) -> list[Operator]:
     return [
         deployment_controller(), replicaset_controller(), garbage_collector(), namespace_controller(),
         service_addresses(service_cidr), endpoint_slices(), node_lifecycle_controller(), pod_garbage_collector(),
+        event_expiry(),
     ]  # fmt: skip
 
 
