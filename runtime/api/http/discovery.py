@@ -8,7 +8,6 @@ Source: https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-a
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ import orjson
 
 from reconcile.errors import Tree
 from reconcile.kinds import Kind
+from reconcile.runtime.api.versions import version_rank
 
 from .exchange import JSON, YAML, Answer, Request, no_such_path
 from .negotiation import Rendering, rendering_of_discovery
@@ -24,8 +24,6 @@ from .negotiation import Rendering, rendering_of_discovery
 VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 VERBS_VIRTUAL = ("get", "list")
 _PART_VERBS = ("get", "patch", "update")
-_KUBE_VERSION = re.compile(r"v(\d+)(?:(alpha|beta)(\d+))?")
-_STABILITY = {"": 2, "beta": 1, "alpha": 0}
 
 
 @attrs.frozen
@@ -50,7 +48,11 @@ class Part:
 
 def document_of(tree: Any, content_type: str = JSON) -> Document:
     """A tree as a document with its ETag."""
-    body = orjson.dumps(tree)
+    return document_from(orjson.dumps(tree), content_type)
+
+
+def document_from(body: bytes, content_type: str) -> Document:
+    """A body as a document with its ETag."""
     return Document(body, f'"{hashlib.sha512(body).hexdigest().upper()}"', content_type)
 
 
@@ -61,17 +63,6 @@ def answer_of(document: Document, request: Request, headers: tuple[tuple[str, st
     if known and document.etag in known:
         return Answer(304, b"", document.content_type, headers)
     return Answer(200, document.body, document.content_type, headers)
-
-
-def version_rank(version: str) -> tuple[int, int, int, str]:
-    """Sorts versions as Kubernetes prefers them: v2, v1, v1beta2, v1beta1, v1alpha1; take the greatest.
-
-    Source: k8s.io/apimachinery/pkg/version/helpers.go CompareKubeAwareVersionStrings
-    """
-    match = _KUBE_VERSION.fullmatch(version)
-    if match is None:
-        return (-1, 0, 0, version)
-    return (_STABILITY[match[2] or ""], int(match[1]), int(match[3] or 0), version)
 
 
 class Discovery:

@@ -17,9 +17,10 @@ from reconcile.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PAT
 from reconcile.errors import Tree
 from reconcile.kinds import Kind
 
-from .discovery import Discovery, Document, answer_of, document_of
+from .discovery import Discovery, Document, answer_of, document_from, document_of
 from .exchange import JSON, YAML, Answer, Request, no_such_path
 from .metaschemas import DELETE_OPTIONS, LIST_META, META_SCHEMAS, OBJECT_META, SCALE, SCALE_SCHEMA
+from .swagger import PROTOBUF, PROTOBUF_ASKED, swagger_protobuf
 
 _INFO = {"title": "Kubernetes", "version": "unversioned"}
 _IMMUTABLE = (("Cache-Control", "public, immutable"), ("Expires", "Tue, 31 Dec 2099 00:00:00 GMT"))
@@ -51,6 +52,10 @@ class OpenApi:
     def answer(self, request: Request) -> Answer:
         """Answer a GET below /openapi."""
         path = request.path.strip("/").removeprefix("openapi/")
+        if path == "v2" and any(name in request.headers.get("Accept", "") for name in PROTOBUF_ASKED):
+            if PROTOBUF not in self._documents:
+                self._documents[PROTOBUF] = document_from(swagger_protobuf(self._swagger()), PROTOBUF)
+            return answer_of(self._documents[PROTOBUF], request, _REVALIDATE)
         if path == "v2":
             return answer_of(self._made("v2", self._swagger), request, _REVALIDATE)
         if path == "v3":
