@@ -24,6 +24,7 @@ from reconcile.resources.kubelet.process import ProcessRuntime
 from reconcile.resources.kubelet.simulated import simulated_nodes
 from reconcile.resources.proxy import service_proxy
 from reconcile.resources.scheduler import scheduler
+from reconcile.resources.wire import wire_tables
 from reconcile.runtime.api import ApiServer
 from reconcile.runtime.cluster import ControlPlane, Parts
 from reconcile.runtime.sync import Folder
@@ -98,7 +99,7 @@ def assemble(data_dir: Path, clock: Clock, service_cidr: str, pod_cidr: str, sim
         if agent is not None:
             _connect_kubelet(api, agent, NodeMeter(name, clock), clock)
 
-    parts = Parts([*builtin_kinds(), Folder], Namespace, bootstrap_objects(), operators, connect)
+    parts = Parts([*builtin_kinds(), Folder], Namespace, bootstrap_objects(), operators, connect, wire_tables)
     return Assembly(parts, agent)
 
 

@@ -5,7 +5,7 @@
     objects, watches         the verbs on objects
     discovery, openapi       documents that are derived from the served kinds
     tables, negotiation      renderings; which one a client wants
-    bodies                   what clients send
+    bodies, protobuf         what clients send
     identity, certificates   who calls; the server's own CA and token
     location, exchange       paths; the request and answer values
 

@@ -1,4 +1,4 @@
-"""What clients send: JSON and YAML bodies as trees, with the duplicate keys that fieldValidation asks about.
+"""What clients send: JSON, YAML and protobuf bodies as trees, with the duplicate keys that fieldValidation asks about.
 
 orjson keeps the last of two equal keys without a word, so bodies are read with it only where duplicates do not matter
 (fieldValidation=Ignore); otherwise the standard decoder's pair hook counts keys while it builds.
@@ -9,18 +9,23 @@ Source: k8s.io/apimachinery/pkg/runtime/serializer/json, sigs.k8s.io/json
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any, Literal, cast
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import orjson
 
 from reconcile.errors import BadRequestError, Tree, UnsupportedMediaTypeError
 from reconcile.kinds import Kind
 
-from .exchange import JSON
+from .exchange import JSON, YAML
 from .negotiation import PROTOBUF
 
+if TYPE_CHECKING:
+    from .protobuf import Messages
+
 FieldValidation = Literal["Ignore", "Warn", "Strict"]
+Wire = Callable[[], "Messages"]
+"""Gives what reads protobuf bodies; called only when one comes."""
 _YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "application/apply-patch+yaml")
 
 
@@ -33,23 +38,27 @@ def media_type(header: str) -> str:
     return header.partition(";")[0].strip().lower() or JSON
 
 
-def decode(raw: bytes, content_type: str, kind: Kind, validation: FieldValidation, warnings: list[str]) -> Tree:
+def decode(
+    raw: bytes, content_type: str, kind: Kind, validation: FieldValidation, warnings: list[str], wire: Wire
+) -> Tree:  # fmt: skip
     """The tree in a body of `kind`.
 
     Duplicate keys end in `warnings` (Warn) or in an error (Strict).
 
     Raises:
-        BadRequestError: no JSON or YAML, no mapping, or (Strict) duplicate keys.
-        UnsupportedMediaTypeError: another media type.
+        BadRequestError: malformed, no mapping, or (Strict) duplicate keys.
+        UnsupportedMediaTypeError: another media type, or protobuf for a kind whose fields have no numbers.
     """
     media = media_type(content_type)
+    if media == PROTOBUF:
+        return _protobuf(raw, kind, wire())
     duplicates: list[str] = []
     if media == JSON:
         tree = _json(raw, kind, validation != "Ignore", duplicates)
     elif media in _YAML_TYPES:
         tree = _yaml_or_json(raw, kind, validation != "Ignore", duplicates)
     else:
-        raise unsupported(media)
+        raise unsupported()
     _judge(duplicates, kind, validation, warnings)
     if not isinstance(tree, dict):
         raise _unreadable(kind, f"json: cannot unmarshal {_go_type(tree)} into Go value of type {kind.version}.{kind.kind}")
@@ -72,14 +81,14 @@ def decode_patch(raw: bytes, content_type: str, kind: Kind, validation: FieldVal
     return tree
 
 
-def decode_options(raw: bytes, content_type: str) -> Tree:
+def decode_options(raw: bytes, content_type: str, wire: Wire) -> Tree:
     """A small options body (DeleteOptions) that may be absent."""
     if not raw.strip():
         return {}
     media = media_type(content_type)
-    if media == PROTOBUF:
-        raise unsupported(media)
     try:
+        if media == PROTOBUF:
+            return _protobuf_options(raw, wire())
         tree = yaml_tree(raw, []) if media in _YAML_TYPES else orjson.loads(raw)
     except ValueError as error:
         raise BadRequestError(f"the body is no DeleteOptions: {error}") from None
@@ -88,13 +97,8 @@ def decode_options(raw: bytes, content_type: str) -> Tree:
     return cast(Tree, tree)
 
 
-def unsupported(media: str) -> UnsupportedMediaTypeError:
+def unsupported() -> UnsupportedMediaTypeError:
     """A body in a media type that is not read here."""
-    if media == PROTOBUF:
-        return UnsupportedMediaTypeError(
-            "415: Unsupported Media Type: protobuf bodies are not read here; send application/json "
-            "(kubectl: write a manifest with --dry-run=client -o yaml and `kubectl apply -f -` it)"
-        )
     return UnsupportedMediaTypeError("415: Unsupported Media Type")
 
 
@@ -107,6 +111,42 @@ def yaml_tree(raw: bytes, duplicates: list[str]) -> Any:
     from .yamlbody import load
 
     return load(raw, duplicates)
+
+
+def _protobuf(raw: bytes, kind: Kind, messages: Messages) -> Tree:
+    """The object in a protobuf body, which need not be of `kind`: a Pod's binding is a Binding."""
+    from .protobuf import envelope
+
+    try:
+        outer = envelope(raw)
+        api_version, name = outer.api_version or kind.api_version, outer.kind or kind.kind
+        message = f"{api_version}.{name}"
+        if message in messages:
+            return {"apiVersion": api_version, "kind": name, **messages.tree(message, outer.raw)}
+    except ValueError as error:
+        shown = raw[:30].hex() + (" ..." if len(raw) > 30 else "") if raw else "<empty>"
+        raise BadRequestError(f"the object provided is unrecognized (must be of type {kind.kind}): {error} ({shown})") from None
+    if f"{kind.api_version}.{kind.kind}" not in messages:
+        raise _not_in_protobuf()
+    raise BadRequestError(f'no kind "{name}" is registered for version "{api_version}"')
+
+
+def _protobuf_options(raw: bytes, messages: Messages) -> Tree:
+    """DeleteOptions, which clients send in whichever group they happen to speak."""
+    from .protobuf import envelope
+
+    if "meta.k8s.io/v1.DeleteOptions" not in messages:
+        raise _not_in_protobuf()
+    outer = envelope(raw)
+    if outer.kind not in ("", "DeleteOptions"):
+        raise ValueError(f"it is of the kind {outer.kind}")
+    return messages.tree("meta.k8s.io/v1.DeleteOptions", outer.raw)
+
+
+def _not_in_protobuf() -> UnsupportedMediaTypeError:
+    return UnsupportedMediaTypeError(
+        f"the body of the request was in an unknown format - accepted media types include: {JSON}, {YAML}"
+    )
 
 
 def _judge(duplicates: list[str], kind: Kind, validation: FieldValidation, warnings: list[str]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from reconcile.errors import ApiError, InternalError
 from reconcile.kinds import Kind
@@ -20,6 +21,9 @@ from .location import locate
 from .objects import Objects, verb_of
 from .openapi import OpenApi
 
+if TYPE_CHECKING:
+    from .protobuf import Tables
+
 Check = Callable[[], str]
 """A health check: an empty string when all is well, else what is wrong."""
 log = logging.getLogger(__name__)
@@ -30,13 +34,13 @@ class Face:
 
     def __init__(
         self, api: ApiServer, authenticate: Authenticate, authorize: Authorize, version: dict[str, str],
-        address: Callable[[], str],
+        address: Callable[[], str], wire: Callable[[], Tables],
     ) -> None:  # fmt: skip
         self._authenticate = authenticate
         self._authorize = authorize
         self._version = version
         self._address = address
-        self._objects = Objects(api)
+        self._objects = Objects(api, wire)
         self.checks: dict[str, Check] = {"ping": lambda: ""}
 
         def verbs(kind: Kind) -> tuple[str, ...]:

@@ -5,9 +5,11 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Literal, cast
+from collections.abc import AsyncIterator, Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, cast
 
+import attrs
 import orjson
 
 from reconcile.causality import TRIGGER, Trigger
@@ -24,6 +26,9 @@ from .location import Location
 from .negotiation import Rendering, not_acceptable, rendering_of_objects
 from .tables import Include, partial_object, table
 from .watches import wants_watch, watch
+
+if TYPE_CHECKING:
+    from .protobuf import Messages, Tables
 
 PATCHES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
 _VALIDATIONS = ("Ignore", "Warn", "Strict")
@@ -43,10 +48,17 @@ def verb_of(request: Request, location: Location) -> str:
 
 
 class Objects:
-    """Answers requests for objects."""
+    """Answers requests for objects; `wire` gives the tables by which protobuf bodies are read."""
 
-    def __init__(self, api: ApiServer) -> None:
+    def __init__(self, api: ApiServer, wire: Callable[[], Tables]) -> None:
         self._api = api
+        self._tables = wire
+
+    @cached_property
+    def _messages(self) -> Messages:
+        from .protobuf import Messages  # only typed clients send protobuf
+
+        return Messages(self._tables())
 
     async def answer(self, request: Request, location: Location) -> Answer | Stream:
         """Do what is asked.
@@ -57,6 +69,12 @@ class Objects:
         kind = self._api.find(location.group, location.version, location.plural)
         if kind is None or not _fits(kind, location):
             return no_such_path()
+        answer = await self._answer(request, location, kind)
+        if kind.deprecation:
+            return attrs.evolve(answer, headers=(*answer.headers, *warning_headers([kind.deprecation])))
+        return answer
+
+    async def _answer(self, request: Request, location: Location, kind: Kind) -> Answer | Stream:
         rendering = rendering_of_objects(request.headers.get("Accept", "")) if not location.subresource else None
         if location.subresource not in ("", "status", "scale"):
             return await self._further(request, location, kind)
@@ -133,7 +151,7 @@ class Objects:
         content_type = request.headers.get("Content-Type", "")
         media = bodies.media_type(content_type) if content_type else ""
         if media not in PATCHES:
-            raise bodies.unsupported(media)
+            raise bodies.unsupported()
         force = request.flag("force")
         if "force" in request.query and media != APPLY_PATCH:
             raise _patch_options_invalid("force", "FieldValueForbidden", "Forbidden: may not be specified for non-apply patch")
@@ -150,7 +168,7 @@ class Objects:
         return self._one(stored, rendering, 201 if notes.created else 200, notes)
 
     async def _delete(self, request: Request, location: Location, kind: Kind, rendering: Rendering) -> Answer:
-        options, notes = await _delete_options(request), Notes()
+        options, notes = await self._delete_options(request), Notes()
         done = await self._api.delete(
             kind, location.name, location.namespace, options, caller=request.caller, notes=notes
         )  # fmt: skip
@@ -161,7 +179,7 @@ class Objects:
     async def _delete_collection(self, request: Request, location: Location, kind: Kind, rendering: Rendering) -> Answer:
         if kind.namespaced and not location.namespace:
             raise refusals.method_not_allowed()
-        options = await _delete_options(request)
+        options = await self._delete_options(request)
         done = await self._api.delete_collection(
             kind, location.namespace, options, labels=request.query.get("labelSelector", ""),
             fields=request.query.get("fieldSelector", ""), caller=request.caller,
@@ -184,7 +202,7 @@ class Objects:
         TRIGGER.set(Trigger(_client(request), reason="request"))
         notes = Notes()
         raw = await request.read()
-        body = bodies.decode(raw, request.headers.get("Content-Type", ""), kind, "Ignore", notes.warnings)
+        body = bodies.decode(raw, request.headers.get("Content-Type", ""), kind, "Ignore", notes.warnings, self._wire)
         stored = await self._api.act(
             kind, location.name, name, body, location.namespace, caller=request.caller, field_manager=_manager(request),
             dry_run=_dry_run(request.query.get("dryRun")), notes=notes,
@@ -198,10 +216,17 @@ class Objects:
     async def _body(self, request: Request, kind: Kind, notes: Notes, *, scale: bool = False) -> Tree:
         raw = await request.read()
         content_type = request.headers.get("Content-Type", "")
-        tree = bodies.decode(raw, content_type, kind, _validation(request), notes.warnings)
+        tree = bodies.decode(raw, content_type, kind, _validation(request), notes.warnings, self._wire)
         if scale:
             return tree
         return _identified(tree, kind)
+
+    async def _delete_options(self, request: Request) -> DeleteOptions:
+        content_type = request.headers.get("Content-Type", "")
+        return _deletion(request, bodies.decode_options(await request.read(), content_type, self._wire))
+
+    def _wire(self) -> Messages:
+        return self._messages
 
     # Rendering
 
@@ -294,9 +319,8 @@ def _deleted(kind: Kind, done: Deleted) -> Tree:
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
 
 
-async def _delete_options(request: Request) -> DeleteOptions:
+def _deletion(request: Request, tree: Tree) -> DeleteOptions:
     """DeleteOptions of the body, else of the query, as the reference reads them."""
-    tree = bodies.decode_options(await request.read(), request.headers.get("Content-Type", ""))
     query = request.query
     preconditions = tree.get("preconditions") or {}
     grace = tree.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))

@@ -11,6 +11,7 @@ The HTTP library is imported by `start`, not before: a simulated cluster in a te
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import attrs
@@ -22,6 +23,7 @@ from .face import Check, Face
 from .identity import ADMIN, Authenticate, Authorize, TokenAuthenticator, admins_may_all, everybody
 
 if TYPE_CHECKING:
+    from .protobuf import Tables
     from .transport import Transport
 
 KUBERNETES_MINOR = 36
@@ -40,6 +42,8 @@ class HttpSettings:
     """A client that takes nothing for so long is cut off."""
     keepalive_s: float = 120.0
     git_version: str = f"v1.{KUBERNETES_MINOR}.0+reconcile"
+    wire: Callable[[], Tables] = dict
+    """Gives the tables by which protobuf bodies are read (see `protobuf`); by default no kind is read from protobuf."""
 
     def authenticator(self) -> Authenticate:
         """Who tells callers apart: the given one, else the admin's token, else nobody."""
@@ -72,7 +76,9 @@ class HttpServer:
 
     def __init__(self, api: ApiServer, settings: HttpSettings = HttpSettings()) -> None:
         self._settings = settings
-        self._face = Face(api, settings.authenticator(), settings.authorize, _version(settings), lambda: self._netloc)
+        self._face = Face(
+            api, settings.authenticator(), settings.authorize, _version(settings), lambda: self._netloc, settings.wire
+        )
         self._transport: Transport | None = None
         self._netloc = ""
 
