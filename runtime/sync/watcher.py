@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -28,18 +30,35 @@ def folder_changes(root: Path, clock: Clock) -> Callable[[], AsyncIterator[None]
         from watchfiles import awatch  # imported when first needed: 60 ms
 
         while True:
-            if root.is_dir():
+            # Known before the watch begins: a folder that comes in between makes it begin anew, which costs nothing.
+            known = _folders(root)
+            if known:
                 yield None
                 try:
-                    async for _ in awatch(
-                        root, watch_filter=ours, step=STEP_MS, debounce=BURST_MS_MAX, ignore_permission_denied=True
-                    ):
-                        yield None
-                        if not root.is_dir():
-                            break
+                    watching = awatch(root, watch_filter=ours, step=STEP_MS, debounce=BURST_MS_MAX, ignore_permission_denied=True)
+                    async with contextlib.aclosing(watching):
+                        async for _ in watching:
+                            yield None
+                            if _folders(root) != known:
+                                break
+                    # The kernel watches folder by folder, and one inside a folder that is new itself may have been missed:
+                    # what changed in it would be seen only by the next rescan. A new watch sees all of them.
+                    if root.is_dir():
+                        continue
                 except (FileNotFoundError, RuntimeError, OSError):
                     # The folder went away, or the kernel's watches ran out: look again, slowly, instead of dying.
                     yield None
             await clock.sleep(1.0)
 
     return changes
+
+
+def _folders(root: Path) -> set[tuple[int, int]]:
+    """The folders at and below `root` that are ours to watch, by identity; empty if there is no root. O(entries)."""
+    found: set[tuple[int, int]] = set()
+    for path, below, _ in os.walk(root):
+        below[:] = [name for name in below if not passed_over(name)]
+        with contextlib.suppress(OSError):
+            here = os.stat(path)
+            found.add((here.st_dev, here.st_ino))
+    return found
