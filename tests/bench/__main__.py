@@ -24,7 +24,7 @@ def main(names: list[str]) -> int:
         sys.stdout.write(f"== {name}\n")
         sys.stdout.flush()
         began = time.perf_counter()
-        failed |= subprocess.run([sys.executable, str(known[name])], check=False).returncode != 0
+        failed |= subprocess.run([sys.executable, "-m", f"tests.bench.{known[name].stem}"], check=False).returncode != 0
         sys.stdout.write(f"   ({time.perf_counter() - began:.1f} s)\n\n")
     return int(failed)
 
