@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import socket
+import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -50,7 +51,7 @@ from reconcile.resources.kubelet.runtime import (
 
 from .connection import Connection, Message, Refusal, dial
 from .launcher import Launcher
-from .shim import records
+from .shim import processes, records
 from .stats import read_stats
 
 log = logging.getLogger(__name__)
@@ -180,12 +181,16 @@ class ProcessRuntime:
     async def stop_container(self, pod_uid: str, container_id: str, grace_s: float) -> ContainerStatus:
         """Have the shim end it; the shim also kills it in time if this engine dies."""
         sandbox = self._sandbox(pod_uid)
+        grace_s = max(0.0, grace_s)
         try:
-            return _container(
-                await self._connection(sandbox).request("stop", container_id=container_id, grace_s=max(0.0, grace_s))
-            )
+            async with asyncio.timeout(grace_s + _SHIM_ANSWER_S_MAX):
+                return _container(await self._connection(sandbox).request("stop", container_id=container_id, grace_s=grace_s))
         except Refusal as refusal:
             raise self._error(refusal, pod_uid, container_id) from None
+        except TimeoutError:
+            raise ShimError(
+                f"stop {container_id}", f"its shim has not answered {_SHIM_ANSWER_S_MAX:g} s after the grace"
+            ) from None
         except ShimError:
             # The shim was killed while we waited: then the container is dead too, and its record says so by now.
             status = await self._settle(sandbox)
@@ -206,12 +211,17 @@ class ProcessRuntime:
         """Have the shim kill everything and end, then delete the folder."""
         sandbox = self._sandboxes.get(pod_uid) or self._sandbox(pod_uid)
         async with sandbox.changing:
-            status = await self._look(sandbox)
+            try:
+                status = await self._look(sandbox)
+            except ShimError:
+                self._kill_shim(sandbox)
+                status = await self._look(sandbox)
             if status is not None and sandbox.connection is not None:
                 connection, sandbox.connection = sandbox.connection, None
                 try:
-                    with contextlib.suppress(ShimError):
-                        await connection.request("remove")
+                    with contextlib.suppress(ShimError, TimeoutError):
+                        async with asyncio.timeout(_SHIM_ANSWER_S_MAX):
+                            await connection.request("remove")
                 finally:
                     connection.close()
             if status is not None:
@@ -406,10 +416,10 @@ class ProcessRuntime:
         return [error for error in done if error is not None]
 
     async def _stop_pod(self, uid: str, grace_s: float) -> None:
-        status = await self._settle(self._sandbox(uid))
+        status = await self._see(self._sandbox(uid))
         running = [container for container in (status.containers if status else ()) if container.running]
-        with contextlib.suppress(RuntimeFailure):  # what cannot be stopped is killed by the removal
-            await asyncio.gather(*(self.stop_container(uid, container.id, grace_s) for container in running))
+        stops = (self.stop_container(uid, container.id, grace_s) for container in running)
+        await asyncio.gather(*stops, return_exceptions=True)  # what cannot be stopped is killed by the removal
         await self.remove_sandbox(uid)
 
     def _error(self, refusal: Refusal, pod_uid: str, container: str) -> RuntimeFailure:
@@ -421,10 +431,25 @@ class ProcessRuntime:
             return SandboxNotFoundError(pod_uid)
         return ShimError(f"pod {pod_uid}, container {container!r}", f"its shim refused: {refusal.kind}")
 
+    def _kill_shim(self, sandbox: _Sandbox) -> None:
+        """End a shim that does not answer (stopped by a signal, say); its containers' first processes die with it."""
+        log.warning("a shim that does not answer is killed", extra={"sandbox": sandbox.directory})
+        dialled = dial(sandbox.directory)
+        if dialled is None:
+            return
+        with dialled:
+            pid = struct.unpack("3i", dialled.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))[0]
+        shim = processes.look(pid)
+        if shim is not None:
+            processes.kill([shim])
+
     async def _delete_folder(self, sandbox: _Sandbox) -> None:
         """Wait until the shim is gone, then move the folder out of sight, then delete it: nobody sees a half."""
         try:
+            deadline = self._clock.monotonic() + _SHIM_ANSWER_S_MAX
             while (lock := records.lock(sandbox.directory)) is None:
+                if self._clock.monotonic() > deadline:
+                    raise ShimError(f"remove {sandbox.directory}", "its shim does not end: a process of it cannot be killed")
                 await self._clock.sleep(_POLL_S)
         except FileNotFoundError:
             return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reconcile.resources.kubelet.errors import ShimError
-from reconcile.resources.kubelet.process import ProcessRuntime
+from reconcile.resources.kubelet.process import ProcessRuntime, runtime
 from reconcile.resources.kubelet.process.shim import loop, processes, records
 from reconcile.resources.kubelet.runtime import ContainerState, SandboxConfig
 from reconcile.runtime.clock import SystemClock
@@ -87,14 +87,14 @@ async def test_a_sandbox_that_cannot_be_ended_does_not_keep_the_others_running(
     async with open_node() as node:
         await node.sh("one", "sleep 600")
         two = await node.sh("two", "sleep 600")
-        settle = node.runtime._settle
+        remove = node.runtime.remove_sandbox
 
-        async def stuck(sandbox: object) -> object:
-            if str(getattr(sandbox, "directory", "")).endswith("/one"):
+        async def stuck(uid: str) -> None:
+            if uid == "one":
                 raise ShimError("sandbox one", "its shim has not answered")
-            return await settle(sandbox)  # type: ignore[arg-type]  # what it was called with
+            await remove(uid)
 
-        monkeypatch.setattr(node.runtime, "_settle", stuck)
+        monkeypatch.setattr(node.runtime, "remove_sandbox", stuck)
         with pytest.raises(ShimError, match="has not answered"):
             await node.runtime.close(stop=True, grace_s=0)
         assert processes.look(two.pid) is None
@@ -116,3 +116,19 @@ def test_a_grace_of_a_year_does_not_end_the_shims_loop() -> None:
         signal.set_wakeup_fd(before)
     os.close(reading)
     os.close(writing)
+
+
+async def test_a_shim_that_is_stuck_is_killed_with_all_it_ran_when_its_sandbox_is_removed(
+    open_node: NodeMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped by a signal, it answers nobody: Ctrl-C waited for it for ever, and its container ran on."""
+    monkeypatch.setattr(runtime, "_SHIM_ANSWER_S_MAX", 0.3)
+    async with open_node(keep=True) as node:
+        status = await node.sh("one", "sleep 600 & sleep 600")
+        (sandbox,) = await node.runtime.list()
+        os.kill(sandbox.pid, signal.SIGSTOP)
+        with pytest.raises(ShimError, match="not answered"):
+            await node.runtime.stop_container("one", status.id, 0.0)
+        await node.runtime.remove_sandbox("one")
+        assert await node.runtime.list() == []
+        assert not [process for process in processes.marked("") if process.sid == status.pid]
