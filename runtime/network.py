@@ -10,6 +10,7 @@ ends with its process, and is no file that somebody else could have put into a s
 from __future__ import annotations
 
 import hashlib
+import os
 import socket
 from pathlib import Path
 
@@ -53,7 +54,10 @@ def claim_network(data_dir: Path) -> LoopbackNetwork:
         NoNetworkError: all are taken.
     """
     note = data_dir / "network"
-    for number in _candidates(data_dir, note):
+    before, busy = _noted(note), _listened_on()
+    for number in _candidates(data_dir, before):
+        if number in busy and number != before:
+            continue  # by the pods of a control plane that let them run on when it ended
         hold = socket.socket(socket.AF_UNIX)
         try:
             hold.bind(f"\0reconcile-net-127.{number}")
@@ -67,12 +71,26 @@ def claim_network(data_dir: Path) -> LoopbackNetwork:
     )
 
 
-def _candidates(data_dir: Path, note: Path) -> list[int]:
+def _candidates(data_dir: Path, before: int) -> list[int]:
     count = _LAST - _FIRST + 1
-    start = int.from_bytes(hashlib.blake2b(str(data_dir.resolve()).encode(), digest_size=8).digest()) % count
+    start = int.from_bytes(hashlib.blake2b(os.fsencode(data_dir.resolve()), digest_size=8).digest()) % count
     numbers = [_FIRST + (start + i) % count for i in range(count)]
-    try:
-        before = int(note.read_text())
-    except (OSError, ValueError):
-        return numbers
     return [before, *numbers] if _FIRST <= before <= _LAST else numbers
+
+
+def _noted(note: Path) -> int:
+    try:
+        return int(note.read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def _listened_on() -> set[int]:
+    """The N of every 127.N.0.0/16 in which some program listens."""
+    try:
+        with open("/proc/net/tcp") as table:
+            rows = [line.split() for line in table][1:]
+    except OSError:
+        return set()
+    # Addresses are hexadecimal with the first byte last; 0A is the state of a listening socket.
+    return {int(row[1][4:6], 16) for row in rows if row[3] == "0A" and row[1][6:8] == "7F"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,27 @@ def test_two_control_planes_never_share_addresses(tmp_path: Path) -> None:
     again = claim_network(one)
     assert again.number == first.number, "the addresses of kept pods would not be theirs any more"
     again.release()
+
+
+def test_a_network_in_which_kept_pods_listen_is_taken_by_nobody_else(tmp_path: Path) -> None:
+    """After `up --keep` ended, its pods go on; another control plane's pods would find their ports taken."""
+    for name in ("kept", "new"):
+        (tmp_path / name).mkdir()
+    ended = claim_network(tmp_path / "kept")
+    ended.release()
+    with socket.create_server((f"127.{ended.number}.16.9", 0)):
+        (tmp_path / "new" / "network").write_text("0\n")
+        # The free number that comes first for this folder, were nobody listening.
+        first = claim_network(tmp_path / "new")
+        first.release()
+        with socket.create_server((f"127.{first.number}.16.9", 0)):
+            (tmp_path / "new" / "network").unlink()
+            other = claim_network(tmp_path / "new")
+            assert other.number not in (first.number, ended.number)
+            other.release()
+            again = claim_network(tmp_path / "kept")
+            assert again.number == ended.number, "its own pods must not drive it away"
+            again.release()
 
 
 def test_when_every_network_is_taken_the_error_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
