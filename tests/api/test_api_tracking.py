@@ -83,3 +83,41 @@ async def test_a_kind_that_keeps_status_keeps_a_new_objects(serving: Any) -> Non
         s.api.serve(kind)
         made = await s.client.create(kind, {"metadata": {"name": "a"}, "status": {"phase": "Up"}}, "n")
         assert made["status"] == {"phase": "Up"}
+
+
+async def test_objects_of_one_shape_share_their_field_set(serving: Any) -> None:
+    """Thousands of objects that one client makes from one template would each hold kilobytes of equal dicts."""
+    async with serving() as s:
+        one = await create(s, "maker", {"metadata": {"name": "a"}, "spec": {"host": "x"}})
+        two = await create(s, "maker", {"metadata": {"name": "b"}, "spec": {"host": "y"}})
+        assert owners(one)["maker"] is owners(two)["maker"]
+        await s.client.patch(s.site, "a", Patch(MERGE_PATCH, {"spec": {"host": None, "replicas": 7}}), "n", field_manager="other")
+        assert owners(await s.get("b")) == {"maker": {"f:spec": {".": {}, "f:host": {}, "f:replicas": {}}}}
+
+
+async def test_a_prepare_hook_never_writes_into_what_the_caller_gave_or_what_objects_share(serving: Any) -> None:
+    """Schema defaults are shared by all objects of a kind: a hook that wrote into one would change them all."""
+
+    def prepare(tree: Tree, _: Tree | None) -> None:
+        tree["spec"]["box"]["touched"] = True
+
+    def default(tree: Tree) -> None:
+        tree["spec"].setdefault("seen", True)
+
+    box = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    spec = {"type": "object", "properties": {"box": {**box, "default": {"a": 1}}, "seen": {"type": "boolean"}}, "default": {}}
+    async with serving() as s:
+        for plural, hooks in (("ones", Hooks(prepare=prepare)), ("twos", Hooks(prepare=prepare, default=default))):
+            schema = {"type": "object", "properties": {"spec": spec}}
+            kind = Kind("example.com", "v1", plural.title(), plural, hooks=hooks, schema_given=schema)
+            s.api.serve(kind)
+            given: Tree = {"metadata": {"name": "a"}, "spec": {"box": {"b": 2}}}
+            made = await s.client.create(kind, given, "n")
+            assert made["spec"]["box"] == {"b": 2, "touched": True}
+            assert given["spec"] == {"box": {"b": 2}}
+            await s.client.create(kind, {"metadata": {"name": "b"}}, "n")
+            dry = await s.client.create(kind, {"metadata": {"name": "c"}, "spec": {"box": {}}}, "n", dry_run=True)
+            assert dry["spec"]["box"] == {"touched": True}
+            assert s.api.find("example.com", "v1", plural).schema["properties"]["spec"]["properties"]["box"]["default"] == {
+                "a": 1
+            }
