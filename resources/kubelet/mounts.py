@@ -51,7 +51,7 @@ def mounts_of(container: Tree, volumes: Mapping[str, Path], root: Path, sub_path
 
     Raises:
         PodConfigError: a mount names a volume that the pod does not have.
-        UnsafePathError: a subPath climbs out of its volume.
+        UnsafePathError: a subPath climbs out of its volume, or a mountPath out of the container's root.
     """
     variables, rewrites, relative = {"POD_ROOT": str(root)}, {}, {}
     for mount in container.get("volumeMounts") or ():
@@ -64,6 +64,8 @@ def mounts_of(container: Tree, volumes: Mapping[str, Path], root: Path, sub_path
         target = _inside(volume, inside)
         variables[f"VOLUME_{re.sub(r'[^A-Za-z0-9]', '_', mount['name']).upper()}"] = str(target)
         path = mount["mountPath"].rstrip("/") or "/"
+        if ".." in path.split("/"):
+            raise UnsafePathError(path)
         if not path.startswith("/"):
             relative[path] = str(target)
             continue

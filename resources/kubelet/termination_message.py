@@ -5,6 +5,7 @@ Source: pkg/kubelet/kuberuntime/kuberuntime_container.go getTerminationMessage, 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from reconcile.errors import Tree
@@ -25,8 +26,9 @@ def message_file(folder: Path, status_name: str, attempt: int) -> Path:
 def termination_message(file: Path, container: Tree, status: ContainerStatus) -> str:
     """The message of an ended container; empty where it left none."""
     try:
-        with file.open("rb") as opened:
-            text = opened.read(MESSAGE_BYTES_MAX).decode(errors="replace")
+        # The container made it, whatever it is: a named pipe must not make the kubelet wait for a writer.
+        with open(file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as opened:
+            text = (opened.read(MESSAGE_BYTES_MAX) or b"").decode(errors="replace")
     except OSError:
         text = ""
     wants_log = container.get("terminationMessagePolicy") == "FallbackToLogsOnError"

@@ -7,14 +7,19 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from reconcile.errors import NotFoundError, Tree, UnavailableError
+from reconcile.resources.kubelet.errors import UnsafePathError
 from reconcile.resources.kubelet.host import Host
+from reconcile.resources.kubelet.mounts import mounts_of
 from reconcile.resources.kubelet.pod_state import Ending
+from reconcile.resources.kubelet.runtime import ContainerState, ContainerStatus
 from reconcile.resources.kubelet.stopping import grace_of
+from reconcile.resources.kubelet.termination_message import termination_message
 from reconcile.resources.kubelet.worker import PodWorker
 
 if TYPE_CHECKING:
@@ -109,3 +114,18 @@ def test_a_grace_of_zero_is_taken_at_its_word() -> None:
     pod: Tree = {"metadata": {}, "spec": {"terminationGracePeriodSeconds": 0}}
     for ending in (Ending.CLOSING, Ending.FINISHED, Ending.VANISHED):
         assert grace_of(pod, ending, vanished_s=2.0, first_seen=False, now=0.0) == 0.0
+
+
+def test_a_named_pipe_as_termination_message_does_not_stop_the_kubelet(tmp_path: Path) -> None:
+    """Opening one waits for its writer: one pod could have stopped all others."""
+    os.mkfifo(tmp_path / "pipe")
+    status = ContainerStatus(id="p_c_0", pod_uid="p", name="c", attempt=0, state=ContainerState.EXITED)
+    assert termination_message(tmp_path / "pipe", {"name": "c"}, status) == ""
+
+
+def test_a_mount_path_cannot_climb_out_of_the_containers_root(tmp_path: Path) -> None:
+    """The link is made with the kubelet's rights, before the container runs with its own."""
+    container = {"name": "c", "volumeMounts": [{"name": "v", "mountPath": "/../../outside"}]}
+    with pytest.raises(UnsafePathError):
+        mounts_of(container, {"v": tmp_path / "v"}, tmp_path / "pod" / "root", {})
+    assert not (tmp_path / "outside").is_symlink()
