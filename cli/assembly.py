@@ -16,6 +16,7 @@ from reconcile.errors import ApiError, BadRequestError, Tree
 from reconcile.kinds import Column, Kind, kind_of
 from reconcile.registry import Operator
 from reconcile.resources import bootstrap_objects, builtin_kinds, controllers
+from reconcile.resources.apiextensions import custom_resources
 from reconcile.resources.core import Namespace, Pod
 from reconcile.resources.kubelet import Kubelet, kubelet
 from reconcile.resources.kubelet.errors import NoSuchLogError
@@ -84,7 +85,12 @@ def node_name(data_dir: Path) -> str:
 
 def assemble(data_dir: Path, clock: Clock, service_cidr: str, pod_cidr: str, simulated: int) -> Assembly:
     """Everything that a control plane of one machine consists of."""
-    operators: list[Operator] = [*controllers(service_cidr), scheduler()]
+    serving: list[ApiServer] = []  # filled by `connect`, before any operator starts
+    definitions = custom_resources(
+        lambda kind: serving[0].serve_declared(kind), lambda kind: serving[0].withdraw_declared(kind)
+    )  # fmt: skip
+    # First of all, so that what clients declared is served again before anybody asks for it.
+    operators: list[Operator] = [definitions, *controllers(service_cidr), scheduler()]
     agent: Kubelet | None = None
     name = ""
     if simulated:
@@ -96,6 +102,7 @@ def assemble(data_dir: Path, clock: Clock, service_cidr: str, pod_cidr: str, sim
         operators += [agent.operator, service_proxy()]
 
     def connect(api: ApiServer) -> None:
+        serving.append(api)
         if agent is not None:
             _connect_kubelet(api, agent, NodeMeter(name, clock), clock)
 

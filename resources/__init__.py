@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 def builtin_kinds() -> list[type[Resource]]:
     """Every built-in kind, in the order in which discovery shows them."""
-    from . import apps, coordination, core, discovery
+    from . import apiextensions, apps, coordination, core, discovery
 
     return [
         core.Namespace, core.Pod, core.Node, core.ConfigMap, core.Secret, core.Service, core.ServiceAccount, core.Event,
-        apps.Deployment, apps.ReplicaSet, coordination.Lease, discovery.EndpointSlice,
+        apps.Deployment, apps.ReplicaSet, coordination.Lease, discovery.EndpointSlice, apiextensions.CustomResourceDefinition,
     ]  # fmt: skip
 
 
