@@ -143,7 +143,7 @@ def test_create_replaces_nothing_and_dry_runs_leave_nothing(kubectl: Any) -> Non
     assert "NotFound" in kubectl("get", "pod", "p", code=1)
 
 
-def test_generators_say_plainly_that_protobuf_is_not_read(kubectl: Any) -> None:
+def test_generators_work_or_say_plainly_that_protobuf_is_not_read(kubectl: Any) -> None:
     """`kubectl create deployment` sends protobuf and has no fallback: until it is read, the way around must be in the message."""
     for what in (["deployment", "d", "--image=x"], ["configmap", "c", "--from-literal=a=b"], ["namespace", "n"]):
         done = kubectl.run("create", *what)
