@@ -5,10 +5,10 @@ fields by their numbers, each with its JSON name and its type:
 
     {"v1.Toleration": {"1": ["key", "string?"], "5": ["tolerationSeconds", "int64"], ...}, ...}
 
-A type is a scalar (string, bytes, bool, int32, int64), a value with a JSON form of its own (`_VALUES`) or another message.
-`[]T` is a list and `{}T` a map from text; the fields of `>T` stand in the object itself; `T?` is left out where it is empty,
-as Go's omitempty does (typed clients send every field that is no pointer). So the tree is the very JSON that the client
-would have sent. Unknown fields are skipped, as protobuf wants it.
+A type is a scalar (string, bytes, bool, int32, int64, double), a value with a JSON form of its own (`_VALUES`) or another
+message. `[]T` is a list and `{}T` a map from text; the fields of `>T` stand in the object itself; of `|T` only the value of
+the highest number stands there; `T?` is left out where it is empty, as Go's omitempty does (typed clients send every field
+that is no pointer). So the tree is the very JSON that the client would have sent. Unknown fields are skipped.
 
 Source: https://protobuf.dev/programming-guides/encoding/, https://kubernetes.io/docs/reference/using-api/api-concepts/#protobuf-encoding
 """
@@ -16,6 +16,8 @@ Source: https://protobuf.dev/programming-guides/encoding/, https://kubernetes.io
 from __future__ import annotations
 
 import base64
+import math
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -24,13 +26,13 @@ import orjson
 
 from reconcile.errors import Tree
 
-from .wireformat import LENGTH, VARINT, bytes_in, flat, int32, int64, int_in, text_in, varint, walk
+from .wireformat import FIXED64, LENGTH, VARINT, bytes_in, flat, int32, int64, int_in, text_in, varint, walk
 
 Tables = Mapping[str, Mapping[str, Sequence[str]]]
 """Message -> field number -> (JSON name, type)."""
 
 MAGIC = b"k8s\0"
-DEPTH_MAX = 64
+DEPTH_MAX = 100
 MESSAGES_MAX = 100_000
 """In one body. An object at the size limit has a few thousand; empty ones cost two bytes on the wire and a hundred here."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -56,6 +58,7 @@ class _Bounds:
 # Puts one field into a tree: (tree, data, start or varint, stop, bounds).
 _Put = Callable[[Tree, bytes, int, int, _Bounds], None]
 # Any: a JSON value of the field's own type, here and below.
+_Read = Callable[[bytes, int, int, _Bounds], Any]
 _Value = Callable[[bytes], Any]
 
 
@@ -121,21 +124,22 @@ class Messages:
                 fields[tag | VARINT] = _number(name, type_, _NUMBERS[bare])
                 if type_.startswith("[]"):
                     fields[tag | LENGTH] = _packed(name, _NUMBERS[bare])
+            elif bare == "double":
+                fields[tag | FIXED64] = _single(name, _double, omit=type_.endswith("?"))
             else:
                 fields[tag | LENGTH] = self._delimited(name, type_)
         return fields
 
     def _delimited(self, name: str, type_: str) -> _Put:
         """A field whose bytes are counted: text, a value, a message; one, a list or a map of them."""
-        kind, bare = type_[:2], type_.rstrip("?").lstrip("[]{}>")
-        value = _VALUES.get(bare)
-        if kind == "{}":
-            return self._map(name, bare)
-        if kind == "[]":
-            return _listed(name, value) if value is not None else self._messages(name, bare)
-        if value is not None:
-            return _single(name, value, omit=type_.endswith("?"))
-        return self._message("" if kind[0] == ">" else name, bare)
+        bare = type_.rstrip("?")
+        if bare.startswith("[]"):
+            return _listed(name, self._reader(bare[2:]))
+        if bare.startswith("{}"):
+            return _mapped(name, self._reader(bare[2:]))
+        if bare in self._tables or bare.startswith(">"):
+            return self._message("" if bare[0] == ">" else name, bare.lstrip(">"))
+        return _single(name, self._reader(bare), omit=type_.endswith("?"))
 
     def _message(self, name: str, message: str) -> _Put:
         """One message; met twice, the two are one, as protobuf wants it. Without a name its fields go into the parent."""
@@ -146,24 +150,27 @@ class Messages:
 
         return put
 
-    def _messages(self, name: str, message: str) -> _Put:
-        def put(out: Tree, data: bytes, start: int, stop: int, bounds: _Bounds) -> None:
-            item: Tree = {}
-            self._read(message, item, data, start, stop, bounds)
-            out.setdefault(name, []).append(item)
+    def _reader(self, type_: str) -> _Read:
+        """What makes a JSON value of counted bytes."""
+        value = _VALUES.get(type_)
+        if value is not None:
+            return lambda data, start, stop, _bounds: value(data[start:stop])
+        message = type_.lstrip("|")
 
-        return put
+        def tree(data: bytes, start: int, stop: int, bounds: _Bounds) -> Tree:
+            out: Tree = {}
+            self._read(message, out, data, start, stop, bounds)
+            return out
 
-    def _map(self, name: str, bare: str) -> _Put:
-        """Entries {1: key, 2: value}; an absent value is the type's empty one."""
-        value = _VALUES.get(bare)
-        assert value is not None, f"no map from text to {bare} is known"
+        if type_ == message:
+            return tree
+        names = [name for name, _ in self._tables[message].values()]
 
-        def put(out: Tree, data: bytes, start: int, stop: int, _bounds: _Bounds) -> None:
-            entry = flat(data, start, stop)
-            out.setdefault(name, {})[text_in(entry, 1)] = value(bytes_in(entry, 2))
+        def highest(data: bytes, start: int, stop: int, bounds: _Bounds) -> Any:
+            found = tree(data, start, stop, bounds)
+            return next((found[name] for name in reversed(names) if name in found), None)
 
-        return put
+        return highest
 
 
 def _number(name: str, type_: str, convert: Callable[[int], Any]) -> _Put:
@@ -194,22 +201,41 @@ def _packed(name: str, convert: Callable[[int], Any]) -> _Put:
     return put
 
 
-def _single(name: str, value: _Value, *, omit: bool) -> _Put:
-    def put(out: Tree, data: bytes, start: int, stop: int, _bounds: _Bounds) -> None:
-        found = value(data[start:stop])
-        if found is None or (omit and not found):
+def _single(name: str, read: _Read, *, omit: bool) -> _Put:
+    def put(out: Tree, data: bytes, start: int, stop: int, bounds: _Bounds) -> None:
+        value = read(data, start, stop, bounds)
+        if value is None or (omit and not value):
             out.pop(name, None)
         else:
-            out[name] = found
+            out[name] = value
 
     return put
 
 
-def _listed(name: str, value: _Value) -> _Put:
-    def put(out: Tree, data: bytes, start: int, stop: int, _bounds: _Bounds) -> None:
-        out.setdefault(name, []).append(value(data[start:stop]))
+def _listed(name: str, read: _Read) -> _Put:
+    def put(out: Tree, data: bytes, start: int, stop: int, bounds: _Bounds) -> None:
+        out.setdefault(name, []).append(read(data, start, stop, bounds))
 
     return put
+
+
+def _mapped(name: str, read: _Read) -> _Put:
+    """Entries {1: key, 2: value}; an absent value is the type's empty one."""
+
+    def put(out: Tree, data: bytes, start: int, stop: int, bounds: _Bounds) -> None:
+        entry = flat(data, start, stop)
+        value = bytes_in(entry, 2)
+        out.setdefault(name, {})[text_in(entry, 1)] = read(value, 0, len(value), bounds)
+
+    return put
+
+
+def _double(data: bytes, start: int, stop: int, _bounds: _Bounds) -> float:
+    """A number, whole where it is, as Go writes it."""
+    (number,) = struct.unpack("<d", data[start:stop])
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is no number in JSON")
+    return int(number) if number.is_integer() else float(number)
 
 
 def _moment(raw: bytes) -> tuple[datetime, int] | None:

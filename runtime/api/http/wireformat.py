@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-VARINT, LENGTH = 0, 2
-_FIXED_BYTES = {1: 8, 5: 4}
+VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
+_FIXED_BYTES = {FIXED64: 8, FIXED32: 4}
 Flat = Mapping[int, int | bytes]
 """A message that has one of each field at most: numbers as they are, everything else as bytes."""
 
@@ -25,23 +25,23 @@ def walk(data: bytes, position: int, end: int) -> Iterator[tuple[int, int, int]]
         if tag < 8:
             raise ValueError("a field has the number 0")
         wire = tag & 7
-        if wire == LENGTH:
-            length = data[position]
-            position += 1
-            if length > 127:
-                length, position = varint(data, position - 1)
-            start, position = position, position + length
-            if position > end:
-                break
-            yield tag, start, position
-        elif wire == VARINT:
+        if wire == VARINT:
             value, position = varint(data, position)
             yield tag, value, 0
+            continue
+        if wire == LENGTH:
+            size = data[position]
+            position += 1
+            if size > 127:
+                size, position = varint(data, position - 1)
         elif wire in _FIXED_BYTES:
-            start, position = position, position + _FIXED_BYTES[wire]
-            yield tag, start, position
+            size = _FIXED_BYTES[wire]
         else:
             raise ValueError(f"wire type {wire} is not in use any more")
+        start, position = position, position + size
+        if position > end:
+            break
+        yield tag, start, position
     if position != end:
         raise ValueError("unexpected end of the protobuf message")
 
