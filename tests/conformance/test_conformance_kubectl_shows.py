@@ -106,6 +106,18 @@ def test_nodes_are_cordoned_and_tainted(kubectl: Any) -> None:
     assert kubectl("get", "node", "sim-0", "-o", "jsonpath={.spec}").count("taint") == 0
 
 
+def test_a_node_is_drained(kubectl: Any) -> None:
+    """Its Pods are deleted, with options in protobuf, and run elsewhere; no eviction is served, and kubectl copes."""
+    kubectl("apply", "-f", "-", stdin=WEB)
+    kubectl("rollout", "status", "deploy/web", "--timeout=10s")
+    node = kubectl("get", "pods", "-o", "jsonpath={.items[0].spec.nodeName}")
+    done = kubectl.run("drain", node, "--force", "--pod-selector=app=web", "--timeout=15s")
+    assert done.returncode == 0, done.stderr
+    kubectl("wait", "--for=condition=Available", "deploy/web", "--timeout=10s")
+    assert kubectl("get", "pods", "--field-selector", f"spec.nodeName={node}", "-o", "name") == ""
+    kubectl("uncordon", node)
+
+
 def test_a_node_made_by_hand_keeps_its_status(kubectl: Any) -> None:
     """Kubelets, and people who fake them, register with capacity in one request."""
     node = {
