@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 FIELD_MANAGER = "sync"
 FOLDER_LABEL = "reconcile.dev/folder"
 SOURCE_ANNOTATION = "reconcile.dev/source"
+_KINDS_LATE_S = 0.3
 SOURCE_DIR_ANNOTATION = "reconcile.dev/source-dir"
 
 
@@ -57,25 +58,19 @@ class Applier:
         self._client, self._root, self._folder, self._told = client, root, folder, told
         self._applied: dict[ObjectKey, Applied] = {}
         self._kinds: dict[tuple[str, str], Kind] = {}
+        self._versions: dict[tuple[str, str], Kind] = {}
         self._inventoried: set[tuple[str, str]] = set()
+        self._changes = 0
 
-    async def apply(self, desired: list[Manifest], problems: list[Problem]) -> bool:
+    async def apply(self, desired: list[Manifest], problems: list[Problem], clock: Clock) -> bool:
         """Apply what changed; refusals become problems. Returns whether any may succeed later without a change."""
         await self._learn_kinds()
-        refused = False
-        # Cluster-scoped kinds (a Namespace) first: namespaced ones may live in them.
-        for manifest in sorted(desired, key=lambda m: self._is_namespaced(m)):
-            kind = self._kind_of(manifest)
-            if kind is None:
-                problems.append(self._unknown_kind(manifest))
-                refused = True
-                continue
-            try:
-                await self._apply_one(kind, manifest)
-            except ApiError as error:
-                problems.append(refusal(manifest, error))
-                refused = True
-        return refused
+        problems_before, changes_before = len(problems), self._changes
+        unserved = await self._apply_served(desired, problems)
+        if unserved and self._changes > changes_before:
+            unserved = await self._apply_late(unserved, problems, clock)
+        problems.extend(self._unknown_kind(manifest) for manifest in unserved)
+        return len(problems) > problems_before
 
     def missing(self, desired: list[Manifest]) -> dict[ObjectKey, str]:
         """What came from the folder and is no longer declared: key -> file it came from."""
@@ -113,6 +108,35 @@ class Applier:
         except ApiError as error:
             log.warning("event not written", extra={"object": name, "error": str(error)})
 
+    async def _apply_served(self, manifests: list[Manifest], problems: list[Problem]) -> list[Manifest]:
+        """Apply all but those of kinds that are not served, which are returned."""
+        unserved = []
+        # Cluster-scoped kinds (a Namespace) first: namespaced ones may live in them.
+        for manifest in sorted(manifests, key=lambda m: self._is_namespaced(m)):
+            kind = self._kind_of(manifest)
+            if kind is None:
+                unserved.append(manifest)
+                continue
+            try:
+                await self._apply_one(kind, manifest)
+            except NotFoundError as error:
+                if error.details:
+                    problems.append(refusal(manifest, error))
+                else:
+                    unserved.append(manifest)  # the kind went meanwhile, or has no such version
+            except ApiError as error:
+                problems.append(refusal(manifest, error))
+        return unserved
+
+    async def _apply_late(self, unserved: list[Manifest], problems: list[Problem], clock: Clock) -> list[Manifest]:
+        """What was just applied may declare the kinds of the rest, which are served a moment later: give them that moment."""
+        ends_s = clock.monotonic() + _KINDS_LATE_S
+        while unserved and clock.monotonic() < ends_s:
+            await clock.sleep(_KINDS_LATE_S / 10)
+            await self._learn_kinds()
+            unserved = await self._apply_served(unserved, problems)
+        return unserved
+
     async def _apply_one(self, kind: Kind, manifest: Manifest) -> None:
         key = self._key(kind, manifest)
         tree = self._marked(kind, manifest, key.namespace)
@@ -124,6 +148,7 @@ class Applier:
             kind, manifest.name, Patch(APPLY_PATCH, tree), key.namespace, field_manager=FIELD_MANAGER, force=True, strict=True
         )
         self._applied[key] = Applied(kind, manifest.file, fingerprint)
+        self._changes += 1
         self._told(f"applied {manifest.title} ({manifest.file}:{manifest.line})")
 
     def _marked(self, kind: Kind, manifest: Manifest, namespace: str) -> Tree:
@@ -141,7 +166,10 @@ class Applier:
 
     async def _learn_kinds(self) -> None:
         served = await self._client.kinds()
-        self._kinds = {(kind.api_version, kind.kind): kind for kind in served}
+        kinds = {(kind.api_version, kind.kind): kind for kind in served}
+        if kinds != self._kinds:
+            self._kinds = kinds
+            self._versions.clear()
         for kind in served:
             if (kind.group, kind.kind) not in self._inventoried:
                 self._inventoried.add((kind.group, kind.kind))
@@ -158,7 +186,17 @@ class Applier:
                 self._applied.setdefault(key, Applied(kind, file))
 
     def _kind_of(self, manifest: Manifest) -> Kind | None:
-        return self._kinds.get((manifest.api_version, manifest.kind))
+        name = (manifest.api_version, manifest.kind)
+        return self._kinds.get(name) or self._versions.get(name) or self._in_other_version(*name)
+
+    def _in_other_version(self, api_version: str, kind: str) -> Kind | None:
+        """A version of a known kind that is not the preferred one; whether it is served, the server says."""
+        group, _, version = api_version.rpartition("/")
+        known = next((k for k in self._kinds.values() if (k.group, k.kind) == (group, kind) and k.cls is None), None)
+        if known is None:
+            return None
+        made = self._versions[api_version, kind] = attrs.evolve(known, version=version)
+        return made
 
     def _is_namespaced(self, manifest: Manifest) -> bool:
         kind = self._kind_of(manifest)

@@ -142,7 +142,7 @@ class FolderSync:
         else:
             await self._read_changed(seen)
         desired = self._desired(problems)
-        refused = await self._applier.apply(desired, problems)
+        refused = await self._applier.apply(desired, problems, self._clock)
         removal_due_s = await self._prune(desired, seen, problems)
         problems.extend(source.problem for source in self._sources.values() if source.problem)
         failures = {failure_problem(self._root, failure) for failure in self._failing()}
