@@ -86,7 +86,8 @@ class Session:
             f"  {r.title}: {r.available}/{r.wanted} available {r.stuck}".rstrip() for r in self.scene.rollouts() if not r.done
         ]
         lines += [f"  pod/{pod.name}: {pod.status} {pod.message}".rstrip() for pod in self.pods() if not pod.well]
-        return lines + [f"  {problem['file']}: {problem['message']}" for problem in self.scene.problems()]
+        lines += [f"  {problem['file']}: {problem['message']}" for problem in self.scene.problems()]
+        return lines or [f"  {self.settings.folder} is still being applied for the first time"]
 
     def pods(self) -> list[PodRow]:
         """All pods as rows."""
