@@ -204,6 +204,10 @@ _DEFAULTS: dict[str, Operator] = {}
 
 def default_operator(module: str) -> Operator:
     """The operator that `from reconcile import on` declares on, one for each module."""
-    if module not in _DEFAULTS:
-        _DEFAULTS[module] = Operator(f"{module.rsplit('.', 1)[-1].strip('_').replace('_', '-').lower()}.reconcile.local")
-    return _DEFAULTS[module]
+    return _DEFAULTS.get(module) or renewed_operator(module)
+
+
+def renewed_operator(module: str) -> Operator:
+    """A new default operator for a module that is loaded again; the one before, which may still run, is left as it is."""
+    made = _DEFAULTS[module] = Operator(f"{module.rsplit('.', 1)[-1].strip('_').replace('_', '-').lower()}.reconcile.local")
+    return made

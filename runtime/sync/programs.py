@@ -7,6 +7,7 @@ on `Operator`s that it made) is handed to the host. A file that fails to load le
 from __future__ import annotations
 
 import ast
+import hashlib
 import linecache
 import re
 import sys
@@ -18,7 +19,7 @@ from typing import Protocol
 import attrs
 
 from reconcile.kinds import Resource
-from reconcile.registry import Operator, default_operator
+from reconcile.registry import Operator, renewed_operator
 
 from .problems import Problem, SourceError
 
@@ -99,21 +100,22 @@ def load_program(root: Path, file: str, source: bytes) -> Program:
     Raises:
         SourceError: it does not compile, or raised; with line and traceback.
     """
-    name = "reconcile_folder." + re.sub(r"\W+", "_", file.removesuffix(".py"))
+    name = module_name(file)
     path = str(root / file)
-    module = ModuleType(name)
+    before, module = sys.modules.get(name), ModuleType(name)
     module.__file__ = path
-    operator = default_operator(name)
-    operator.clear()
+    operator = renewed_operator(name)
     linecache.checkcache(path)
     sys.modules[name] = module
     sys.path.insert(0, str((root / file).parent))
     try:
         exec(compile(source, path, "exec"), module.__dict__)  # noqa: S102 - running the user's program is the point
     except SyntaxError as error:
+        _put_back(name, before)
         problem = Problem(file, error.lineno or 0, error.offset or 0, f"not valid Python: {error.msg}", "mend that line")
         raise SourceError(problem) from error
     except (Exception, SystemExit) as error:  # a script that calls sys.exit() must not end the control plane
+        _put_back(name, before)
         raise SourceError(program_problem(file, path, error)) from error
     finally:
         sys.path.remove(str((root / file).parent))
@@ -121,6 +123,25 @@ def load_program(root: Path, file: str, source: bytes) -> Program:
     own = [value for value in vars(module).values() if isinstance(value, Operator) and value is not operator]
     declared = [op for op in (operator, *own) if op.handlers or op.kinds]
     return Program(file, module, tuple(declared))
+
+
+def module_name(file: str) -> str:
+    """The name of a file's module, another for each file: its last part names the operator.
+
+    A plain `web_site.py` keeps its name; where letters had to be replaced, or folders left out, a digest tells files apart.
+    """
+    stem = file.removesuffix(".py")
+    if re.fullmatch(r"[a-z0-9_]+", stem):
+        return f"reconcile_folder.{stem}"
+    plain = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")[-40:] or "program"
+    return f"reconcile_folder.{plain}_{hashlib.blake2b(file.encode(), digest_size=3).hexdigest()}"
+
+
+def _put_back(name: str, before: ModuleType | None) -> None:
+    if before is None:
+        sys.modules.pop(name, None)
+    else:
+        sys.modules[name] = before
 
 
 def program_problem(file: str, path: str, error: BaseException) -> Problem:
