@@ -13,16 +13,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from .database import Database
 from .errors import NoSpaceError, StoreClosedError, StoreFailedError, TooManyRequestsError
-from .log import COLUMNS, checkpoint, commit
+from .log import COLUMNS, checkpoint, commit, grow_log
 from .settings import Settings
 from .stage import Batch, Stage, Write
 
 Response = TypeVar("Response")
 _PAGE_BYTES = 4096
+_LOG_AHEAD_BYTES = 128 << 10
+_LOG_STEP_BYTES_MAX = 4 << 20
 
 
 class Writer:
@@ -47,6 +50,7 @@ class Writer:
         self._closing = False
         self._wake = asyncio.Event()
         self._log_pages = 0
+        self._log_bytes = 0
         self.commits = 0
         """Transactions committed so far: with how many writes there were, the size of the batches."""
 
@@ -156,9 +160,20 @@ class Writer:
         size_bytes = sum(map(len, parameters[COLUMNS - 1 :: COLUMNS]))  # type: ignore[arg-type]  # the values are bytes
         # A row touches a page of the log and one of the index; its value may fill more.
         self._log_pages += 2 + 2 * (len(parameters) // COLUMNS) + size_bytes // _PAGE_BYTES
+        await self._grow_log()
         if self._log_pages >= self._settings.checkpoint_pages:
             self._log_pages = 0
             await self._database.write(checkpoint)
+
+    async def _grow_log(self) -> None:
+        """Keep the log on disk ahead of what is written: it doubles, in steps that nobody feels."""
+        wanted = self._log_pages * _PAGE_BYTES + _LOG_AHEAD_BYTES
+        place = self._database.place
+        if wanted <= self._log_bytes or not isinstance(place, Path):
+            return
+        size_bytes = wanted + min(wanted, _LOG_STEP_BYTES_MAX)
+        path = place.with_name(place.name + "-wal")
+        self._log_bytes = await self._database.write(partial(grow_log, path=path, size_bytes=size_bytes))
 
 
 def _resolve(write: Write) -> None:
