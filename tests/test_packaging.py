@@ -28,10 +28,10 @@ def test_the_wheel_holds_every_module_under_one_import_package(tmp_path: Path) -
     assert done.returncode == 0, done.stderr[-2000:]
 
     (wheel,) = tmp_path.glob("*.whl")
-    shipped = {name for name in zipfile.ZipFile(wheel).namelist() if name.endswith((".py", "py.typed"))}
+    shipped = {name for name in zipfile.ZipFile(wheel).namelist() if name.endswith((".py", ".json", "py.typed"))}
     wanted = {
         f"{FOLDERS[top]}/{rest}"
-        for top, _, rest in (name.partition("/") for name in listed if name.endswith((".py", "py.typed")))
+        for top, _, rest in (name.partition("/") for name in listed if name.endswith((".py", ".json", "py.typed")))
         if top in FOLDERS
     }
     assert shipped == wanted

@@ -231,11 +231,11 @@ def _mapped(name: str, read: _Read) -> _Put:
 
 
 def _double(data: bytes, start: int, stop: int, _bounds: _Bounds) -> float:
-    """A number, whole where it is, as Go writes it."""
+    """A number, whole where it is exactly so, as Go writes it; JSON's encoders take no larger ones."""
     (number,) = struct.unpack("<d", data[start:stop])
     if not math.isfinite(number):
         raise ValueError(f"{number} is no number in JSON")
-    return int(number) if number.is_integer() else float(number)
+    return int(number) if number.is_integer() and abs(number) <= 2**53 else float(number)
 
 
 def _moment(raw: bytes) -> tuple[datetime, int] | None:
