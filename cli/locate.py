@@ -1,7 +1,10 @@
 """Where a control plane keeps its state, and how the other commands find it.
 
-In order: `--data-dir`, `$RECONCILE_HOME`, a `.reconcile` folder here or in a folder above, the one that `up` used last.
-`$KUBECONFIG`, where it is set, wins for everything that only talks to the API: then any Kubernetes is spoken to.
+Each watched folder has a state folder of its own, `.reconcile/<its name>` beside it (or `$RECONCILE_HOME/<its name>`), so that
+two folders never run each other's objects; `--data-dir` names one outright. Commands look at `--data-dir`, `$RECONCILE_HOME`,
+a `.reconcile` here or in a folder above, the state that `up` used last; where several lie together, the one of the folder
+that we are in, else one that runs, else the newest. `$KUBECONFIG`, where it is set, wins for everything that only talks to
+the API: then any Kubernetes is spoken to.
 """
 
 from __future__ import annotations
@@ -15,21 +18,45 @@ LOCK_FILE = "up.lock"
 
 
 def data_dir_for(folder: Path, given: str | None) -> Path:
-    """Where `up FOLDER` keeps its state: `--data-dir`, `$RECONCILE_HOME`, else `.reconcile` beside the folder."""
-    chosen = given or os.environ.get("RECONCILE_HOME")
-    return Path(chosen).expanduser().resolve() if chosen else folder.resolve().parent / NAME
+    """Where `up FOLDER` keeps its state."""
+    if given:
+        return Path(given).expanduser().resolve()
+    folder = folder.resolve()
+    home = os.environ.get("RECONCILE_HOME")
+    root = Path(home).expanduser().resolve() if home else folder.parent / NAME
+    return root / (folder.name or "root")
 
 
 def find_data_dir(given: str | None = None) -> Path | None:
     """The state of the control plane that a command is about, or None if there is none to be found."""
-    chosen = given or os.environ.get("RECONCILE_HOME")
-    if chosen:
-        return Path(chosen).expanduser().resolve()
+    if given:
+        return Path(given).expanduser().resolve()
+    home = os.environ.get("RECONCILE_HOME")
+    if home:
+        return _chosen(Path(home).expanduser().resolve())
     here = Path.cwd()
     for folder in (here, *here.parents):
-        if (folder / NAME / "kubeconfig").exists():
-            return folder / NAME
+        if (found := _chosen(folder / NAME)) is not None:
+            return found
     return last_used()
+
+
+def _chosen(root: Path) -> Path | None:
+    """Of the state folders below `root`: of the folder we are in, else one that runs, else the newest; or `root` itself."""
+    if (root / "kubeconfig").exists():
+        return root
+    try:
+        found = [path for path in root.iterdir() if (path / "kubeconfig").exists()]
+    except OSError:
+        return None
+    here = Path.cwd()
+    return max(
+        found,
+        key=lambda path: (
+            here.is_relative_to(root.parent / path.name), is_taken(path), (path / "kubeconfig").stat().st_mtime_ns,
+        ),
+        default=None,
+    )  # fmt: skip
 
 
 def take(data_dir: Path) -> int | None:

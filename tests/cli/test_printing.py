@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reconcile.cli.errors import EXIT_REFUSED, EXIT_UNREACHABLE, exit_code_of
-from reconcile.cli.locate import data_dir_for, find_data_dir, last_used, note_used
+from reconcile.cli.locate import data_dir_for, find_data_dir, last_used, note_used, take
 from reconcile.cli.printing import duration, table
 from reconcile.errors import NotFoundError, UnavailableError
 
@@ -45,9 +46,9 @@ def test_an_error_has_an_exit_code_and_words() -> None:
 def test_the_state_lies_beside_the_folder_unless_told_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A state folder inside the watched one would be watched."""
     monkeypatch.delenv("RECONCILE_HOME")
-    assert data_dir_for(tmp_path / "app", None) == tmp_path / ".reconcile"
+    assert data_dir_for(tmp_path / "app", None) == tmp_path / ".reconcile" / "app"
     monkeypatch.setenv("RECONCILE_HOME", str(tmp_path / "home"))
-    assert data_dir_for(tmp_path / "app", None) == tmp_path / "home"
+    assert data_dir_for(tmp_path / "app", None) == tmp_path / "home" / "app"
     assert data_dir_for(tmp_path / "app", str(tmp_path / "given")) == tmp_path / "given"
 
 
@@ -55,17 +56,26 @@ def test_commands_find_the_state_from_below_and_else_the_last_used(tmp_path: Pat
     """`reconcile get pods` must work where `up` was typed, and in the folder itself."""
     monkeypatch.delenv("RECONCILE_HOME")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    (tmp_path / "work" / ".reconcile").mkdir(parents=True)
-    (tmp_path / "work" / ".reconcile" / "kubeconfig").touch()
-    (tmp_path / "work" / "app").mkdir()
+    for name in ("app", "other"):
+        (tmp_path / "work" / ".reconcile" / name).mkdir(parents=True)
+        (tmp_path / "work" / ".reconcile" / name / "kubeconfig").touch()
+        (tmp_path / "work" / name).mkdir()
     monkeypatch.chdir(tmp_path / "work" / "app")
-    assert find_data_dir() == tmp_path / "work" / ".reconcile"
+    assert find_data_dir() == tmp_path / "work" / ".reconcile" / "app"
+    monkeypatch.chdir(tmp_path / "work" / "other")
+    assert find_data_dir() == tmp_path / "work" / ".reconcile" / "other"
+
+    monkeypatch.chdir(tmp_path / "work")
+    lock = take(tmp_path / "work" / ".reconcile" / "app")
+    assert lock is not None
+    assert find_data_dir() == tmp_path / "work" / ".reconcile" / "app"
+    os.close(lock)
 
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert last_used() is None
-    note_used(tmp_path / "work" / ".reconcile")
-    assert find_data_dir() == tmp_path / "work" / ".reconcile"
+    note_used(tmp_path / "work" / ".reconcile" / "app")
+    assert find_data_dir() == tmp_path / "work" / ".reconcile" / "app"
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
