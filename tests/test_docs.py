@@ -28,7 +28,7 @@ def test_the_shell_blocks_of_the_readme_run_as_they_stand(tmp_path: Path) -> Non
     shutil.copytree(ROOT / "samples", tmp_path / "samples")
     script = "set -euo pipefail\n" + "\n".join(blocks("sh"))
     if not KUBECTL_CLI.exists() and shutil.which("kubectl") is None:
-        script = re.sub(r"^kubectl .*$", "", script, flags=re.MULTILINE)
+        script = re.sub(r"^.* kubectl .*$", "", script, flags=re.MULTILINE)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "RECONCILE_HOME": str(tmp_path / "home")}
     environment.pop("KUBECONFIG", None)

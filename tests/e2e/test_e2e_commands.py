@@ -22,7 +22,7 @@ def test_up_detached_waits_until_all_is_ready_and_down_ends_it(tmp_path: Path) -
     shutil.copytree(Path(__file__).parents[2] / "samples" / "hello", tmp_path / "hello")
     plane = Plane(tmp_path / "hello", tmp_path / "state")
     try:
-        said = plane.cli("up", str(plane.folder), "--detach", "--wait", "--timeout", "20")
+        said = plane.cli("up", str(plane.folder), "--data-dir", str(plane.data_dir), "-d", "--wait", "--timeout", "20")
         assert "running in the background" in said
         assert "all is well" in plane.cli("status")
         service = plane.get("services", "web")
