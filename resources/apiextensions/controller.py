@@ -6,7 +6,7 @@ Established, and what is established when the operator starts is served before a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -33,15 +33,11 @@ _ENFORCED = "reconcile.dev/RulesEnforced"
 def custom_resources(serve: Serve, withdraw: Serve) -> Operator:
     """The operator that has the kinds of CustomResourceDefinitions served, through the two functions that it is given."""
     app = Operator("custom-resources")
-    served = ServedDefinitions(serve, withdraw)
-    refused: set[str] = set()
+    definitions = Definitions(ServedDefinitions(serve, withdraw))
 
     @app.on.startup()
     async def begin(cluster: Cluster) -> None:
-        page = await cluster.client.list(kind_of(CustomResourceDefinition))
-        for tree in page.items:
-            if is_true((tree.get("status") or {}).get("conditions"), "Established") and not _emptied(tree):
-                served.serve(tree, tree["status"]["acceptedNames"])
+        await definitions.begin(cluster)
 
     @app.on.validate(CustomResourceDefinition)
     def warn(review: AdmissionReview) -> None:
@@ -54,47 +50,70 @@ def custom_resources(serve: Serve, withdraw: Serve) -> Operator:
         # The newest state, which shows the names that the last run gave away.
         page = await cluster.client.list(kind_of(CustomResourceDefinition))
         tree = next((item for item in page.items if item["metadata"]["uid"] == obj.uid), None)
-        if tree is None:
-            served.forget(obj.uid)
+        if tree is None or _emptied(tree):
+            freed = definitions.forget(obj)
+        elif obj.deleting:
+            if not await definitions.emptied(obj, tree, cluster):
+                memo["look_s"] = min(memo.get("look_s", _LOOK_S_FIRST / 2) * 2, _LOOK_S_MAX)
+                return Requeue(memo["look_s"])
+            freed = definitions.forget(obj)
+        else:
+            await definitions.accept(obj, tree, page.items, cluster)
             return None
-        if obj.deleting:
-            return await _deleting(obj, tree, cluster, memo)
+        for name in freed:
+            cluster.enqueue(definition, "", name)
+        return None
+
+    return app
+
+
+@attrs.define
+class Definitions:
+    """What is done for each definition."""
+
+    _served: ServedDefinitions
+    _refused: set[str] = attrs.field(factory=set)
+
+    async def begin(self, cluster: Cluster) -> None:
+        """Have everything served that was established before."""
+        page = await cluster.client.list(kind_of(CustomResourceDefinition))
+        for tree in page.items:
+            if _established(tree) and not _emptied(tree):
+                self._served.serve(tree, tree["status"]["acceptedNames"])
+
+    async def accept(self, obj: CustomResourceDefinition, tree: Tree, all_: Sequence[Tree], cluster: Cluster) -> None:
+        """Give the definition its names, have its kinds served, and tell so."""
         spec = tree["spec"]
-        taken = taken_names(
-            obj.name, spec["group"], spec["names"]["plural"], page.items, await cluster.client.kinds()
-        )  # fmt: skip
+        taken = taken_names(obj.name, spec["group"], spec["names"]["plural"], all_, await cluster.client.kinds())
         names, accepted = accepted_names(tree, taken)
         is_established = established(tree, accepted)
         if is_established["status"] == "True":
-            served.serve(tree, names)
+            self._served.serve(tree, names)
         await _tell(obj, tree, cluster, [accepted, is_established], names)
         if accepted["status"] == "True":
-            refused.discard(obj.name)
+            self._refused.discard(obj.name)
         else:
-            refused.add(obj.name)
-        return None
+            self._refused.add(obj.name)
 
-    async def _deleting(obj: CustomResourceDefinition, tree: Tree, cluster: Cluster, memo: dict[str, Any]) -> Requeue | None:
-        if _emptied(tree):
-            served.forget(obj.uid)
-            return None
+    async def emptied(self, obj: CustomResourceDefinition, tree: Tree, cluster: Cluster) -> bool:
+        """Delete the objects of a definition that goes, and let it go when they are gone; whether they are."""
         remaining = Remaining(0)
-        if is_true((tree.get("status") or {}).get("conditions"), "Established"):
-            kinds = served.serve(tree, tree["status"]["acceptedNames"], going=True)
+        if _established(tree):
+            kinds = self._served.serve(tree, tree["status"]["acceptedNames"], going=True)
             if not await _declared_by_class(cluster, kinds[0]):
                 remaining = await remove_objects(cluster.client, kinds[0])
         await _tell(obj, tree, cluster, [remaining.condition], None)
         if remaining.objects or remaining.error:
-            memo["look_s"] = min(memo.get("look_s", _LOOK_S_FIRST / 2) * 2, _LOOK_S_MAX)
-            return Requeue(memo["look_s"])
+            return False
         left = [name for name in tree["metadata"]["finalizers"] if name != FINALIZER]
         await cluster.patch(obj, {"metadata": {"uid": obj.uid, "finalizers": left or None}})
-        served.forget(obj.uid)
-        for name in refused:
-            cluster.enqueue(definition, "", name)  # its names may be free now
-        return None
+        return True
 
-    return app
+    def forget(self, obj: CustomResourceDefinition) -> list[str]:
+        """Have nothing of a definition served any more. Returns the definitions that may have their names now."""
+        self._served.forget(obj.uid)
+        self._refused.discard(obj.name)
+        return list(self._refused)
 
 
 @attrs.define
@@ -139,6 +158,10 @@ async def _declared_by_class(cluster: Cluster, kind: Kind) -> bool:
     """Whether a class declares the same kind: then its objects are not the definition's to delete."""
     served = await cluster.client.kinds()
     return any(k.cls is not None and (k.group, k.plural) == (kind.group, kind.plural) for k in served)
+
+
+def _established(tree: Tree) -> bool:
+    return is_true((tree.get("status") or {}).get("conditions"), "Established")
 
 
 def _emptied(tree: Tree) -> bool:

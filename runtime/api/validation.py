@@ -28,6 +28,8 @@ _NOTHING: Tree = {}
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,), "object": (dict,), "array": (list,),
 }  # fmt: skip
+_EMBEDDED = ("apiVersion", "kind")
+"""What an object inside of another must say of itself."""
 _QUANTITY = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 _INT_RANGES = {"int32": 1 << 31, "int64": 1 << 63}
 
@@ -108,10 +110,11 @@ def _object(schema: Tree) -> Check | None:
     }  # fmt: skip
     table = {name: (plain.get(name), children.get(name)) for name in properties}
     required: tuple[str, ...] = tuple(schema.get("required") or ())
+    embedded = _EMBEDDED if schema.get("x-kubernetes-embedded-resource") else ()
     extra = schema.get("additionalProperties")
     other = _node(extra) if isinstance(extra, dict) else None
     beyond = (_TYPES["string"][0] if extra == {"type": "string"} else None, other)
-    if not children and not required and other is None:
+    if not children and not required and other is None and not embedded:
         return None
 
     def check(value: Any, old: Any) -> list[Cause] | None:
@@ -127,6 +130,9 @@ def _object(schema: Tree) -> Check | None:
         for name in required:
             if name not in value:
                 causes = [*(causes or ()), value_required(name)]
+        for name in embedded:
+            if not value.get(name):
+                causes = [*(causes or ()), value_required(name, "must not be empty")]
         return causes
 
     return check
