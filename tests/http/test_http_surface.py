@@ -8,9 +8,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from reconcile.runtime.api.http.discovery import version_rank
 from reconcile.runtime.api.http.location import Location, locate
 from reconcile.runtime.api.http.tables import age
+from reconcile.runtime.api.versions import version_rank
 
 CM = "/api/v1/namespaces/default/configmaps"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
