@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ROOMS := runtime resources cli
 
-.PHONY: help demo test lint types check bench soak dev clean
+.PHONY: help demo test cover lint types check bench soak dev clean
 
 help:                ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ demo: $(VENV)/.run   ## run samples/hello: a small web service, three replicas a
 
 test: $(VENV)/.dev   ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST)
+
+cover: $(VENV)/.dev  ## the test suite in one process, with the coverage of each module
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(PYTEST)
 
 lint: $(VENV)/.dev   ## ruff, and the contracts between the rooms
 	$(BIN)/ruff check .
