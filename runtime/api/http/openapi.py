@@ -30,6 +30,7 @@ _LIST_QUERY = (
     "sendInitialEvents", "timeoutSeconds", "watch",
 )  # fmt: skip
 _WRITE_QUERY = ("dryRun", "fieldManager", "fieldValidation")
+_NOT_IN_V2 = ("nullable", "allOf", "anyOf", "oneOf", "not")
 _DELETE_QUERY = ("dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy")
 _TYPES = {
     "allowWatchBookmarks": "boolean", "limit": "integer", "sendInitialEvents": "boolean", "timeoutSeconds": "integer",
@@ -136,7 +137,7 @@ class OpenApi:
                 }
         if any(kind.scale is not None for kind in self._kinds()):
             definitions[SCALE] = SCALE_SCHEMA
-        return {"swagger": "2.0", "info": _INFO, "paths": paths, "definitions": _v2_refs(definitions)}
+        return {"swagger": "2.0", "info": _INFO, "paths": paths, "definitions": _v2_refs(definitions, named=True)}
 
 
 def schema_name(kind: Kind) -> str:
@@ -225,13 +226,18 @@ def _operation_v2(operation: Tree) -> Tree:
     return {"description": operation["description"], "parameters": parameters, "responses": responses, **extensions}
 
 
-def _v2_refs(node: Any) -> Any:
-    """References where v2 keeps its schemas; what v2 cannot say (allOf around a reference, nullable) is dropped."""
+def _v2_refs(node: Any, *, named: bool = False) -> Any:
+    """References where v2 keeps its schemas; what v2 cannot say (alternatives, allOf around a reference, nullable) is dropped.
+
+    `named`: the keys are names of fields or of schemas, not words of a schema.
+    """
     if isinstance(node, list):
         return [_v2_refs(item) for item in node]
     if not isinstance(node, dict):
         return node
-    made = {key: _v2_refs(value) for key, value in node.items() if key not in ("nullable", "allOf")}
+    if named:
+        return {name: _v2_refs(schema) for name, schema in node.items()}
+    made = {key: _v2_refs(value, named=key == "properties") for key, value in node.items() if key not in _NOT_IN_V2}
     if isinstance(made.get("$ref"), str):
         made["$ref"] = made["$ref"].replace("#/components/schemas/", "#/definitions/")
     if isinstance(all_of := node.get("allOf"), list) and len(all_of) == 1:

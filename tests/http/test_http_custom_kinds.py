@@ -1,0 +1,61 @@
+"""Kinds without a class, as a CustomResourceDefinition makes them, on the wire."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aiohttp
+
+from reconcile.errors import Tree
+from reconcile.kinds import Kind
+
+SCHEMA: Tree = {
+    "type": "object",
+    "properties": {
+        "spec": {
+            "type": "object",
+            "properties": {
+                "nullable": {"type": "string", "nullable": True},
+                "not": {"type": "object", "properties": {"allOf": {"type": "integer"}}},
+                "choice": {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}]},
+            },
+        }
+    },
+}
+
+
+def widgets(version: str, deprecation: str = "") -> Kind:
+    return Kind(
+        "shop.example.com", version, "Widget", "widgets", schema_given=SCHEMA, storage_version="v1", deprecation=deprecation
+    )
+
+
+async def get(site: Any, path: str) -> tuple[Any, Any]:
+    async with aiohttp.ClientSession() as session, session.get(site.address.url + path) as response:
+        assert response.status == 200
+        return response.headers, await response.json()
+
+
+async def test_fields_named_like_words_of_a_schema_are_documented(serve: Any) -> None:
+    """The second version of OpenAPI lacks those words, but a field may have any name."""
+    async with serve(tls=False) as site:
+        site.api.serve_declared(widgets("v1"))
+        _, body = await get(site, "/openapi/v2")
+        spec = body["definitions"]["com.example.shop.v1.Widget"]["properties"]["spec"]["properties"]
+        assert spec == {
+            "nullable": {"type": "string"},
+            "not": {"type": "object", "properties": {"allOf": {"type": "integer"}}},
+            "choice": {"x-kubernetes-int-or-string": True},
+        }
+
+
+async def test_clients_of_a_deprecated_version_are_told(serve: Any) -> None:
+    """Each answer says so, not only the definition that nobody reads."""
+    async with serve(tls=False) as site:
+        site.api.serve_declared(widgets("v1"))
+        site.api.serve_declared(widgets("v1beta1", "use v1"))
+        told = {}
+        for version in ("v1", "v1beta1"):
+            headers, _ = await get(site, f"/apis/shop.example.com/{version}/widgets")
+            told[version] = headers.get("Warning")
+        assert told == {"v1": None, "v1beta1": '299 - "use v1"'}
