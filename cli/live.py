@@ -18,6 +18,7 @@ from reconcile.errors import Tree
 
 from .printing import colour_of, duration
 from .scene import PodRow, Rollout, Scene
+from .speaker import Speaker
 
 _PODS_MAX_SHARE = 0.5  # of the terminal's height: the rest is for what scrolls
 _MARKS = {
@@ -37,14 +38,17 @@ class LiveView:
         self._console = console or Console(highlight=False)
         self._folder = folder
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._speaker = Speaker()
 
     def start(self) -> None:
         """Take over the terminal's last lines."""
-        self._live.start()
+        self._speaker.start()
+        self._speaker.say(self._live.start)
 
     def stop(self) -> None:
         """Give the terminal back."""
-        self._live.stop()
+        self._speaker.say(self._live.stop)
+        self._speaker.stop()
 
     def line(self, text: str, took_s: float) -> None:
         """Say one thing that happened, `took_s` seconds after the start."""
@@ -54,11 +58,12 @@ class LiveView:
         said.append(f"{mark} ", style=colour)
         said.append(word, style=colour if word in _MARKS else "")
         said.append(f" {rest}")
-        self._console.print(said, soft_wrap=True)
+        self._speaker.say(lambda: self._console.print(said, soft_wrap=True))
 
     def draw(self, scene: Scene, pods: Sequence[PodRow], url: str, now_s: float) -> None:
         """Show the state as it is."""
-        self._live.update(self._view(scene, pods, url, now_s), refresh=True)
+        picture = self._view(scene, pods, url, now_s)  # here, because the scene changes while the terminal takes its time
+        self._speaker.show(lambda: self._live.update(picture, refresh=True))
 
     def _view(self, scene: Scene, pods: Sequence[PodRow], url: str, now_s: float) -> RenderableType:
         parts: list[RenderableType] = [Text("")]

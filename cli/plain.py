@@ -7,20 +7,26 @@ from collections.abc import Sequence
 import click
 
 from .scene import PodRow, Scene
+from .speaker import Speaker
 
 
 class PlainView:
-    """Without a terminal: one line for each thing that happened, nothing that moves."""
+    """Prints a line at a time; whoever reads slowly holds nothing up."""
+
+    def __init__(self) -> None:
+        self._speaker = Speaker()
 
     def start(self) -> None:
-        """Nothing to take over."""
+        """Begin to print."""
+        self._speaker.start()
 
     def stop(self) -> None:
-        """Nothing to give back."""
+        """Print what is left."""
+        self._speaker.stop()
 
     def line(self, text: str, took_s: float) -> None:
-        """Print the line at once."""
-        click.echo(f"{took_s:7.2f}s {text}")
+        """Print a line."""
+        self._speaker.say(lambda: click.echo(f"{took_s:7.2f}s {text}"))
 
     def draw(self, scene: Scene, pods: Sequence[PodRow], url: str, now_s: float) -> None:
         """The lines have said it."""
