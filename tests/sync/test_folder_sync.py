@@ -12,6 +12,7 @@ import attrs
 import pytest
 
 from reconcile.errors import Tree, UnavailableError
+from reconcile.handling import AdmissionReview
 from reconcile.kinds import Kind, Resource, kind, kind_of
 from reconcile.registry import Operator
 from reconcile.runtime.api import ApiServer
@@ -587,3 +588,21 @@ async def test_a_program_of_which_a_part_fails_to_start_leaves_no_part_running(w
     monkeypatch.undo()
     assert world.host.running == []
     assert "does not run" in world.sync.problems[0].hint
+
+
+@universe
+async def test_a_kind_that_the_folder_declares_is_waited_for(world: World) -> None:
+    """A definition and its objects come in one go: what is right must not be told as a problem first."""
+
+    def declares(_: AdmissionReview) -> None:
+        for version in ("v1", "v2"):
+            world.api.serve(Kind("test.example.com", version, "Extra", "extras"))
+
+    world.api.add_validator(kind_of(Thing), declares)
+    world.write("a.yaml", thing("x").replace("kind: Thing", "kind: Extra"))
+    world.write("b.yaml", thing("y").replace("kind: Thing", "kind: Extra").replace("/v1", "/v2"))
+    world.write("c.yaml", thing("declares"))
+    await world.sync.sync()
+    extra = next(kind for kind in await world.client.kinds() if kind.kind == "Extra")
+    assert [tree["metadata"]["name"] for tree in (await world.client.list(extra)).items] == ["x", "y"], "any version will do"
+    assert not any("problem" in line for line in world.told)
