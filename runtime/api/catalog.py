@@ -82,6 +82,10 @@ class Served:
             return stored_as, {**tree, "metadata": metadata}
         return stored_as, {**tree, "apiVersion": stored_as.api_version, "metadata": metadata}
 
+    def is_stored_as(self, stored: Stored) -> bool:
+        """Whether an object is in the storage version already."""
+        return stored.kind.version == (self.kind.storage_version or stored.kind.version)
+
     @cached_property
     def _stored_as(self) -> Kind:
         version = self.kind.storage_version or self.kind.version

@@ -240,13 +240,16 @@ class Writing:
             kv = self._store.get(key)
             if kv is None:
                 raise refusals.not_found(kind, name)
-            old = served.shows(stored_of(kv, kind))
+            stored = stored_of(kv, kind)
+            old = served.shows(stored)
             given = change(old)
-            if given is old.tree:
+            if given is old.tree and served.is_stored_as(stored):
                 return old
             new = await self._prepared(served, old, given, namespace, name, write)
             if new is None:
-                return old
+                if served.is_stored_as(stored):
+                    return old
+                new = old.tree  # it changes nothing but the version that it is stored in
             if write.dry_run:
                 return Stored(kind, new)
             written = await self._replace(served, key, old, new, write)

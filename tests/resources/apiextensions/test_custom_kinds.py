@@ -121,6 +121,14 @@ async def test_a_changed_definition_holds_at_once(clock: VirtualClock, declaring
             assert (await anext(events)).object["spec"] == {"size": 7, "note": "new"}
         found = await plane.client.get(DEFINITION, NAME)
         assert found["status"]["storedVersions"] == ["v1", "v2"]
+        key = b"/registry/" + NAME.encode() + b"/default/a"
+        for stored_in in ("v1", "v2", "v2"):
+            stored = plane.api.store.get(key)
+            assert stored is not None
+            assert f'"apiVersion":"{GROUP}/{stored_in}"'.encode() in stored.value, "writing it back migrates it, once"
+            tree = await plane.client.get(plane.kind(), "a", "default")
+            written = await plane.client.update(plane.kind(), tree, "default")
+        assert written["metadata"]["resourceVersion"] == tree["metadata"]["resourceVersion"]
         preferred = [k.version for k in await plane.client.kinds() if k.kind == "Widget"]
         assert preferred == ["v2"]
         error = await plane.refusal(plane.change(NAME, {"spec": {"versions": [version("v2", spec=SPEC)]}}))
