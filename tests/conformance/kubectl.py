@@ -49,7 +49,8 @@ class Kubectl:
         self.folder = folder
         self._argv = [
             BINARY, "--kubeconfig", kubeconfig, "-n", namespace,
-            "--cache-dir", str(Path(kubeconfig).parent / "kubectl-cache"),
+            # Of its own: kinds come and go in other tests, and kubectl believes its cache for minutes.
+            "--cache-dir", str(folder / "kubectl-cache"),
         ]  # fmt: skip
 
     def run(self, *arguments: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:

@@ -23,6 +23,7 @@ from reconcile.runtime.api import ApiServer
 from reconcile.runtime.client import InProcessClient
 from reconcile.runtime.clock import SystemClock
 from reconcile.runtime.engine.engine import Engine
+from reconcile.runtime.network import claim_network
 from reconcile.runtime.store import Store
 
 NODE = "node-1"
@@ -39,11 +40,12 @@ class Plane:
     engine: Engine
     clock: SystemClock
     folder: Path
+    net: str
     kubelets: list[Kubelet] = attrs.field(factory=list)
 
     async def start_kubelet(self, settings: KubeletSettings = SETTINGS) -> Kubelet:
         runtime = ProcessRuntime(self.folder / "run", self.clock)
-        made = kubelet(NODE, runtime, pod_cidr="127.200.16.0/24", data_dir=self.folder / "kubelet", settings=settings)
+        made = kubelet(NODE, runtime, pod_cidr=f"{self.net}.16.0/24", data_dir=self.folder / "kubelet", settings=settings)
         await self.engine.start(made.operator)
         self.kubelets.append(made)
         return made
@@ -111,7 +113,8 @@ async def _control_plane(folder: Path) -> AsyncIterator[Plane]:
     for tree in bootstrap_objects():
         await client.create(kind_of(Namespace), tree)
     engine = Engine(client, clock, admission=api)
-    made = Plane(client, engine, clock, folder)
+    network = claim_network(folder)
+    made = Plane(client, engine, clock, folder, f"127.{network.number}")
     try:
         yield made
     finally:
@@ -119,6 +122,7 @@ async def _control_plane(folder: Path) -> AsyncIterator[Plane]:
             await made.drop_kubelet(node, stop_pods=True)
         await engine.close()
         await store.close()
+        network.release()
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ async def test_a_bound_pod_runs_and_says_so(plane: Cluster, make_pod: MakePod) -
         await cluster.create(make_pod(FOREVER))
         pod = await cluster.until(is_ready)
         assert pod["status"]["phase"] == "Running"
-        assert pod["status"]["podIP"].startswith("127.200.16.")
+        assert pod["status"]["podIP"].startswith(f"{cluster.net}.16.")
         assert state(pod)["containerID"].startswith("process://")
         assert "startedAt" in state(pod)["state"]["running"]
 

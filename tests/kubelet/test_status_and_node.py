@@ -83,7 +83,7 @@ async def test_a_node_registers_itself_and_beats(plane: Cluster) -> None:
         node = await cluster.eventually(registered)
         assert condition(node, "Ready")["status"] == "True"
         assert node["metadata"]["labels"]["kubernetes.io/hostname"] == "node-1"
-        assert node["spec"]["podCIDR"] == "127.200.16.0/24"
+        assert node["spec"]["podCIDR"] == f"{cluster.net}.16.0/24"
         assert {"cpu", "memory", "pods"} <= set(node["status"]["allocatable"])
 
         async def leased() -> Tree | None:

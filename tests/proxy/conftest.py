@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from reconcile.runtime.api import ApiServer
 from reconcile.runtime.client import InProcessClient
 from reconcile.runtime.clock import SystemClock
 from reconcile.runtime.engine.engine import Engine
+from reconcile.runtime.network import claim_network
 from reconcile.runtime.store import Store
 
 BACKEND_PORT = 18123
@@ -114,7 +114,8 @@ async def _control_plane(folder: Path) -> AsyncIterator[Plane]:
     engine = Engine(client, clock, admission=api)
     proxy = ServiceProxy()
     await engine.start(proxy.operator)
-    made = Plane(client, proxy, engine, f"127.{random.randrange(201, 250)}")
+    network = claim_network(folder)
+    made = Plane(client, proxy, engine, f"127.{network.number}")
     try:
         yield made
     finally:
@@ -122,6 +123,7 @@ async def _control_plane(folder: Path) -> AsyncIterator[Plane]:
             server.close()
         await engine.close()
         await store.close()
+        network.release()
         await asyncio.sleep(0)
 
 
