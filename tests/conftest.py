@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 
+import hypothesis
 import pytest
+
+# The same examples in every run, and no verdict about time: a slow machine is no bug. RECONCILE_TEST_RANDOM=1 explores.
+hypothesis.settings.register_profile(
+    "steady", deadline=None, derandomize=True, database=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.register_profile("exploring", hypothesis.settings.get_profile("steady"), derandomize=False)
+hypothesis.settings.load_profile("exploring" if os.environ.get("RECONCILE_TEST_RANDOM") else "steady")
 
 
 @pytest.hookimpl(tryfirst=True)
