@@ -108,4 +108,15 @@ def test_a_fast_command_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     loaded = set(done.stdout.split())
-    assert not loaded & {"aiohttp", "rich", "yaml", "cryptography", "asyncio", "watchfiles", "aiosqlite", "psutil", "grpc"}
+    assert not loaded & {
+        "aiohttp",
+        "rich",
+        "yaml",
+        "cryptography",
+        "asyncio",
+        "watchfiles",
+        "aiosqlite",
+        "psutil",
+        "grpc",
+        "attrs",
+    }
