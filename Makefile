@@ -45,10 +45,10 @@ $(VENV)/bin/python:
 	$(BIN)/python -m pip install -q --upgrade 'pip>=25.1'
 
 $(VENV)/.run: $(VENV)/bin/python pyproject.toml setup.py
-	$(BIN)/python -m pip install -q -e .
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q -e .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml setup.py
-	$(BIN)/python -m pip install -q -e . --group dev
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q -e . --group dev
 	@for room in $(ROOMS); do ln -sfn ../$$room reconcile/$$room; done
 	@touch $@ $(VENV)/.run
