@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.plane import Plane, alive, copies
+from tests.plane import Container, Plane, alive, copies
 
 CRASHER = """\
 apiVersion: v1
@@ -76,6 +76,14 @@ def restarts(plane: Plane, pod: str) -> int:
     return sum(status["restartCount"] for status in (tree or {}).get("status", {}).get("containerStatuses", ()))
 
 
+def settled(plane: Plane, count: int) -> dict[str, list[Container]]:
+    """The containers by name once there are `count`, of as many Pods, none of which is being deleted; else nothing."""
+    pods = plane.objects("pods", "app=web")
+    found = copies(plane.containers())
+    staying = [tree for tree in pods if "deletionTimestamp" not in tree["metadata"]]
+    return found if len(pods) == len(staying) == len(found) == count else {}
+
+
 def waiting(plane: Plane, pod: str) -> dict[str, Any]:
     tree = plane.get("pods", pod) or {}
     statuses = tree.get("status", {}).get("containerStatuses") or [{}]
@@ -85,7 +93,8 @@ def waiting(plane: Plane, pod: str) -> dict[str, Any]:
 
 def test_a_killed_process_comes_back_in_the_same_pod(hello: Plane) -> None:
     """The first promise: kill it, and it runs again; the others are left alone."""
-    before = copies(hello.containers())
+    # A rollout is complete while old pods still end: killing one of those restarts nothing.
+    before = hello.wait("only the three are left", lambda: settled(hello, 3))
     name, (victim,) = min(before.items())
     count = restarts(hello, victim.pod)
     os.kill(victim.pid, signal.SIGKILL)
