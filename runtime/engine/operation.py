@@ -26,7 +26,7 @@ from .progress import Progress, annotation_of
 from .queue import ObjectKey
 from .reconciling import Reconciling
 from .recorder import ObjectEvents
-from .reports import Report, raised_at, title, told
+from .reports import Report, raised_at, spelled, title, told
 from .tasks import Tasks
 from .timing import Timing
 
@@ -351,7 +351,7 @@ class Operation:
         """Tell everybody who should know of a handler's failure: the log, the reports, the object's Events."""
         name = title(type(about).__kind__, about.namespace, about.name) if about is not None else ""
         if quiet:
-            log.info("handler %s on %s: %s; again in %.3g s", handler, name, error, retry_s or 0.0)
+            log.info("handler %s on %s: %s; again in %s", handler, name, error, spelled(retry_s or 0.0))
             return
         report = Report(
             self.clock.now(), self.domain, handler.name, handler.where, name, type(error).__name__, str(error),

@@ -34,7 +34,7 @@ class Report:
     line: int = 0
 
     def __str__(self) -> str:
-        again = "not again until it changes" if self.retry_s is None else f"again in {self.retry_s:.3g} s"
+        again = "not again until it changes" if self.retry_s is None else f"again in {spelled(self.retry_s)}"
         about = f" on {self.object}" if self.object else ""
         return f"handler {self.handler} ({self.where}){about}: {self.error}: {self.message}; {again}"
 
@@ -90,6 +90,11 @@ class Reports:
 def title(kind: Kind, namespace: str, name: str) -> str:
     """`Deployment default/web`, as reports name objects."""
     return f"{kind.kind} {namespace}/{name}" if namespace else f"{kind.kind} {name}"
+
+
+def spelled(seconds: float) -> str:
+    """`5 ms`, `1.5 s`: a delay as people say it."""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
 def told(error: BaseException, handler: Handler) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from reconcile.handling import Wait
 from reconcile.kinds import Resource, kind
 from reconcile.registry import Operator
+from reconcile.runtime.engine.reports import spelled
 from reconcile.runtime.testing.virtual import VirtualClock, virtual
 from reconcile.runtime.testing.world import World
 from reconcile.views import field, struct
@@ -70,3 +73,9 @@ async def test_a_failure_is_forgotten_with_its_operator(clock: VirtualClock) -> 
         await world.engine.stop(app)
 
         assert world.engine.reports.failing == ()
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.00464, "5 ms"), (0.9, "900 ms"), (1.5, "1.5 s"), (300.0, "300 s")])
+def test_a_delay_is_told_as_people_say_it(seconds: float, text: str) -> None:
+    """`again in 0.00464 s` is read twice."""
+    assert spelled(seconds) == text
