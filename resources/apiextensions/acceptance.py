@@ -13,6 +13,7 @@ import attrs
 
 from reconcile.conditions import is_true
 from reconcile.errors import Tree
+from reconcile.expressions.rules import why_not_evaluated
 from reconcile.kinds import Kind
 
 
@@ -89,7 +90,7 @@ def rules_enforced(unevaluated: list[str]) -> Tree | None:
     shown = "; ".join(unevaluated[:5]) + (f"; and {len(unevaluated) - 5} more" if len(unevaluated) > 5 else "")
     return _condition(
         "reconcile.dev/RulesEnforced", "False", "NoExpressions",
-        f"these x-kubernetes-validations are not evaluated (of expressions, only self == oldSelf is): {shown}",
+        f"these x-kubernetes-validations are not evaluated ({why_not_evaluated()}): {shown}",
     )  # fmt: skip
 
 

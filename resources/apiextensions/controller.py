@@ -14,6 +14,7 @@ import orjson
 
 from reconcile.conditions import is_true, with_condition
 from reconcile.errors import BadRequestError, Tree
+from reconcile.expressions.rules import why_not_evaluated
 from reconcile.handling import AdmissionReview, Cluster, Requeue
 from reconcile.kinds import Kind, kind_of
 from reconcile.paths import getter
@@ -209,8 +210,8 @@ def _warnings(tree: Tree) -> list[str]:
         rules = list(unevaluated_rules(schema))
         if rules:
             warnings.append(
-                f"{path}.schema.openAPIV3Schema: {len(rules)} x-kubernetes-validations not evaluated here, of expressions only "
-                f"self == oldSelf is: {'; '.join(rules[:3])}"
+                f"{path}.schema.openAPIV3Schema: {len(rules)} x-kubernetes-validations not evaluated here "
+                f"({why_not_evaluated()}): {'; '.join(rules[:3])}"
             )
         warnings += [f'unknown field "{where}"' for where in unknown_keywords(schema, f"{path}.schema.openAPIV3Schema")]
         for number, column in enumerate(version.get("additionalPrinterColumns") or ()):

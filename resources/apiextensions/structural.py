@@ -13,7 +13,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from reconcile.errors import Cause, Tree
+from reconcile.expressions.rules import evaluated
 from reconcile.resources.core.names import forbidden, invalid, required, unsupported
+
+from .expressions import broken_rules
 
 Level = Literal["root", "field", "item", "map"]
 TYPES = ("array", "boolean", "integer", "number", "object", "string")
@@ -40,7 +43,7 @@ _COMPOSED = ("anyOf", "allOf", "oneOf")
 _STRUCTURE = ("type", "additionalProperties", "default", "title", "description", "nullable")
 _EXTENSIONS = (
     "x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource", "x-kubernetes-int-or-string",
-    "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-map-type",
+    "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-map-type", "x-kubernetes-validations",
 )  # fmt: skip
 _PYTHON = {
     "array": (list,), "boolean": (bool,), "integer": (int,), "number": (int, float), "object": (dict,), "string": (str,),
@@ -56,7 +59,7 @@ def broken_schema(schema: Any, path: str) -> Iterator[Cause]:
 def unevaluated_rules(schema: Tree, path: str = "") -> Iterator[str]:
     """The x-kubernetes-validations that nobody here evaluates, as `spec.x: rule`."""
     for rule in schema.get("x-kubernetes-validations") or ():
-        if isinstance(rule, dict) and str(rule.get("rule", "")).replace(" ", "") != "self==oldSelf":
+        if isinstance(rule, dict) and not evaluated(str(rule.get("rule", ""))):
             yield f"{path or 'self'}: {rule.get('rule', '')}"
     for name, node in (schema.get("properties") or {}).items():
         yield from unevaluated_rules(node, f"{path}.{name}" if path else name)
@@ -85,6 +88,7 @@ def _node(schema: Any, path: str, level: Level) -> Iterator[Cause]:
     yield from _keywords(schema, path)
     yield from _type(schema, path, level)
     yield from _extensions(schema, path)
+    yield from broken_rules(schema, path)
     if level == "root" or schema.get("x-kubernetes-embedded-resource"):
         yield from _resource(schema, path)
     properties = schema.get("properties")

@@ -2,7 +2,8 @@
 
 The schema is walked once, when a kind is served. A check returns None, or the causes with paths relative to its node; the
 nodes above put their names in front, so that valid objects cost no path at all. Parts that are the very same as in the
-stored object are not looked at again. Of `x-kubernetes-validations`, only `self == oldSelf` (immutable) is understood.
+stored object are not looked at again. Rules in expressions are `expressionrules`' business, except the plainest of them,
+`self == oldSelf` (immutable), which needs no expression language.
 
 Source: k8s.io/kube-openapi/pkg/validation/errors, k8s.io/apiextensions-apiserver/pkg/apiserver/validation
 """
@@ -15,8 +16,10 @@ from datetime import datetime
 from typing import Any
 
 from reconcile.errors import Cause, DeclarationError, Tree
+from reconcile.expressions.rules import IMMUTABLE, BrokenExpressionError
 from reconcile.quantities import parse_quantity
 
+from .expressionrules import expression_rules
 from .refusals import show, value_duplicate, value_invalid, value_required, value_unsupported
 
 Check = Callable[[Any, Any], list[Cause] | None]
@@ -24,6 +27,8 @@ Check = Callable[[Any, Any], list[Cause] | None]
 
 HERE = "\0"
 """Stands in a message for the path of the node, which only the nodes above know."""
+_ROOT = "<nil>"
+"""How the reference server names the object itself."""
 _NOTHING: Tree = {}
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,), "object": (dict,), "array": (list,),
@@ -38,14 +43,17 @@ def compile_validation(schema: Tree) -> Check:
     """Compile the schema of a whole object; apiVersion, kind and metadata are the server's own business.
 
     Raises:
-        DeclarationError: a pattern in the schema is no regular expression.
+        DeclarationError: a pattern in the schema is no regular expression, or a rule does not compile.
     """
     properties = {k: v for k, v in (schema.get("properties") or {}).items() if k not in ("apiVersion", "kind", "metadata")}
-    check = _node({**schema, "properties": properties}) or (lambda _value, _old: None)
+    try:
+        check = _node({**schema, "properties": properties}, root=True) or (lambda _value, _old: None)
+    except BrokenExpressionError as error:
+        raise DeclarationError(f"a rule of a schema does not compile: {error}") from error
 
     def whole(value: Any, old: Any) -> list[Cause] | None:
         causes = check(value, old)
-        return [Cause(c.reason, c.message.replace(HERE, c.field), c.field) for c in causes] if causes else None
+        return [Cause(c.reason, c.message.replace(HERE, c.field), c.field or _ROOT) for c in causes] if causes else None
 
     return whole
 
@@ -62,9 +70,9 @@ def type_name(value: Any) -> str:
     )  # fmt: skip
 
 
-def _node(schema: Tree) -> Check | None:
+def _node(schema: Tree, *, root: bool = False) -> Check | None:
     """None: any value will do. One closure for the type, what is inside, and the rules: calls are what checking costs."""
-    wanted, rules = _typed(schema), tuple(_rules(schema))
+    wanted, rules = _typed(schema), tuple(_rules(schema, root))
     name = "integer,string" if schema.get("x-kubernetes-int-or-string") else str(schema.get("type"))
     inside = None
     if wanted == (dict,) or (wanted is None and "properties" in schema):
@@ -191,7 +199,7 @@ def _below(name: str, causes: list[Cause]) -> list[Cause]:
     ]
 
 
-def _rules(schema: Tree) -> list[Check]:
+def _rules(schema: Tree, root: bool) -> list[Check]:
     """Everything that a schema says of a value beyond its shape."""
     rules: list[Check] = []
     for keyword, build in (
@@ -202,12 +210,16 @@ def _rules(schema: Tree) -> list[Check]:
     ):  # fmt: skip
         if schema.get(keyword) is not None and (rule := build(schema)) is not None:
             rules.append(rule)
-    rules.extend(_immutable(rule) for rule in schema.get("x-kubernetes-validations") or () if _spaceless(rule) == "self==oldSelf")
+    if given := schema.get("x-kubernetes-validations"):
+        rules.extend(_immutable(rule) for rule in given if _is_immutable(rule))
+        rest = [rule for rule in given if not _is_immutable(rule)]
+        rules.extend(expression_rules({**schema, "x-kubernetes-validations": rest}, root=root))
     return rules
 
 
-def _spaceless(rule: Tree) -> str:
-    return str(rule.get("rule", "")).replace(" ", "")
+def _is_immutable(rule: Tree) -> bool:
+    plain = not {"messageExpression", "reason", "fieldPath", "optionalOldSelf"} & set(rule)
+    return plain and str(rule.get("rule", "")).replace(" ", "") == IMMUTABLE
 
 
 def _immutable(rule: Tree) -> Check:

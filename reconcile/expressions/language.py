@@ -1,0 +1,135 @@
+"""The adapter of the CEL library: compile an expression once, evaluate it over plain values.
+
+Variables are untyped here: `self.nosuch` compiles, and fails when it is evaluated, with the text that a reference server
+has for a key that is missing. Beside plain JSON values, Timestamp and Duration messages may stand in the values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import Any
+
+from reconcile.errors import ReconcileError
+
+TEXT_LENGTH_MAX = 10_000
+_BEFORE = "before__"
+# A value that may be absent is an optional in the language, and the library makes those from expressions only.
+_OPTIONAL = (
+    "cel.bind({name}, size({before}{name}) == 0 ? optional.none() : optional.of({before}{name}[0]),\n"  # the text begins a line
+    "{text}\n)"
+)
+_COLUMN = re.compile(r"<input>:(\d+):(\d+): ")
+_TEXTS = (
+    (re.compile(r'^\w+: Key not found in map : "?(.*?)"?$'), r"no such key: \1"),
+    (re.compile(r"^\w+: Index error: index=(-?\d+).*$"), r"index out of bounds: \1"),
+    (re.compile(r"^\w+: divide by zero$"), "division by zero"),
+    (re.compile(r"^\w+: modulus by zero$"), "modulus by zero"),
+    (re.compile(r"^\w+: No matching overloads found.*$"), "no such overload"),
+    (re.compile(r"^[A-Z_]+: (.*)$", re.DOTALL), r"\1"),
+)
+
+
+class BrokenExpressionError(ReconcileError):
+    """An expression does not compile; the message says at which line and column of it, and why."""
+
+
+class EvaluationError(ReconcileError):
+    """An expression came to no value: a key that is missing, a division by zero, operands that do not fit."""
+
+
+def available() -> bool:
+    """Whether the library that evaluates expressions is installed. Loads nothing."""
+    return find_spec("cel_expr_python") is not None
+
+
+class Expression:
+    """A compiled expression. `result` names the type of its value, as far as the compiler knows it: BOOL, STRING, DYN, ..."""
+
+    __slots__ = ("_compiled", "_optional", "result", "text")
+
+    def __init__(self, text: str, compiled: Any, optional: frozenset[str]) -> None:
+        self.text = text
+        self.result: str = compiled.return_type().name()
+        self._compiled = compiled  # Any: the library's own type, which is loaded when first needed
+        self._optional = optional
+
+    def evaluate(self, values: Mapping[str, Any]) -> Any:
+        """The value of the expression as a plain JSON value, a datetime or a timedelta.
+
+        `values` has one for each variable; an optional variable that it lacks is `optional.none()`.
+
+        Raises:
+            EvaluationError: it has none.
+        """
+        if self._optional:
+            values = {
+                **{name: value for name, value in values.items() if name not in self._optional},
+                **{_BEFORE + name: [values[name]] if name in values else [] for name in self._optional},
+            }
+        result = self._compiled.eval(data=values)
+        value = result.plain_value()
+        if result.type().name() == "ERROR":
+            raise EvaluationError(_told(str(value)))
+        return value
+
+
+def compile_expression(text: str, variables: tuple[str, ...], *, optional: frozenset[str] = frozenset()) -> Expression:
+    """Compile `text`, in which the variables are known; those in `optional` are optionals, with hasValue() and orValue().
+
+    Raises:
+        BrokenExpressionError: it does not compile.
+        ModuleNotFoundError: the extra `cel` is not installed (see `available`).
+    """
+    if not text.strip():
+        raise BrokenExpressionError("it is empty")
+    if len(text) > TEXT_LENGTH_MAX:
+        raise BrokenExpressionError(f"it has {len(text)} characters; {TEXT_LENGTH_MAX} are allowed")
+    whole = text
+    for name in sorted(optional):
+        whole = _OPTIONAL.format(name=name, before=_BEFORE, text=whole)
+    try:
+        compiled = _environment(variables, optional).compile(whole)
+    except RuntimeError as error:
+        raise BrokenExpressionError(_located(str(error), len(optional))) from error
+    return Expression(text, compiled, optional)
+
+
+@lru_cache(maxsize=32)
+def _environment(variables: tuple[str, ...], optional: frozenset[str]) -> Any:
+    from cel_expr_python import cel
+    from cel_expr_python.ext import ext_bindings, ext_encoders, ext_math, ext_optional, ext_strings
+
+    from .library import extension
+
+    types: dict[str, Any] = dict.fromkeys(variables, cel.Type.DYN)
+    for name in optional:
+        types[_BEFORE + name] = cel.Type.List(cel.Type.DYN)
+    return cel.NewEnv(
+        variables=types,
+        extensions=[
+            extension(), ext_strings.ExtStrings(), ext_optional.ExtOptional(), ext_bindings.ExtBindings(), ext_math.ExtMath(),
+            ext_encoders.ExtEncoders(),
+        ],
+    )  # fmt: skip
+
+
+def _told(text: str) -> str:
+    """What the library says, in the reference server's words."""
+    for pattern, words in _TEXTS:
+        if pattern.match(text):
+            return pattern.sub(words, text)
+    return text
+
+
+def _located(text: str, lines: int) -> str:
+    """The compiler's complaints, one after the other, with line and column in the text as it was given."""
+    text = text.removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]")
+    # For members, the library points one column behind the place.
+    found = [
+        f"ERROR: <input>:{max(1, int(at[1]) - lines)}:{at[2]}: {line[at.end() :]}"
+        for line in text.splitlines() if (at := _COLUMN.search(line))
+    ]  # fmt: skip
+    return "; ".join(found) or text

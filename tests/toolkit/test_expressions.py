@@ -1,0 +1,89 @@
+"""Expressions as a reference server evaluates them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from reconcile.expressions import BrokenExpressionError, EvaluationError, compile_expression
+
+VARIABLES = ("self", "oldSelf")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "quantity('1Gi') == quantity('1024Mi')", "quantity('1Gi').isGreaterThan(quantity('1G'))",
+        "quantity('50k').add(20) == quantity('50020')", "quantity('50k').sub(quantity('1k')).asInteger() == 49000",
+        "quantity('1.5').asApproximateFloat() == 1.5 && !quantity('1.5').isInteger()", "quantity('-1').sign() == -1",
+        "!isQuantity('1.2.3') && isQuantity('500m')", "quantity('1').compareTo(quantity('2')) == -1",
+        "[1, 2, 3].sum() == 6 && [1, 2].max() == 2 && [2, 1].min() == 1", "[1, 2].isSorted() && !['b', 'a'].isSorted()",
+        "sets.contains([1, 2], [2]) && sets.equivalent([1, 1, 2], [2, 1]) && !sets.intersects([1], [2])",
+        "'abc 123'.find('[0-9]+') == '123' && '1 2 3'.findAll('[0-9]', 2) == ['1', '2'] && ''.find('x') == ''",
+        "url('https://user@a.b:80/p%20q?x=1&x=2').getHost() == 'a.b:80'", "url('https://[::1]:80/').getHostname() == '::1'",
+        "url('https://a.b:80/p%20q?x=1&x=2').getEscapedPath() == '/p%20q'", "url('https://a.b/').getPort() == ''",
+        "url('https://a.b/?x=1&x=2').getQuery()['x'] == ['1', '2']", "isURL('https://a.b') && !isURL('a.b') && isURL('/path')",
+        "ip('127.0.0.1').isLoopback() && ip('::1').family() == 6", "ip('10.0.0.1').isGlobalUnicast()",
+        "!ip('255.255.255.255').isGlobalUnicast() && ip('224.0.0.5').isLinkLocalMulticast()",
+        "!ip.isCanonical('::0001') && ip.isCanonical('::1') && !isIP('1.2.3')", "ip('0.0.0.0').isUnspecified()",
+        "cidr('10.0.0.0/8').containsIP('10.1.1.1') && cidr('10.0.0.0/8').containsIP(ip('10.1.1.1'))",
+        "cidr('10.0.0.0/8').containsCIDR('10.1.0.0/16') && !cidr('10.0.0.0/8').containsCIDR(cidr('::/0'))",
+        "cidr('10.1.2.3/8').masked() == cidr('10.0.0.0/8') && cidr('10.1.2.3/8').ip() == ip('10.1.2.3')",
+        "cidr('10.0.0.0/8').prefixLength() == 8 && !isCIDR('10.0.0.1')", "ip('169.254.1.1').isLinkLocalUnicast()",
+        "semver('1.0.0-alpha.1').isLessThan(semver('1.0.0-alpha.beta')) && semver('1.0.0').isGreaterThan(semver('1.0.0-rc.1'))",
+        "semver('1.10.0').compareTo(semver('1.9.0')) == 1 && semver('1.2.3').minor() == 2 && !isSemver('1.2')",
+        "semver('1.0.0+a') == semver('1.0.0+b')", "'a,b'.split(',').size() == 2 && 'AB'.lowerAscii() == 'ab'",
+        "self.?missing.orValue(3) == 3 && !has(self.missing)", "cel.bind(x, self.a, x + 1) == 2", "math.greatest(1, 2) == 2",
+        "timestamp('2026-01-01T00:00:00Z').getFullYear() == 2026 && duration('1h') > duration('59m')",
+    ],
+)  # fmt: skip
+def test_expressions_say_what_the_reference_server_has_them_say(text: str) -> None:
+    """The functions beyond the language are ours: each is tried."""
+    assert compile_expression(text, VARIABLES).evaluate({"self": {"a": 1}}) is True
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("self.b", "no such key: b"), ("1 / 0 == 1", "division by zero"), ("[1][3]", "index out of bounds: 3"),
+        ("self.a + 'x'", "no such overload"), ("quantity('much')", "is no quantity"), ("[].min()", "min called on empty list"),
+        ("quantity('1.5').asInteger()", "cannot convert value to integer"), ("cidr('1.2.3.4')", "is no CIDR"),
+        ("url('nowhere')", "URL parse error"), ("semver('1')", "MAJOR.MINOR.PATCH"), ("self.a.getHost()", "no such overload"),
+    ],
+)  # fmt: skip
+def test_an_expression_without_a_value_says_why(text: str, why: str) -> None:
+    """The text reaches whoever wrote the object that is refused."""
+    with pytest.raises(EvaluationError, match=why):
+        compile_expression(text, VARIABLES).evaluate({"self": {"a": 1}})
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "it is empty"), ("nosuch > 1", r"ERROR: <input>:1:1: undeclared reference to 'nosuch'"),
+        ("self.a ==", "Syntax error"), ("true\n&& nosuch", "<input>:2:4: undeclared"), ("'a' + 1", "no matching overload"),
+        ("a" * 20_000, "10000 are allowed"),
+    ],
+)  # fmt: skip
+def test_an_expression_that_does_not_compile_says_where(text: str, why: str) -> None:
+    """Line and column are those of the text as it was written."""
+    with pytest.raises(BrokenExpressionError, match=why):
+        compile_expression(text, VARIABLES)
+
+
+def test_an_optional_variable_can_be_absent() -> None:
+    """`oldSelf.hasValue()` is how a rule tells a create from an update."""
+    rule = compile_expression("oldSelf.hasValue() ? oldSelf.value() == 1 : true", VARIABLES, optional=frozenset({"oldSelf"}))
+    assert rule.evaluate({"self": 1}) is True
+    assert rule.evaluate({"self": 1, "oldSelf": 1}) is True
+    assert rule.evaluate({"self": 1, "oldSelf": 2}) is False
+    with pytest.raises(BrokenExpressionError, match="<input>:1:"):
+        compile_expression("oldSelf.hasValue() && nosuch", VARIABLES, optional=frozenset({"oldSelf"}))
+
+
+def test_the_language_is_loaded_by_the_first_expression_only() -> None:
+    """Who has no rules pays nothing for them, and needs no extra."""
+    code = "import sys, reconcile.runtime.api, reconcile.resources; print('cel_expr_python' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
