@@ -19,6 +19,8 @@ from .schema import SUB_BITS, SUB_MAX, row_id
 
 Value = int | bytes | str | None
 Statement = tuple[str, tuple[Value, ...]]
+Note = int | bytes
+"""What others keep in the file beside the keys, under a name."""
 
 COLUMNS = 8
 NOTE = "note:"
@@ -78,7 +80,7 @@ class Loaded:
     revision: int
     compacted: int
     compacted_done: int
-    notes: dict[str, int]
+    notes: dict[str, Note]
     """What others keep in the file: small numbers by name."""
 
 

@@ -4,7 +4,7 @@ One wide, append-only log. Its row id is `revision << 20 | sub`, so a scan is hi
 that a row supersedes (0: none, or a tombstone), which gives prev_kv in one step and compaction in O(changes). A row
 with version 0 is a tombstone. `value` is the last column, so scans of metadata skip its overflow pages.
 
-    meta    schema_version, compacted, compacted_done
+    meta    schema_version, compacted, compacted_done, and the notes of others (numbers or bytes) under "note:..."
     log     what happened; `cause` is a small text kept beside each revision
     lease   what was granted; keys of a lease stand in the log
 """

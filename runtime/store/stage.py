@@ -8,7 +8,7 @@ committed. `batch` is the batch that collects; its predecessor may be in flight 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -17,7 +17,7 @@ from .answer import answer
 from .errors import TooManyOpsError
 from .index import Index, covers
 from .lease import Lease, LeaseChange, LeaseTable
-from .log import NOTE, Statement, Value
+from .log import NOTE, Note, Statement, Value
 from .model import PUT, Event, KeyValue, Range, RangeResponse
 from .ring import Record, record
 from .schema import SUB_MAX, row_id
@@ -42,8 +42,16 @@ class Batch:
     statements: list[Statement] = attrs.field(factory=list)
     records: list[Record] = attrs.field(factory=list)
     leases: list[LeaseChange] = attrs.field(factory=list)
-    notes: dict[str, int] = attrs.field(factory=dict)
+    notes: dict[str, Note | None] = attrs.field(factory=dict)
     compacted: int | None = None
+
+    def keep_notes(self, notes: dict[str, Note]) -> None:
+        """Change `notes` as the batch does."""
+        for name, value in self.notes.items():
+            if value is None:
+                notes.pop(name, None)
+            else:
+                notes[name] = value
 
 
 class Stage:
@@ -150,10 +158,14 @@ class Stage:
         self.batch.compacted = revision
         self.batch.statements.append(("UPDATE meta SET value = ? WHERE name = 'compacted'", (revision,)))
 
-    def note(self, name: str, value: int) -> None:
-        """Keep a small number in the file, with the batch."""
-        self.batch.notes[name] = value
-        self.batch.statements.append(("INSERT OR REPLACE INTO meta VALUES (?, ?)", (NOTE + name, value)))
+    def note(self, changes: Mapping[str, Note | None]) -> None:
+        """Keep what others want to keep beside the keys, with the batch; None takes a note away."""
+        for name, value in changes.items():
+            self.batch.notes[name] = value
+            if value is None:
+                self.batch.statements.append(("DELETE FROM meta WHERE name = ?", (NOTE + name,)))
+            else:
+                self.batch.statements.append(("INSERT OR REPLACE INTO meta VALUES (?, ?)", (NOTE + name, value)))
 
     def settle(self, batch: Batch) -> None:
         """Drop what the published state now shows by itself."""

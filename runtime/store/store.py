@@ -37,7 +37,7 @@ from .index import Index
 from .lease import Lease, LeaseChange, LeaseTable
 from .lessor import Lessor
 from .lock import FolderLock
-from .log import Loaded, Replay, cause_at, checkpoint, copy_to, load, range_at, replay, sizes_bytes
+from .log import Loaded, Note, Replay, cause_at, checkpoint, copy_to, load, range_at, replay, sizes_bytes
 from .model import (
     DeleteRange,
     DeleteResponse,
@@ -250,8 +250,8 @@ class Store:
         await self._aside(partial(copy_to, path=path))
 
     @property
-    def notes(self) -> Mapping[str, int]:
-        """Small numbers that others keep in the file, beside the keys; see `note`."""
+    def notes(self) -> Mapping[str, Note]:
+        """What others keep in the file, beside the keys; see `note`."""
         return self._notes
 
     # Writing
@@ -312,10 +312,10 @@ class Store:
             await self._compactor.finish()
             self._serving()
 
-    async def note(self, name: str, value: int) -> None:
-        """Keep a small number in the file under `name`; no revision is made."""
+    async def note(self, changes: Mapping[str, Note | None]) -> None:
+        """Keep numbers or bytes in the file by name, all in one step, without a revision; None takes one away."""
         self._serving()
-        await self._writer.submit(partial(Stage.note, name=name, value=value))
+        await self._writer.submit(partial(Stage.note, changes=changes))
 
     async def defragment(self) -> None:
         """Give the space that compaction freed back to the file system, slice by slice between the writes of clients."""
@@ -419,7 +419,7 @@ class Store:
             self._compactor.start(batch.compacted)
         if batch.leases:
             self._lessor.start()
-        self._notes.update(batch.notes)
+        batch.keep_notes(self._notes)
 
     async def _history(self, request: Txn) -> History:
         """Read what a txn wants to know of the past: it does not change, and reading may take a while."""

@@ -37,6 +37,8 @@ class EtcdSettings:
     """A message may be that much larger than a request before the transport refuses it."""
     progress_interval_s: float = 600.0
     """How often a quiet watch with progress_notify is told how far it has come."""
+    token_ttl_s: float = 300.0
+    """How long a token is valid that nobody uses."""
 
     @property
     def message_bytes_max(self) -> int:
@@ -63,8 +65,8 @@ class Member:
         """The member that lives in `store`; its ids are made when there are none."""
         for name in ("cluster_id", "member_id"):
             if name not in store.notes:
-                await store.note(name, clock.random.getrandbits(62) | 1 << 61)
-        return cls(store, clock, settings, store.notes["cluster_id"], store.notes["member_id"])
+                await store.note({name: clock.random.getrandbits(62) | 1 << 61})
+        return cls(store, clock, settings, int(store.notes["cluster_id"]), int(store.notes["member_id"]))
 
     def tell_urls(self, urls: tuple[str, ...]) -> None:
         """Have MemberList tell `urls`: where it listens is known only once it does."""
@@ -99,13 +101,13 @@ class Member:
         """Raise an alarm; it stays until it is disarmed, also over a restart."""
         if alarm not in self.alarms:
             self.alarms.add(alarm)
-            await self.store.note(f"alarm {ALARM_NAMES[alarm]}", 1)
+            await self.store.note({f"alarm {ALARM_NAMES[alarm]}": 1})
 
     async def disarm(self, alarm: int) -> None:
         """Disarm an alarm; the size is looked at anew."""
         self.alarms.discard(alarm)
         self._size_known = False
-        await self.store.note(f"alarm {ALARM_NAMES[alarm]}", 0)
+        await self.store.note({f"alarm {ALARM_NAMES[alarm]}": None})
 
     def _place(self) -> str:
         return f"the quota of {self.settings.quota_bytes} bytes"
