@@ -3,63 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import subprocess
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.etcd.conftest import our_process, program, real_etcd_process
-
-_WAIT_S = 10.0
-
-
-class Etcdctl:
-    """etcdctl with an endpoint."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        # Nothing of the environment may lead it elsewhere.
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("ETCDCTL_")}
-        self.environment = {**kept, "ETCDCTL_API": "3", "ETCDCTL_ENDPOINTS": address}
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        command = [str(program("etcdctl")), *arguments]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=self.environment)
-
-    def __call__(self, *arguments: str, stdin: str = "") -> str:
-        """What it prints; of an error only the last line, which is the message."""
-        process = self.start(*arguments)
-        output, error = process.communicate(stdin, timeout=_WAIT_S)
-        message = [line for line in error.splitlines() if line.startswith("Error")] if process.returncode else []
-        return output + "\n".join(message)
+from tests.etcd.etcdctl import WAIT_S, Etcdctl, differences, end, line, ours_and_theirs
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Etcdctl, Etcdctl]]:
     """Ours and a real one; one for all tests of this file, which all run the same commands on both."""
-    with ExitStack() as stack:
-        ours, _ = stack.enter_context(our_process(tmp_path_factory.mktemp("ours")))
-        theirs = stack.enter_context(real_etcd_process(tmp_path_factory.mktemp("theirs")))
-        both = Etcdctl(ours), Etcdctl(theirs)
-        for etcdctl in both:
-            while "is healthy" not in etcdctl("endpoint", "health"):
-                pass
+    with ours_and_theirs(tmp_path_factory.mktemp("etcdctl")) as both:
         yield both
-
-
-def _plain(output: str) -> str:
-    """Output without what differs between any two etcds."""
-    output = re.sub(r'"(cluster_id|member_id|raft_term|ID|leader)":\d+', r'"\1":0', output)
-    output = re.sub(r'"(ClusterID|MemberID)" : \d+', r'"\1" : 0', output)
-    output = re.sub(r"127\.0\.0\.1:\d+", "ADDRESS", output)
-    return re.sub(r"took = [\d.]+\w+", "took", output)
 
 
 _SAME: list[tuple[list[str], str]] = [
@@ -107,33 +64,7 @@ _SAME: list[tuple[list[str], str]] = [
 
 def test_each_command_prints_the_same_as_against_a_real_etcd(pair: tuple[Etcdctl, Etcdctl]) -> None:
     """Scripts parse what etcdctl prints; the commands run in one order, each on what those before it left."""
-    differences = []
-    for arguments, stdin in _SAME:
-        ours, theirs = (_plain(etcdctl(*arguments, stdin=stdin)) for etcdctl in pair)
-        if ours != theirs:
-            differences.append((arguments, ours, theirs))
-    assert differences == []
-
-
-def _line(process: subprocess.Popen[str]) -> str:
-    """The next line; a process that says nothing is ended, and then has no line."""
-    assert process.stdout is not None
-    timer = threading.Timer(_WAIT_S, process.kill)
-    timer.start()
-    try:
-        line = process.stdout.readline()
-    finally:
-        timer.cancel()
-    assert line, "it says nothing"
-    return line.rstrip("\n")
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    process.send_signal(signal.SIGINT)
-    try:
-        process.communicate(timeout=_WAIT_S)
-    finally:
-        process.kill()
+    assert differences(pair, _SAME) == []
 
 
 def test_watch_prints_events_as_they_come(pair: tuple[Etcdctl, Etcdctl]) -> None:
@@ -146,9 +77,9 @@ def test_watch_prints_events_as_they_come(pair: tuple[Etcdctl, Etcdctl]) -> None
             etcdctl(*command)
         lines: list[str] = []
         while "the end" not in lines:
-            lines.append(_line(process))
+            lines.append(line(process))
         printed.append(lines)
-        _end(process)
+        end(process)
     assert printed[0] == printed[1]
     assert [line for line in printed[0] if line in ("PUT", "DELETE")] == ["PUT", "PUT", "DELETE", "PUT"]
 
@@ -171,12 +102,12 @@ def test_a_lock_is_held_by_one_and_passed_on(pair: tuple[Etcdctl, Etcdctl]) -> N
     """etcdctl's lock is a recipe over leases, txns, sorted ranges and watches: a good check of all of them."""
     for etcdctl in pair:
         first = etcdctl.start("lock", "mutex")
-        key = _line(first)
+        key = line(first)
         second = etcdctl.start("lock", "mutex", "echo", "mine")
         while etcdctl("get", "mutex/", "--prefix", "--count-only", "-w", "fields").count('"Count" : 2') == 0:
             pass
-        _end(first)
-        assert second.communicate(timeout=_WAIT_S)[0] == "mine\n"
+        end(first)
+        assert second.communicate(timeout=WAIT_S)[0] == "mine\n"
         assert key.startswith("mutex/")
 
 
@@ -184,18 +115,18 @@ def test_an_election_has_one_leader_whom_listeners_see(pair: tuple[Etcdctl, Etcd
     """The same for elections."""
     for etcdctl in pair:
         leader = etcdctl.start("elect", "office", "alice")
-        key, value = _line(leader), _line(leader)
+        key, value = line(leader), line(leader)
         assert (key.startswith("office/"), value) == (True, "alice")
         listener = etcdctl.start("elect", "--listen", "office")
-        assert (_line(listener), _line(listener)) == (key, "alice")
+        assert (line(listener), line(listener)) == (key, "alice")
         rival = etcdctl.start("elect", "office", "bob")
         while etcdctl("get", "office/", "--prefix", "--count-only", "-w", "fields").count('"Count" : 2') == 0:
             pass
-        _end(leader)
+        end(leader)
         for process in (rival, listener):
-            assert (_line(process).startswith("office/"), _line(process)) == (True, "bob")
+            assert (line(process).startswith("office/"), line(process)) == (True, "bob")
         for process in (rival, listener):
-            _end(process)
+            end(process)
 
 
 def test_a_snapshot_is_saved_and_restores_with_our_command(pair: tuple[Etcdctl, Etcdctl], tmp_path: Path) -> None:

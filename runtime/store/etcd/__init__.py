@@ -6,11 +6,14 @@ nobody does who does not serve.
     server, methods     the gRPC server; names to functions, errors to status codes
     kv, watching, leases, cluster, maintenance, auth, concurrency, health      a service each
     member              who we are, alarms, quota
+    access, guards      who calls, and what each method asks of its caller
+    accounts, permissions, passwords, tokens      users and roles, and what they know and may do
     wire, requests, descriptors, errors     bytes out, messages in, messages that aetcd lacks, refusals
 
 The behaviour is etcd 3.5.30's, options, codes and texts. What differs, and why:
 
-- Auth: there are no users. AuthStatus says so; AuthEnable, UserAdd and RoleAdd are refused.
+- Auth: passwords are scrypt hashes, tokens simple ones. What etcd 3.5.33 guards is guarded; Defragment, Hash, HashKV and
+  Snapshot are refused with the code and text of the others, as in 3.6. Whoever is in this process passes no guard.
 - TLS: not yet; listen on loopback.
 - Members: one. Adding and removing is refused; raft indexes are the revision, the term is 2.
 - HashKV is equal to etcd's at any revision that is not compacted; etcd also remembers the hashes of its last ten

@@ -1,58 +1,178 @@
-"""The Auth service of a store without users: authentication is not enabled, and cannot be.
+"""The Auth service: users, roles, permissions, passwords, and tokens for those who know theirs.
 
-Roles and range permissions are not there yet. Bind to loopback, or keep the port where only friends reach it.
+Whether the caller may do it was asked before (`guards`); here it is done, or refused for another reason.
+
+Source: etcd server/etcdserver/api/v3rpc/auth.go, server/auth/store.go
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from aetcd.rpc import rpc_pb2 as pb
+
+from reconcile.runtime.store.hashkv import varint
 
 from . import errors
-from .errors import Refusal
+from .access import Access
+from .accounts import User, permission_message, permission_of
 from .member import Member
-from .methods import Methods, Unary
+from .methods import Methods, parse
+from .passwords import Passwords
+from .requests import Message
 
 
 class Auth:
-    """Says that there are no users."""
+    """Users and roles, on the wire."""
 
-    def __init__(self, member: Member) -> None:
+    def __init__(self, member: Member, access: Access) -> None:
         self._member = member
+        self._accounts = access.accounts
+        self._tokens = access.tokens
+        self._passwords = Passwords()
 
     def register(self, methods: Methods) -> None:
         """Serve it."""
         methods.unary(
             "etcdserverpb.Auth",
             AuthStatus=self.status,
-            AuthEnable=_refuse(errors.root_user_missing),
-            AuthDisable=self.nothing,
-            Authenticate=_refuse(errors.auth_not_enabled),
-            UserList=self.nothing,
-            RoleList=self.nothing,
-            UserGet=_refuse(errors.user_not_found),
-            UserDelete=_refuse(errors.user_not_found),
-            UserChangePassword=_refuse(errors.user_not_found),
-            UserGrantRole=_refuse(errors.user_not_found),
-            UserRevokeRole=_refuse(errors.user_not_found),
-            RoleGet=_refuse(errors.role_not_found),
-            RoleDelete=_refuse(errors.role_not_found),
-            RoleGrantPermission=_refuse(errors.role_not_found),
-            RoleRevokePermission=_refuse(errors.role_not_found),
-            UserAdd=_refuse(errors.auth_not_enabled),
-            RoleAdd=_refuse(errors.auth_not_enabled),
+            AuthEnable=self.enable,
+            AuthDisable=self.disable,
+            Authenticate=self.authenticate,
+            UserAdd=self.user_add,
+            UserGet=self.user_get,
+            UserList=self.user_list,
+            UserDelete=self.user_delete,
+            UserChangePassword=self.user_change_password,
+            UserGrantRole=self.user_grant_role,
+            UserRevokeRole=self.user_revoke_role,
+            RoleAdd=self.role_add,
+            RoleGet=self.role_get,
+            RoleList=self.role_list,
+            RoleDelete=self.role_delete,
+            RoleGrantPermission=self.role_grant_permission,
+            RoleRevokePermission=self.role_revoke_permission,
         )
 
-    async def status(self, _: bytes) -> bytes:
-        """AuthStatus: not enabled, at the first revision of users and roles."""
-        return await self.nothing(b"") + b"\x18\x01"
-
-    async def nothing(self, _: bytes) -> bytes:
-        """A header and nothing else: an empty list, or nothing to do."""
+    def _header(self) -> bytes:
         return self._member.header(self._member.store.revision)
 
+    def _answer(self, message: Message) -> bytes:
+        answer: bytes = message.SerializeToString()
+        return self._header() + answer
 
-def _refuse(refusal: Callable[[], Refusal]) -> Unary:
-    async def refuse(_: bytes) -> bytes:
-        raise refusal()
+    # Authentication
 
-    return refuse
+    async def status(self, _: bytes) -> bytes:
+        """AuthStatus."""
+        enabled = b"\x10\x01" if self._accounts.enabled else b""
+        return self._header() + enabled + b"\x18" + varint(self._accounts.revision)
+
+    async def enable(self, _: bytes) -> bytes:
+        """AuthEnable."""
+        await self._accounts.enable()
+        return self._header()
+
+    async def disable(self, _: bytes) -> bytes:
+        """AuthDisable: all tokens end."""
+        if await self._accounts.disable():
+            self._tokens.forget()
+        return self._header()
+
+    async def authenticate(self, raw: bytes) -> bytes:
+        """Authenticate: a token for a name and its password."""
+        request = parse(pb.AuthenticateRequest, raw)
+        if not self._accounts.enabled:
+            raise errors.auth_not_enabled()
+        while True:
+            revision = self._accounts.revision
+            user = self._accounts.users.get(request.name, User(request.name))
+            if user.no_password:
+                raise errors.no_password_user()
+            if not await self._passwords.match(request.password, user.password_hash):
+                raise errors.authentication_failed()
+            if revision == self._accounts.revision:  # else it may not be the right one any more
+                break
+        token = self._tokens.issue(user.name, self._member.store.revision)
+        return self._answer(pb.AuthenticateResponse(token=token))
+
+    # Users
+
+    async def user_add(self, raw: bytes) -> bytes:
+        """UserAdd."""
+        request = parse(pb.AuthUserAddRequest, raw)
+        no_password = request.options.no_password
+        password_hash = b"" if no_password else await self._passwords.hash(request.password)
+        await self._accounts.add_user(User(request.name, password_hash, no_password))
+        return self._header()
+
+    async def user_get(self, raw: bytes) -> bytes:
+        """UserGet: its roles."""
+        roles = self._accounts.user(parse(pb.AuthUserGetRequest, raw).name).roles
+        return self._answer(pb.AuthUserGetResponse(roles=roles))
+
+    async def user_list(self, _: bytes) -> bytes:
+        """UserList: names, in the order of their bytes."""
+        users = sorted(self._accounts.users, key=str.encode)
+        return self._answer(pb.AuthUserListResponse(users=users))
+
+    async def user_delete(self, raw: bytes) -> bytes:
+        """UserDelete: its tokens end."""
+        name = parse(pb.AuthUserDeleteRequest, raw).name
+        await self._accounts.delete_user(name)
+        self._tokens.forget(name)
+        return self._header()
+
+    async def user_change_password(self, raw: bytes) -> bytes:
+        """UserChangePassword: its tokens end. An empty one is no password: none is right then, as in etcd."""
+        request = parse(pb.AuthUserChangePasswordRequest, raw)
+        password_hash = await self._passwords.hash(request.password) if request.password else b""
+        await self._accounts.change_password(request.name, password_hash)
+        self._tokens.forget(request.name)
+        return self._header()
+
+    async def user_grant_role(self, raw: bytes) -> bytes:
+        """UserGrantRole."""
+        request = parse(pb.AuthUserGrantRoleRequest, raw)
+        await self._accounts.grant_role(request.user, request.role)
+        return self._header()
+
+    async def user_revoke_role(self, raw: bytes) -> bytes:
+        """UserRevokeRole."""
+        request = parse(pb.AuthUserRevokeRoleRequest, raw)
+        await self._accounts.revoke_role(request.name, request.role)
+        return self._header()
+
+    # Roles
+
+    async def role_add(self, raw: bytes) -> bytes:
+        """RoleAdd."""
+        await self._accounts.add_role(parse(pb.AuthRoleAddRequest, raw).name)
+        return self._header()
+
+    async def role_get(self, raw: bytes) -> bytes:
+        """RoleGet: what it was granted; that root permits everything is not among it."""
+        role = self._accounts.role(parse(pb.AuthRoleGetRequest, raw).role)
+        return self._answer(pb.AuthRoleGetResponse(perm=map(permission_message, role.permissions)))
+
+    async def role_list(self, _: bytes) -> bytes:
+        """RoleList: names, in the order of their bytes."""
+        roles = sorted(self._accounts.roles, key=str.encode)
+        return self._answer(pb.AuthRoleListResponse(roles=roles))
+
+    async def role_delete(self, raw: bytes) -> bytes:
+        """RoleDelete: its users lose it."""
+        await self._accounts.delete_role(parse(pb.AuthRoleDeleteRequest, raw).role)
+        return self._header()
+
+    async def role_grant_permission(self, raw: bytes) -> bytes:
+        """RoleGrantPermission."""
+        request = parse(pb.AuthRoleGrantPermissionRequest, raw)
+        if not request.HasField("perm"):
+            raise errors.permission_not_given()
+        await self._accounts.grant_permission(request.name, permission_of(request.perm))
+        return self._header()
+
+    async def role_revoke_permission(self, raw: bytes) -> bytes:
+        """RoleRevokePermission."""
+        request = parse(pb.AuthRoleRevokePermissionRequest, raw)
+        await self._accounts.revoke_permission(request.role, request.key, request.range_end)
+        return self._header()

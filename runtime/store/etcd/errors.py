@@ -94,8 +94,78 @@ def no_downgrade() -> Refusal:
 
 
 def auth_not_enabled() -> Refusal:
-    """There are no users here."""
+    """Nobody is asked who they are, so there are no tokens."""
     return Refusal("FAILED_PRECONDITION", "etcdserver: authentication is not enabled")
+
+
+def root_role_missing() -> Refusal:
+    """Authentication cannot be enabled while the root user lacks the root role."""
+    return Refusal("FAILED_PRECONDITION", "etcdserver: root user does not have root role")
+
+
+def authentication_failed() -> Refusal:
+    """No user has that name and that password: which of the two is wrong is not told."""
+    return Refusal("INVALID_ARGUMENT", "etcdserver: authentication failed, invalid user ID or password")
+
+
+def no_password_user() -> Refusal:
+    """The user is known by its certificate only. etcd knows no code for it."""
+    return Refusal("UNKNOWN", "auth: authentication failed, password was given for no password user")
+
+
+def invalid_token() -> Refusal:
+    """The token was never given out, or ended: authenticate again."""
+    return Refusal("UNAUTHENTICATED", "etcdserver: invalid auth token")
+
+
+def old_auth_revision() -> Refusal:
+    """Users or roles changed since the token was given out: authenticate again."""
+    return Refusal("INVALID_ARGUMENT", "etcdserver: revision of auth store is old")
+
+
+def permission_denied() -> Refusal:
+    """The caller's roles do not permit it."""
+    return Refusal("PERMISSION_DENIED", "etcdserver: permission denied")
+
+
+def bad_auth_management() -> Refusal:
+    """It would lock everybody out, or permit nothing."""
+    return Refusal("INVALID_ARGUMENT", "etcdserver: invalid auth management")
+
+
+def user_name_empty() -> Refusal:
+    """The caller did not say who it is, or a user is to be added without a name."""
+    return Refusal("INVALID_ARGUMENT", "etcdserver: user name is empty")
+
+
+def user_exists() -> Refusal:
+    """A user has that name already."""
+    return Refusal("FAILED_PRECONDITION", "etcdserver: user name already exists")
+
+
+def role_name_empty() -> Refusal:
+    """A role is to be added without a name."""
+    return Refusal("INVALID_ARGUMENT", "etcdserver: role name is empty")
+
+
+def role_exists() -> Refusal:
+    """A role has that name already."""
+    return Refusal("FAILED_PRECONDITION", "etcdserver: role name already exists")
+
+
+def role_not_granted() -> Refusal:
+    """The user does not have the role."""
+    return Refusal("FAILED_PRECONDITION", "etcdserver: role is not granted to the user")
+
+
+def permission_not_given() -> Refusal:
+    """A permission is to be granted, and none is named."""
+    return Refusal("INVALID_ARGUMENT", "etcdserver: permission not given")
+
+
+def permission_not_granted() -> Refusal:
+    """The role does not have exactly this permission."""
+    return Refusal("FAILED_PRECONDITION", "etcdserver: permission is not granted to the role")
 
 
 def root_user_missing() -> Refusal:

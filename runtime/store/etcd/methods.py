@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -26,6 +26,17 @@ Context = Any
 _CODES = {code.name: code for code in grpc.StatusCode}
 
 
+class Gate(Protocol):
+    """Asks callers who they are, and whether they may."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anybody is asked."""
+
+    def check(self, method: str, context: Context, raw: bytes) -> None:
+        """Let a request pass, or raise a StoreError."""
+
+
 def parse(kind: Message, raw: bytes) -> Message:
     """A message from its bytes.
 
@@ -41,24 +52,36 @@ def parse(kind: Message, raw: bytes) -> Message:
 class Call:
     """One streaming call: read requests until None, write answers; both wait for the other side."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, context: Context, method: str, gate: Gate) -> None:
+        self.context = context
+        self._method = method
+        self._gate = gate
 
     async def read(self) -> bytes | None:
-        """The next request; None when the client sends no more."""
-        raw = await self._context.read()
-        return None if raw is grpc.aio.EOF else raw
+        """The next request; None when the client sends no more.
+
+        Raises:
+            StoreError: the caller may not send it.
+        """
+        raw = await self.context.read()
+        if raw is grpc.aio.EOF:
+            return None
+        if self._gate.enabled:
+            self._gate.check(self._method, self.context, raw)
+        request: bytes = raw
+        return request
 
     async def write(self, answer: bytes) -> None:
         """Send an answer; returns when the transport has taken it."""
-        await self._context.write(answer)
+        await self.context.write(answer)
 
 
 class Methods:
     """The methods that are served: what grpcio calls a generic handler."""
 
-    def __init__(self, message_bytes_max: int) -> None:
+    def __init__(self, message_bytes_max: int, gate: Gate) -> None:
         self._message_bytes_max = message_bytes_max
+        self._gate = gate
         self._handlers: dict[str, Any] = {}  # Any: grpcio's handlers have no types
         self._services: set[str] = set()
         self._streams: set[asyncio.Task[None]] = set()
@@ -68,13 +91,20 @@ class Methods:
         """Serve methods of one request and one answer."""
         self._services.add(service)
         for name, serve in serves.items():
-            self._handlers[f"/{service}/{name}"] = grpc.unary_unary_rpc_method_handler(self._unary(serve))
+            path = f"/{service}/{name}"
+            self._handlers[path] = grpc.unary_unary_rpc_method_handler(self._unary(path, serve))
 
     def stream(self, service: str, **serves: Stream) -> None:
         """Serve methods of many requests or many answers."""
         self._services.add(service)
         for name, serve in serves.items():
-            self._handlers[f"/{service}/{name}"] = grpc.stream_stream_rpc_method_handler(self._stream(serve))
+            path = f"/{service}/{name}"
+            self._handlers[path] = grpc.stream_stream_rpc_method_handler(self._stream(path, serve))
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """All that is served."""
+        return frozenset(self._handlers)
 
     def close(self) -> None:
         """End all streams: their clients are told that the server stops."""
@@ -87,13 +117,15 @@ class Methods:
         handler = self._handlers.get(details.method)
         return handler if handler is not None else self._unknown(details.method)
 
-    def _unary(self, serve: Unary) -> Callable[[bytes, Context], Awaitable[bytes]]:
-        limit = self._message_bytes_max
+    def _unary(self, path: str, serve: Unary) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        limit, gate = self._message_bytes_max, self._gate
 
         async def handle(raw: bytes, context: Context) -> bytes:
             try:
                 if len(raw) > limit:
                     raise errors.message_too_large(len(raw), limit)
+                if gate.enabled:
+                    gate.check(path, context, raw)
                 return await serve(raw)
             except StoreError as error:
                 await context.abort(_CODES[error.code], error.text)
@@ -101,14 +133,14 @@ class Methods:
 
         return handle
 
-    def _stream(self, serve: Stream) -> Callable[[Any, Context], Awaitable[None]]:
+    def _stream(self, path: str, serve: Stream) -> Callable[[Any, Context], Awaitable[None]]:
         async def handle(_: Any, context: Context) -> None:
             task = asyncio.current_task()
             assert task is not None, "grpcio runs each call in a task"
             self._streams.add(task)
             refusal: StoreError = StoreClosedError()
             try:
-                await serve(Call(context))
+                await serve(Call(context, path, self._gate))
                 return
             except StoreError as error:
                 refusal = error

@@ -9,16 +9,20 @@ import grpc
 from reconcile.clock import Clock
 from reconcile.runtime.store.store import Store
 
+from .access import Access
+from .accounts import Accounts
 from .auth import Auth
 from .cluster import Cluster
 from .concurrency import Concurrency
 from .errors import AddressError
+from .guards import Guarded
 from .health import Health
 from .kv import KV
 from .leases import Leases
 from .maintenance import Maintenance
 from .member import EtcdSettings, Member
 from .methods import Methods
+from .tokens import SimpleTokens
 from .watching import Watching
 
 _RECEIVE_BYTES_MAX = 64 << 20
@@ -43,14 +47,17 @@ class EtcdServer:
         self.member = member
         self.address = address
         """Where it listens, with the port that was taken."""
-        methods = self._methods = Methods(member.settings.message_bytes_max)
+        settings = member.settings
+        tokens = SimpleTokens(member.clock, settings.token_ttl_s)
+        access = Access(member.store, Accounts(member.store), tokens, by_certificate=False)
+        methods = self._methods = Methods(settings.message_bytes_max, Guarded(access))
         for service in (
             KV(member),
-            Watching(member),
+            Watching(member, access),
             Leases(member),
             Cluster(member),
             Maintenance(member),
-            Auth(member),
+            Auth(member, access),
             Concurrency(member),
             Health(),
         ):
@@ -79,6 +86,11 @@ class EtcdServer:
             server.member.tell_urls((f"http://{server.address}",))
         await server._server.start()
         return server
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """All methods that are served."""
+        return self._methods.paths
 
     async def close(self) -> None:
         """Take no more calls, end the streams, give calls in flight a moment."""

@@ -25,6 +25,8 @@ from reconcile.runtime.store.model import WatchBatch, WatchFilter
 from reconcile.runtime.store.watch import Watch
 
 from . import wire
+from .access import Access
+from .errors import Refusal
 from .member import Member
 from .methods import Call, Methods, parse
 from .requests import Message
@@ -50,8 +52,9 @@ class _Watching:
 class Watching:
     """The Watch service."""
 
-    def __init__(self, member: Member) -> None:
+    def __init__(self, member: Member, access: Access) -> None:
         self.member = member
+        self.access = access
         self.encode = wire.EventEncoder()
 
     def register(self, methods: Methods) -> None:
@@ -135,6 +138,9 @@ class WatchStream:
         if start < 0:
             self._refuse(CompactedError.text)
             return
+        if (denied := self._denied(key, request.range_end)) is not None:
+            self._refuse(denied)
+            return
         watching = _Watching(watch_id, request.fragment, request.progress_notify)
         filters = [_FILTERS[number] for number in request.filters if 0 <= number < len(_FILTERS)]
         store = self._member.store
@@ -154,6 +160,19 @@ class WatchStream:
         if watching.progress_notify and not self._ticking:
             self._ticking = True
             self._start(self._tick())
+
+    def _denied(self, key: bytes, range_end: bytes) -> str | None:
+        """Why the caller may not read what it wants to watch, in Go's way to write a refusal; None if it may.
+
+        It is asked once: as in etcd, a watch goes on when its right is taken away.
+        """
+        access = self._service.access
+        if access.enabled:
+            try:
+                access.rights(self._call.context).read(key, range_end)
+            except Refusal as refusal:
+                return f"rpc error: code = {refusal.code.title().replace('_', '')} desc = {refusal.text}"
+        return None
 
     def _free_id(self) -> int:
         while self._next_id in self._watches:

@@ -1,0 +1,75 @@
+"""Simple tokens: random words that stand for a user until they were not used for a while.
+
+They live in memory: after a restart clients authenticate again, as with etcd. A token is `<16 letters>.<number>`, as
+etcd's are; only that it was given out makes it one.
+
+Source: etcd server/auth/simple_token.go
+"""
+
+from __future__ import annotations
+
+import secrets
+import string
+
+import attrs
+
+from reconcile.clock import Clock
+
+_LETTERS = 16
+_TOKENS_MAX = 50_000
+"""The oldest go beyond: a client that authenticates for each call must not fill the memory."""
+
+
+@attrs.frozen
+class Caller:
+    """Who sends a request; without a name it is nobody."""
+
+    user: str = ""
+    revision: int = 0
+    """The revision of users and roles that the caller was told of."""
+
+
+@attrs.define
+class _Token:
+    user: str
+    until_s: float
+
+
+class SimpleTokens:
+    """The tokens that are valid, the least recently used first."""
+
+    def __init__(self, clock: Clock, ttl_s: float) -> None:
+        self._clock = clock
+        self._ttl_s = ttl_s
+        self._tokens: dict[str, _Token] = {}
+
+    def issue(self, user: str, index: int) -> str:
+        """A new token for a user; `index` is etcd's habit of saying how far the server was."""
+        # Not the clock's chance: a seed must never give a secret away.
+        word = "".join(secrets.choice(string.ascii_letters) for _ in range(_LETTERS))
+        token = f"{word}.{index}"
+        self._drop_stale()
+        self._tokens[token] = _Token(user, self._clock.monotonic() + self._ttl_s)
+        return token
+
+    def user(self, token: str) -> str | None:
+        """Whose token it is, which is valid for the full time again; None when it is nobody's (any more)."""
+        found = self._tokens.pop(token, None)
+        now_s = self._clock.monotonic()
+        if found is None or found.until_s < now_s:
+            return None
+        found.until_s = now_s + self._ttl_s
+        self._tokens[token] = found
+        return found.user
+
+    def forget(self, user: str | None = None) -> None:
+        """End the tokens of a user, or all."""
+        self._tokens = {} if user is None else {word: token for word, token in self._tokens.items() if token.user != user}
+
+    def _drop_stale(self) -> None:
+        now_s = self._clock.monotonic()
+        while self._tokens:
+            oldest = next(iter(self._tokens))
+            if self._tokens[oldest].until_s >= now_s and len(self._tokens) < _TOKENS_MAX:
+                return
+            del self._tokens[oldest]
