@@ -12,14 +12,15 @@ from collections.abc import Sequence
 
 from reconcile.client import DeleteOptions
 from reconcile.clock import Clock, parse_timestamp, timestamp
-from reconcile.errors import NotFoundError, Tree
+from reconcile.errors import ApiError, NotFoundError, Tree
 from reconcile.handling import AdmissionReview
 from reconcile.kinds import Kind
-from reconcile.runtime.store import Compare, DeleteRange, Put, Store, StoreError, Txn
+from reconcile.runtime.store import Compare, DeleteRange, Put, StoreError, Txn, WatchStore
 
 from . import refusals
 from .admission import Admission
 from .catalog import Catalog, Served
+from .freshness import is_newest, stands
 from .stored import Caller, Deleted, Notes, Stored, stored_of
 from .transaction import cause_of, encoded
 from .writing import ATTEMPTS_MAX
@@ -32,7 +33,7 @@ _OBJECT_BYTES_MAX = 64 << 20
 class Deleting:
     """The delete path."""
 
-    def __init__(self, store: Store, clock: Clock, catalog: Catalog, admission: Admission) -> None:
+    def __init__(self, store: WatchStore, clock: Clock, catalog: Catalog, admission: Admission) -> None:
         self._store = store
         self._clock = clock
         self._catalog = catalog
@@ -46,11 +47,16 @@ class Deleting:
         key = served.key(namespace, name)
         for _ in range(ATTEMPTS_MAX):
             kv = self._store.get(key)
-            if kv is None:
-                raise refusals.not_found(kind, name)
-            stored = served.shows(stored_of(kv, served.kind))
-            done = await self._try(served, key, stored, options, caller, notes)
-            if done is not None:
+            try:
+                if kv is None:
+                    raise refusals.not_found(kind, name)
+                stored = served.shows(stored_of(kv, served.kind))
+                done = await self._try(served, key, stored, options, caller, notes)
+            except ApiError as error:
+                if await stands(error, self._store, key, kv):
+                    raise
+                continue  # it was judged by an old state
+            if done is not None and (done.gone or done.stored is not stored or await is_newest(self._store, key, kv)):
                 return done
         raise refusals.conflict(kind, name)
 

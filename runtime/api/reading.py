@@ -1,5 +1,8 @@
 """Get and list. The store's index is the cache: reading the present is a look into memory.
 
+Others may write to the same store. A read that names no resourceVersion is of now, so it has the store catch up first; one
+that names 0 takes what is there, and one that names another has the store catch up where it is behind it.
+
 A list in pages is read at the revision of its first page, from the recent past in memory or from the disk; a continue token
 names that revision and the last key. After compaction it is refused with a token that goes on in the present.
 
@@ -15,7 +18,7 @@ import orjson
 
 from reconcile.errors import BadRequestError, Cause, InvalidError
 from reconcile.kinds import Kind
-from reconcile.runtime.store import CompactedError, KeyValue, Range, Store, StoreError
+from reconcile.runtime.store import CompactedError, KeyValue, Range, StoreError, WatchStore
 from reconcile.selectors import FieldSelector, LabelSelector, parse_labels
 
 from . import refusals, scale
@@ -30,24 +33,23 @@ _TOKEN_VERSION = "meta.k8s.io/v1"  # noqa: S105 - no secret
 class Reading:
     """The read path."""
 
-    def __init__(self, store: Store, catalog: Catalog) -> None:
+    def __init__(self, store: WatchStore, catalog: Catalog) -> None:
         self._store = store
         self._catalog = catalog
 
     async def get(self, kind: Kind, name: str, namespace: str, subresource: str, resource_version: str) -> Stored:
         """See ApiServer.get."""
         served = self._catalog.of(kind)
-        if resource_version and resource_version != "0":
-            self._reached(revision_of(resource_version))
+        try:
+            await self._fresh(resource_version)
+            kv = self._store.get(served.key(namespace, name)) if served.provider is None else None
+        except StoreError as error:
+            raise refusals.of_store(error) from error
         if served.provider is not None:
             tree = await served.provider.get(name, namespace)
             if tree is None:
                 raise refusals.not_found(kind, name)
             return Stored(kind, tree)
-        try:
-            kv = self._store.get(served.key(namespace, name))
-        except StoreError as error:
-            raise refusals.of_store(error) from error
         if kv is None:
             raise refusals.not_found(kind, name)
         found = _object(kv, served)
@@ -87,10 +89,9 @@ class Reading:
             revision, start = _from_token(token, served.prefix)
             if not first <= start < end:
                 raise BadRequestError("invalid continue token: the continue token names another list")
-        elif resource_version and resource_version != "0":
-            asked = revision_of(resource_version)
-            self._reached(asked)
-            revision = asked if match == "Exact" else 0
+        else:
+            await self._fresh(resource_version)
+            revision = revision_of(resource_version) if match == "Exact" else 0
         name = fields.exact("metadata.name")
         if name is not None and (namespace or not served.kind.namespaced) and not token:
             first, end = served.key(namespace, name) if name and "/" not in name else first, b""
@@ -148,7 +149,13 @@ class Reading:
         ]
         return Listing(items, self._store.revision)
 
-    def _reached(self, asked: int) -> None:
+    async def _fresh(self, resource_version: str) -> None:
+        """Have the store show what this read has to show."""
+        if resource_version == "0":
+            return
+        asked = revision_of(resource_version) if resource_version else 0
+        if not asked or asked > self._store.revision:
+            await self._store.catch_up()
         if asked > self._store.revision:
             raise FutureRevisionError(asked, self._store.revision)
 

@@ -13,8 +13,9 @@ from reconcile.client import DeleteOptions, Patch
 from reconcile.clock import Clock
 from reconcile.errors import Tree
 from reconcile.kinds import Kind
-from reconcile.runtime.store import Store
+from reconcile.runtime.store import StoreError, WatchStore
 
+from . import refusals
 from .stored import SYSTEM, Caller, Deleted, Listing, Notes, Stored
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class ApiServer:
     """
 
     def __init__(
-        self, store: Store, clock: Clock, *, namespace_kind: Kind | None = None, request_bytes_max: int = REQUEST_BYTES_MAX,
+        self, store: WatchStore, clock: Clock, *, namespace_kind: Kind | None = None, request_bytes_max: int = REQUEST_BYTES_MAX,
         bookmark_s: float = 60.0,
     ) -> None:  # fmt: skip
         from .admission import Admission
@@ -140,6 +141,14 @@ class ApiServer:
     ) -> Listing:  # fmt: skip
         """Objects of a kind at one consistent revision; of all namespaces where `namespace` is empty."""
         return await self._reading.list(kind, namespace, labels, fields, limit, continue_token, resource_version, match)
+
+    async def catch_up(self, revision: int) -> None:
+        """Have the store show `revision`, which another server of the same store may have told a client."""
+        if revision > self.store.revision:
+            try:
+                await self.store.catch_up()
+            except StoreError as error:
+                raise refusals.of_store(error) from error
 
     def watch(
         self, kind: Kind, namespace: str = "", *, since: int = 0, labels: str = "", fields: str = "", initial: bool = False,

@@ -12,7 +12,7 @@ from collections import deque
 
 from reconcile.clock import Clock
 from reconcile.kinds import Kind
-from reconcile.runtime.store import PUT, CompactedError, Event, Range, Store, StoreError, Watch
+from reconcile.runtime.store import PUT, CompactedError, Event, Range, StoreError, Watch, WatchStore
 from reconcile.selectors import FieldSelector, LabelSelector, parse_labels
 
 from . import refusals
@@ -24,7 +24,7 @@ from .stored import Change, Stored, stored_of
 class Watching:
     """Makes watches."""
 
-    def __init__(self, store: Store, clock: Clock, catalog: Catalog, bookmark_s: float) -> None:
+    def __init__(self, store: WatchStore, clock: Clock, catalog: Catalog, bookmark_s: float) -> None:
         self._store = store
         self._clock = clock
         self._catalog = catalog
@@ -54,7 +54,7 @@ class Following:
     """One watch. Iterate over it; `aclose` it when done (leaving the loop by cancellation closes it too)."""
 
     def __init__(
-        self, store: Store, catalog: Catalog, served: Served, start: bytes, end: bytes, revision: int, labels: LabelSelector,
+        self, store: WatchStore, catalog: Catalog, served: Served, start: bytes, end: bytes, revision: int, labels: LabelSelector,
         fields: FieldSelector, initial: bool, bookmark_s: float | None,
     ) -> None:  # fmt: skip
         self._store = store
@@ -114,6 +114,8 @@ class Following:
         """Wait for the next batch of the store."""
         watch = self._watch
         if watch is None:
+            if self._initial:
+                await self._store.catch_up()
             watch = self._watch = self._begin()
             if self._ready:
                 return

@@ -31,11 +31,12 @@ from reconcile.errors import (
 )
 from reconcile.handling import AdmissionReview
 from reconcile.kinds import Kind
-from reconcile.runtime.store import Compare, DeleteRange, Put, Store, StoreError, Txn
+from reconcile.runtime.store import Compare, DeleteRange, KeyValue, Put, StoreError, Txn, WatchStore
 
 from . import apply, metadata, ownership, refusals, scale
 from .admission import Admission
 from .catalog import Catalog, Served
+from .freshness import is_newest, newest, stands
 from .jsonpatch import apply_json_patch
 from .mergepatch import apply_merge_patch
 from .stored import Caller, Notes, Stored, stored_of
@@ -85,7 +86,7 @@ class Writing:
     """The write path."""
 
     def __init__(
-        self, store: Store, clock: Clock, catalog: Catalog, admission: Admission, namespace_kind: Kind | None, bytes_max: int
+        self, store: WatchStore, clock: Clock, catalog: Catalog, admission: Admission, namespace_kind: Kind | None, bytes_max: int
     ) -> None:
         self._store = store
         self._clock = clock
@@ -179,7 +180,7 @@ class Writing:
         tree, meta = metadata.shaped(served, given, unknown)
         metadata.place(kind, meta, namespace, name)
         metadata.begin(kind, meta, self._clock)
-        self._in_namespace(kind, meta)
+        await self._in_namespace(kind, meta)
         if kind.status and not kind.hooks.keeps_status:
             tree.pop("status", None)
         tree = served.complete(tree, None, unknown)
@@ -219,16 +220,20 @@ class Writing:
             raise refusals.already_exists(served.kind, meta["name"])
         return served.shows(made if made.revision else made.settle(answer.revision))
 
-    def _in_namespace(self, kind: Kind, meta: Tree) -> None:
+    async def _in_namespace(self, kind: Kind, meta: Tree) -> None:
         """Refuse to create in a namespace that is not there or going away."""
         if self._namespace_kind is None or not kind.namespaced:
             return
         namespaces = self._catalog.of(self._namespace_kind)
-        kv = self._store.get(namespaces.key("", meta["namespace"]))
-        if kv is None:
-            raise refusals.not_found(namespaces.kind, meta["namespace"])
-        if "deletionTimestamp" in stored_of(kv, namespaces.kind).tree["metadata"]:
-            raise refusals.terminating(kind, meta.get("name", ""), meta["namespace"])
+        key = namespaces.key("", meta["namespace"])
+        while True:
+            kv = await newest(self._store, key)
+            if kv is None:
+                raise refusals.not_found(namespaces.kind, meta["namespace"])
+            if "deletionTimestamp" not in stored_of(kv, namespaces.kind).tree["metadata"]:
+                return
+            if await is_newest(self._store, key, kv):
+                raise refusals.terminating(kind, meta.get("name", ""), meta["namespace"])
 
     # Change
 
@@ -238,25 +243,37 @@ class Writing:
         key = served.key(namespace, name)
         for _ in range(ATTEMPTS_MAX):
             kv = self._store.get(key)
-            if kv is None:
-                raise refusals.not_found(kind, name)
-            stored = stored_of(kv, kind)
-            old = served.shows(stored)
-            given = change(old)
-            if given is old.tree and served.is_stored_as(stored):
-                return old
-            new = await self._prepared(served, old, given, namespace, name, write)
-            if new is None:
-                if served.is_stored_as(stored):
-                    return old
-                new = old.tree  # it changes nothing but the version that it is stored in
-            if write.dry_run:
-                return Stored(kind, new)
-            written = await self._replace(served, key, old, new, write)
-            if written is not None:
-                return written
+            try:
+                if kv is None:
+                    raise refusals.not_found(kind, name)
+                done = await self._changed(served, key, kv, namespace, name, write, change)
+            except ApiError as error:
+                if await stands(error, self._store, key, kv):
+                    raise
+                continue
+            if done is not None and (done.revision != kv.mod_revision or await is_newest(self._store, key, kv)):
+                return done
             # A write that named a resourceVersion now meets a newer one, and is refused when it is made again.
         raise refusals.conflict(kind, name)
+
+    async def _changed(
+        self, served: Served, key: bytes, kv: KeyValue, namespace: str, name: str, write: Write, change: Callable[[Stored], Tree]
+    ) -> Stored | None:
+        """One attempt; the object as it was where nothing changes, None where somebody was faster."""
+        kind = served.kind
+        stored = stored_of(kv, kind)
+        old = served.shows(stored)
+        given = change(old)
+        if given is old.tree and served.is_stored_as(stored):
+            return old
+        new = await self._prepared(served, old, given, namespace, name, write)
+        if new is None:
+            if served.is_stored_as(stored):
+                return old
+            new = old.tree  # it changes nothing but the version that it is stored in
+        if write.dry_run:
+            return Stored(kind, new)
+        return await self._replace(served, key, old, new, write)
 
     async def _prepared(self, served: Served, old: Stored, given: Tree, namespace: str, name: str, write: Write) -> Tree | None:
         """The object as it shall be stored; None: nothing changes."""
@@ -334,7 +351,7 @@ class Writing:
         now = self._clock.now()
         write.applies = True
         for _ in range(ATTEMPTS_MAX):
-            if write.subresource or self._store.get(served.key(namespace, name)) is not None:
+            if write.subresource or await newest(self._store, served.key(namespace, name)) is not None:
 
                 def merge(old: Stored) -> Tree:
                     return apply.applied(served, old.tree, body, write.manager, write.subresource, force, now)

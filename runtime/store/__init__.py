@@ -5,6 +5,7 @@ It promises what etcd promises: dense revisions, atomic multi-key txns, watches 
 acknowledged survives kill -9 and power failure. It leaves the wire (gRPC), users and quotas to others.
 
     errors, model       what goes in and out
+    interface           what the rest of the runtime uses of a store: `remote` does it on a real etcd
     store               the facade; the one place that knows all parts
     check, evaluate     is a txn well formed; what does it do (pure)
     stage, writer       group commit: staged state, and its way to the disk
@@ -40,6 +41,7 @@ from .errors import (
     UnavailableError,
     ValueProvidedError,
 )
+from .interface import WatchStore
 from .model import (
     DELETE,
     FROM_KEY,
@@ -126,5 +128,6 @@ __all__ = [
     "Watch",
     "WatchBatch",
     "WatchFilter",
+    "WatchStore",
     "prefix_end",
 ]

@@ -105,7 +105,7 @@ class Objects:
     async def _read(self, request: Request, location: Location, kind: Kind, rendering: Rendering) -> Answer | Stream:
         include = _include(request)
         if wants_watch(request, location):
-            return watch(self._api, kind, location, request, rendering, include, request.caller)
+            return await watch(self._api, kind, location, request, rendering, include, request.caller)
         if location.name:
             stored = await self._api.get(
                 kind, location.name, location.namespace, subresource=location.subresource,

@@ -30,7 +30,7 @@ END_OF_INITIAL = "k8s.io/initial-events-end"
 Frame = Callable[[Stored, bool], bytes]
 
 
-def watch(
+async def watch(
     api: ApiServer, kind: Kind, location: Location, request: Request, rendering: Rendering, include: Include, caller: Caller
 ) -> Stream:
     """Open a watch of what `location` names; refusals are raised here, before anything is sent."""
@@ -41,6 +41,7 @@ def watch(
     if location.name:
         fields = f"{fields},metadata.name={location.name}" if fields else f"metadata.name={location.name}"
     bookmarks = request.flag("allowWatchBookmarks")
+    await api.catch_up(since)
     changes = api.watch(
         kind, location.namespace, since=since, labels=request.query.get("labelSelector", ""), fields=fields, initial=initial,
         bookmarks=bookmarks, caller=caller,
