@@ -1,0 +1,187 @@
+"""Txns on a cluster: sent, found again where the answer was lost, and shown by the mirror before they return.
+
+A txn whose answer is lost may have been run, or be run a moment later. Its number in the journal tells whether the mirror
+has seen it. If not, and running it twice does no more than once (its own compares see to that, as with every write of the
+API server), it is sent again: whichever of the two comes first makes the other one fail. Any other is left alone, and its
+caller is told that nobody knows (UncertainWriteError).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Protocol
+
+import attrs
+
+from reconcile.clock import Clock
+from reconcile.runtime.store.errors import (
+    CompactedError,
+    FutureRevisionError,
+    KeyNotFoundError,
+    LeaseNotFoundError,
+    StoreError,
+)
+from reconcile.runtime.store.index import covers
+from reconcile.runtime.store.model import (
+    DeleteRange,
+    DeleteResponse,
+    KeyValue,
+    Operation,
+    Put,
+    PutResponse,
+    Range,
+    RangeResponse,
+    Response,
+    Txn,
+    TxnResponse,
+)
+from reconcile.runtime.store.ring import Record
+
+from .connection import TXN, Connection, Unclear
+from .errors import UncertainWriteError, UnreachableError
+from .keyspace import NONCE_BYTES, Keyspace, Message, guarded
+
+
+class Reads(Protocol):
+    """What writing needs of the store that it belongs to."""
+
+    @property
+    def revision(self) -> int:
+        """How far the mirror is."""
+
+    async def catch_up(self) -> int:
+        """See WatchStore."""
+
+    async def reach(self, revision: int) -> None:
+        """Wait until the mirror shows a revision."""
+
+    async def range_at(self, request: Range) -> RangeResponse:
+        """See WatchStore."""
+
+    def record(self, revision: int) -> Record | None:
+        """What happened at a recent revision."""
+
+
+@attrs.define(eq=False)
+class _Pending:
+    """A write under way: the objects that belong to its keys, and the revision at which the mirror saw it."""
+
+    attachments: dict[bytes, object]
+    revision: int = 0
+
+
+class Writing:
+    """Runs txns."""
+
+    def __init__(self, reads: Reads, connection: Connection, keyspace: Keyspace, clock: Clock) -> None:
+        self._reads, self._connection, self._keyspace, self._clock = reads, connection, keyspace, clock
+        self._pending: dict[bytes, _Pending] = {}
+
+    def nonce(self) -> bytes:
+        """A number that no other write has."""
+        return self._clock.random.getrandbits(8 * NONCE_BYTES).to_bytes(NONCE_BYTES)
+
+    def notice(self, revision: int, nonce: bytes) -> dict[bytes, object] | None:
+        """The mirror comes to a journal entry; gives the objects of the write, where it is one of ours."""
+        pending = self._pending.get(nonce)
+        if pending is None:
+            return None
+        pending.revision = revision
+        return pending.attachments
+
+    async def txn(self, request: Txn, cause: str | None) -> TxnResponse:
+        """See EtcdStore.txn."""
+        nonce, pending = self.nonce(), _Pending(dict(_attachments(request)))
+        message = self._keyspace.txn(request, nonce + (cause or "").encode())
+        self._pending[nonce] = pending
+        try:
+            answer = await self._sent(request, message, pending)
+            if answer is None:
+                return await self._rebuilt(request, pending.revision)
+            revision = answer.header.revision
+            await self._reads.reach(revision)
+            if not answer.succeeded and pending.revision:
+                # A txn that was sent twice: what made its compares fail is what it did the first time.
+                return await self._rebuilt(request, pending.revision)
+            return self._keyspace.txn_response(request, answer, self._reads.record(revision))
+        finally:
+            del self._pending[nonce]
+
+    async def _sent(self, request: Txn, message: Message, pending: _Pending) -> Message | None:
+        """Send a txn until it is known what became of it; None: it was run, and its answer is lost."""
+        deadline = self._connection.deadline()
+        while True:
+            try:
+                return await self._connection.once(TXN, message)
+            except Unclear as error:
+                unclear = error
+            except StoreError as error:
+                raise _typed(error, request, self._reads.revision) from error
+            endpoints = self._connection.address.endpoints
+            try:
+                await self._reads.catch_up()
+            except UnreachableError as error:
+                raise UncertainWriteError(endpoints, unclear.why) from error
+            if pending.revision:
+                return None
+            if not guarded(request):
+                raise UncertainWriteError(endpoints, unclear.why) from unclear
+            if self._clock.monotonic() > deadline:
+                raise UncertainWriteError(endpoints, unclear.why) from unclear
+
+    async def _rebuilt(self, request: Txn, revision: int) -> TxnResponse:
+        """The answer of a txn that was run at `revision`, from what the mirror saw of it."""
+        record = self._reads.record(revision)
+        if record is None or any(isinstance(operation, Txn) for operation in request.success):
+            why = f"it was run at revision {revision}, but what it answered is lost"
+            raise UncertainWriteError(self._connection.address.endpoints, why)
+        inner = await asyncio.gather(*(self._again(operation, record) for operation in request.success))
+        return TxnResponse(revision, True, tuple(inner))
+
+    async def _again(self, operation: Operation, record: Record) -> Response:
+        revision = record.revision
+        if isinstance(operation, Range):
+            return await self._reads.range_at(attrs.evolve(operation, revision=operation.revision or revision))
+        if isinstance(operation, Put):
+            event = next(event for event in record.events if event.kv.key == operation.key)
+            return PutResponse(revision, event.kv, event.prev_kv if operation.prev_kv else None)
+        assert isinstance(operation, DeleteRange), "nested txns are not told again"
+        gone: list[KeyValue] = [
+            event.prev_kv
+            for event in record.events
+            if event.prev_kv is not None and covers(operation.key, operation.range_end, event.kv.key)
+        ]
+        return DeleteResponse(revision, len(gone), tuple(gone) if operation.prev_kv else ())
+
+
+def _attachments(request: Txn) -> Iterable[tuple[bytes, object]]:
+    for operation in (*request.success, *request.failure):
+        if isinstance(operation, Put) and operation.attachment is not None:
+            yield operation.key, operation.attachment
+        elif isinstance(operation, Txn):
+            yield from _attachments(operation)
+
+
+def _operations(request: Txn) -> Iterable[Operation]:
+    for operation in (*request.success, *request.failure):
+        if isinstance(operation, Txn):
+            yield from _operations(operation)
+        else:
+            yield operation
+
+
+def _typed(error: StoreError, request: Txn, revision: int) -> StoreError:
+    """etcd's refusal as the embedded store raises it; etcd does not say which operation it is about."""
+    for operation in _operations(request):
+        if isinstance(operation, Put):
+            if error.text == LeaseNotFoundError.text and operation.lease:
+                return LeaseNotFoundError(operation.lease)
+            if error.text == KeyNotFoundError.text and (operation.ignore_value or operation.ignore_lease):
+                return KeyNotFoundError(operation.key)
+        elif isinstance(operation, Range) and operation.revision > 0:
+            if error.text == CompactedError.text:
+                return CompactedError(operation.revision, operation.revision + 1)
+            if error.text == FutureRevisionError.text:
+                return FutureRevisionError(operation.revision, revision)
+    return error
