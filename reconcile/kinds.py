@@ -113,13 +113,27 @@ class Hooks:
 
 
 @attrs.frozen(eq=False)
+class Face:
+    """Says that a kind shows the objects of another one in a form of its own, as events.k8s.io/v1 shows core Events.
+
+    They are stored as those of `kind`. `shown` makes this kind's form of a stored tree, `stored` goes back; both get whole
+    objects, may share what they do not change, and leave apiVersion and kind to the server.
+    """
+
+    kind: Kind
+    shown: Callable[[Tree], Tree]
+    stored: Callable[[Tree], Tree]
+
+
+@attrs.frozen(eq=False)
 class Kind:
     """One resource kind in one version, as discovery shows it, plus how the server treats it.
 
     `selectable` maps a field selector's label (`spec.nodeName`) to a path; metadata.name and metadata.namespace always
     work. `has_generation`: metadata.generation counts changes of everything but metadata and status. `storage_version` is
     the version that objects are stored in, where a kind is served in several (empty: this one). `deprecation` is what
-    clients of this version are told with every answer.
+    clients of this version are told with every answer. `face` says whose objects these are, where it has none of its own.
+    `schema_given` may be a function, which is called when the schema is needed.
     """
 
     group: str
@@ -136,11 +150,12 @@ class Kind:
     selectable: tuple[str, ...] = ()
     hooks: Hooks = Hooks()
     cls: type[Resource] | None = None
-    schema_given: Tree | None = attrs.field(default=None, repr=False)
+    schema_given: Tree | Callable[[], Tree] | None = attrs.field(default=None, repr=False)
     builtin: bool = False
     has_generation: bool = True
     storage_version: str = ""
     deprecation: str = ""
+    face: Face | None = None
 
     @property
     def api_version(self) -> str:
@@ -156,7 +171,7 @@ class Kind:
     def schema(self) -> Tree:
         """The structural OpenAPI v3 schema of the whole object; derived from the class unless given."""
         if self.schema_given is not None:
-            return self.schema_given
+            return self.schema_given() if callable(self.schema_given) else self.schema_given
         if self.cls is None:
             return {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
         from .schema import schema_of  # the derivation reads classes of this module
@@ -350,6 +365,6 @@ def typed(cls: type[R], tree: Tree, *, frozen: bool = False) -> R:
 
 
 __all__ = [
-    "Column", "Hooks", "Kind", "ObjectMeta", "OwnerReference", "Resource", "Scale", "kind", "kind_of", "pluralised",
+    "Column", "Face", "Hooks", "Kind", "ObjectMeta", "OwnerReference", "Resource", "Scale", "kind", "kind_of", "pluralised",
     "typed",
 ]  # fmt: skip

@@ -38,6 +38,7 @@ def schema_of(cls: type) -> Tree:
     """The schema of the whole object, `metadata` being left open (its rules are the server's own)."""
     declared = cast(type[Resource], cls).__kind__
     schema = _object(cls, scalar_defaults=not declared.builtin)
+    schema.pop("x-type", None)
     properties = {
         "apiVersion": {"type": "string"},
         "kind": {"type": "string"},
@@ -59,7 +60,13 @@ def _object(cls: type, *, scalar_defaults: bool) -> Tree:
         schema["description"] = doc
     if required:
         schema["required"] = required
-    return schema
+    # Types of users' kinds stay nameless, as those of a CustomResourceDefinition do.
+    return schema if scalar_defaults else named_type(schema, cls.__name__, schema.get("description", ""))
+
+
+def named_type(schema: Tree, name: str, description: str) -> Tree:
+    """Mark an object's schema as a type that OpenAPI documents name (`PodSpec`), with the type's own description."""
+    return {**schema, "x-type": {"name": name, "description": description}}
 
 
 def _field(wire: Wire, *, scalar_defaults: bool) -> Tree:

@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from reconcile.errors import Tree
-    from reconcile.kinds import Resource
+    from reconcile.kinds import Kind, Resource
     from reconcile.registry import Operator
 
 
-def builtin_kinds() -> list[type[Resource]]:
-    """Every built-in kind, in the order in which discovery shows them."""
+def builtin_kinds() -> list[type[Resource] | Kind]:
+    """Every built-in kind, in the order in which discovery shows them: those with a class, then those that are only stored."""
     from . import apiextensions, apps, coordination, core, discovery
+    from .stored import stored_kinds
 
     return [
         core.Namespace, core.Pod, core.Node, core.ConfigMap, core.Secret, core.Service, core.ServiceAccount, core.Event,
         apps.Deployment, apps.ReplicaSet, coordination.Lease, discovery.EndpointSlice, apiextensions.CustomResourceDefinition,
+        *stored_kinds(),
     ]  # fmt: skip
 
 

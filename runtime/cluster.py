@@ -19,7 +19,7 @@ import attrs
 
 from reconcile.clock import Clock
 from reconcile.errors import AlreadyExistsError, NotFoundError, ReconcileError, Tree
-from reconcile.kinds import Resource, kind_of
+from reconcile.kinds import Kind, Resource, kind_of
 from reconcile.registry import Operator
 
 from .api import ApiServer
@@ -65,7 +65,7 @@ class Parts:
     `objects` exist.
     """
 
-    kinds: Sequence[type[Resource]]
+    kinds: Sequence[type[Resource] | Kind]
     namespace: type[Resource] | None = None
     objects: Sequence[Tree] = ()
     operators: Sequence[Operator] = ()

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from reconcile.kinds import kind_of
+from reconcile.resources import builtin_kinds
 from reconcile.runtime.sync.programs import is_program, load_program
 
 ROOT = Path(__file__).parents[1]
@@ -68,3 +70,10 @@ def test_each_command_has_a_help_text(command: str) -> None:
 
     assert done.returncode == 0, done.stderr
     assert "Usage:" in done.stdout
+
+
+def test_every_built_in_kind_is_in_the_table_of_kinds() -> None:
+    """Somebody who finds a kind served wants to know whether anything acts on it."""
+    table = (ROOT / "docs" / "kinds.md").read_text()
+    named = set(re.findall(r"\b[A-Z]\w+\b", table))
+    assert {kind_of(cls).kind for cls in builtin_kinds()} <= named

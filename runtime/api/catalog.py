@@ -45,7 +45,8 @@ class Served:
         self.provider = provider
         self.api_version = kind.api_version
         self.readers: dict[str, Read] = {}
-        self.prefix = f"/registry/{kind.resource}/".encode()
+        self._home = kind.face.kind if kind.face is not None else kind
+        self.prefix = f"/registry/{self._home.resource}/".encode()
         self.selectable = frozenset((*ALWAYS_SELECTABLE, *kind.selectable))
 
     @cached_property
@@ -66,30 +67,36 @@ class Served:
     @cached_property
     def strategic(self) -> bool:
         """Whether strategic merge patches are taken: not for kinds declared by a CustomResourceDefinition."""
-        return self.kind.cls is not None
+        return self.kind.cls is not None or self.kind.builtin
 
     def shows(self, stored: Stored) -> Stored:
         """A stored object as this version of its kind has it."""
         if stored.kind is self.kind:
             return stored
+        if self.kind.face is not None:
+            return stored.as_kind(self.kind, self.kind.face.shown)
         return stored.as_kind(self.kind, self._completed if self.kind.cls is None else None)
 
     def stores(self, tree: Tree) -> tuple[Kind, Tree]:
         """An object as it is stored: in the storage version, without its resourceVersion; and the kind that it is then of."""
         metadata = {name: value for name, value in tree["metadata"].items() if name != "resourceVersion"}
         stored_as = self._stored_as
+        if self.kind.face is not None:
+            made = {**self.kind.face.stored(tree), "apiVersion": stored_as.api_version, "kind": stored_as.kind}
+            return stored_as, {**made, "metadata": {k: v for k, v in made["metadata"].items() if k != "resourceVersion"}}
         if stored_as is self.kind:
             return stored_as, {**tree, "metadata": metadata}
         return stored_as, {**tree, "apiVersion": stored_as.api_version, "metadata": metadata}
 
     def is_stored_as(self, stored: Stored) -> bool:
         """Whether an object is in the storage version already."""
-        return stored.kind.version == (self.kind.storage_version or stored.kind.version)
+        return stored.kind.version == (self._home.storage_version or stored.kind.version)
 
     @cached_property
     def _stored_as(self) -> Kind:
-        version = self.kind.storage_version or self.kind.version
-        return self.kind if version == self.kind.version else attrs.evolve(self.kind, version=version)
+        home = self._home
+        version = home.storage_version or home.version
+        return home if version == home.version else attrs.evolve(home, version=version)
 
     def _completed(self, tree: Tree) -> Tree:
         made: Tree = self.complete(tree, None, [])
@@ -181,8 +188,8 @@ class Catalog:
         return tuple(served.kind for served in self._served.values())
 
     def stored_kinds(self) -> tuple[Kind, ...]:
-        """Those whose objects are stored, so that they can be watched; the others are computed when asked for."""
-        return tuple(served.kind for served in self._served.values() if served.provider is None)
+        """Those whose objects are stored, so that they can be watched; the others are computed, or faces of these."""
+        return tuple(s.kind for s in self._served.values() if s.provider is None and s.kind.face is None)
 
     def find(self, group: str, version: str, plural: str) -> Kind | None:
         """The kind of that name."""

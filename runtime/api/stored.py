@@ -80,7 +80,7 @@ class Stored:
         return Stored(self.kind, {**self.tree, "metadata": metadata}, self.value, revision)
 
     def as_kind(self, kind: Kind, complete: Callable[[Tree], Tree] | None = None) -> Stored:
-        """The same object in another version of its kind: nothing but apiVersion differs between versions here.
+        """The same object in another version of its kind: nothing but apiVersion differs, unless the kind is a `Face`.
 
         `complete` brings what another schema left to the form that this kind's schema asks for. What comes out is kept for
         the next reader.
@@ -118,6 +118,7 @@ def stored_of(kv: KeyValue, kind: Kind) -> Stored:
     found = kv.attachment
     if type(found) is not Stored:
         tree = orjson.loads(kv.value)
+        kind = kind.face.kind if kind.face is not None else kind
         found = kv.attachment = Stored(_written_as(kind, tree.get("apiVersion", "")), tree, kv.value)
     if not found.revision:
         found.settle(kv.mod_revision)
@@ -131,7 +132,7 @@ def _written_as(kind: Kind, api_version: str) -> Kind:
     Of a kind declared by data it is never the kind that is served now: its schema may have changed since, so that each
     object has to be completed again when it is first read (see `Stored.as_kind`).
     """
-    if kind.cls is not None and api_version == kind.api_version:
+    if (kind.cls is not None or kind.builtin) and api_version == kind.api_version:
         return kind
     return attrs.evolve(kind, version=api_version.rpartition("/")[2])
 

@@ -76,7 +76,7 @@ async def test_kubectl_lists_what_is_served_and_explains_it(serve: Any, binary: 
             ["configmaps", "cm"], ["namespaces", "ns"], ["pods", "po"], ["deployments", "deploy"], ["websites", "ws"],
         ]  # fmt: skip
         explained = await good(site, binary, "explain", "deployment.spec.template.spec.containers")
-        assert "FIELD: containers <[]Object>" in explained
+        assert "FIELD: containers <[]Container>" in explained
         assert "name\t<string> -required-" in explained
         assert "Where it is reached." in await good(site, binary, "explain", "ws.spec.domain")
         assert (await good(site, binary, "version")).splitlines()[-1] == "Server Version: v1.36.0+reconcile"

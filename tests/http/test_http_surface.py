@@ -136,7 +136,11 @@ async def test_openapi_documents_say_what_kubectl_looks_for(serve: Any) -> None:
         assert "fieldValidation" in [p["name"] for p in patch["parameters"]]
         schema = document["components"]["schemas"]["io.k8s.api.apps.v1.Deployment"]
         assert schema["x-kubernetes-group-version-kind"][0]["kind"] == "Deployment"
-        containers = schema["properties"]["spec"]["properties"]["template"]["properties"]["spec"]["properties"]["containers"]
+        for name in ("spec", "template", "spec"):  # types have names, so that explain can say them
+            ref = schema["properties"][name]["allOf"][0]["$ref"]
+            schema = document["components"]["schemas"][ref.removeprefix("#/components/schemas/")]
+        assert ref == "#/components/schemas/io.k8s.api.apps.v1.PodSpec"
+        containers = schema["properties"]["containers"]
         assert containers["x-kubernetes-patch-merge-key"] == "name"
         site_schemas = (await tree(site, "/openapi/v3/apis/example.com/v1"))["components"]["schemas"]
         assert "com.example.v1.WebSite" in site_schemas

@@ -30,6 +30,12 @@ _LIST_QUERY = (
     "sendInitialEvents", "timeoutSeconds", "watch",
 )  # fmt: skip
 _WRITE_QUERY = ("dryRun", "fieldManager", "fieldValidation")
+# What an object's schema says of its type, wherever it is used.
+_OF_A_TYPE = ("type", "properties", "required", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-validations")
+_PACKAGES = {
+    "apiextensions.k8s.io": "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions",
+    "apiregistration.k8s.io": "io.k8s.kube-aggregator.pkg.apis.apiregistration",
+}
 _NOT_IN_V2 = ("nullable", "allOf", "anyOf", "oneOf", "not")
 _DELETE_QUERY = ("dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy")
 _TYPES = {
@@ -93,7 +99,7 @@ class OpenApi:
         schemas: Tree = dict(META_SCHEMAS)
         paths: Tree = {}
         for kind in kinds:
-            schemas[schema_name(kind)] = _schema(kind)
+            schemas[schema_name(kind)] = _schema(kind, schemas)
             schemas[schema_name(kind) + "List"] = _list_schema(kind)
             if kind.scale is not None:
                 schemas[SCALE] = SCALE_SCHEMA
@@ -128,7 +134,7 @@ class OpenApi:
         definitions: Tree = dict(META_SCHEMAS)
         paths: Tree = {}
         for kind in self._kinds():
-            definitions[schema_name(kind)] = _schema(kind)
+            definitions[schema_name(kind)] = _schema(kind, definitions)
             definitions[schema_name(kind) + "List"] = _list_schema(kind)
             for path, item in self._paths(kind).items():
                 paths[path] = {
@@ -142,20 +148,48 @@ class OpenApi:
 
 def schema_name(kind: Kind) -> str:
     """`com.example.v1.WebSite`; kinds of the groups that Kubernetes itself has are named as there: `io.k8s.api.apps.v1.*`."""
+    return f"{_package(kind)}.{kind.kind}"
+
+
+def _package(kind: Kind) -> str:
+    if kind.group in _PACKAGES:
+        return f"{_PACKAGES[kind.group]}.{kind.version}"
     if kind.group and "." in kind.group and not kind.group.endswith(".k8s.io"):
-        prefix = ".".join(reversed(kind.group.split(".")))
-    else:
-        prefix = f"io.k8s.api.{kind.group.removesuffix('.k8s.io').partition('.')[0] or 'core'}"
-    return f"{prefix}.{kind.version}.{kind.kind}"
+        return ".".join([*reversed(kind.group.split(".")), kind.version])
+    return f"io.k8s.api.{kind.group.removesuffix('.k8s.io').partition('.')[0] or 'core'}.{kind.version}"
 
 
-def _schema(kind: Kind) -> Tree:
-    schema = dict(kind.schema)
+def _schema(kind: Kind, types: Tree) -> Tree:
+    """The schema of a kind; the named types in it are put into `types`, and it refers to them."""
+    schema: Tree = _named(kind.schema, _package(kind), types)
     properties = dict(schema.get("properties") or {})
     properties["metadata"] = {"allOf": [_ref(OBJECT_META)], "default": {}, "description": "Standard object's metadata."}
     schema["properties"] = properties
     schema["x-kubernetes-group-version-kind"] = [_gvk(kind)]
     return schema
+
+
+def _named(node: Tree, package: str, types: Tree) -> Tree:
+    """A node with its named types made references. What a field says beyond its type stands beside the reference."""
+    made = dict(node)
+    if "properties" in made:
+        made["properties"] = {name: _named(child, package, types) for name, child in made["properties"].items()}
+    for name in ("items", "additionalProperties"):
+        if isinstance(made.get(name), dict):
+            made[name] = _named(made[name], package, types)
+    about = made.pop("x-type", None)
+    if about is None:
+        return made
+    # A short name is one of the kind's own package.
+    name = about["name"] if "." in about["name"] else f"{package}.{about['name']}"
+    own = {key: made.pop(key) for key in _OF_A_TYPE if key in made}
+    if about["description"]:
+        own["description"] = about["description"]
+    if made.get("description") == about["description"]:
+        del made["description"]
+    if name not in META_SCHEMAS and types.setdefault(name, own) != own:
+        return {**own, **made}  # another kind means something else by the name
+    return {"allOf": [_ref(name)], **made}
 
 
 def _list_schema(kind: Kind) -> Tree:

@@ -1,0 +1,53 @@
+"""The rest: templates of Pods, runtime classes, and devices (DRA).
+
+Source: k8s.io/kubernetes/pkg/printers/internalversion
+"""
+
+from __future__ import annotations
+
+from reconcile.errors import Tree
+from reconcile.kinds import Column, Kind
+from reconcile.resources.core.cells import AGE, path_cell
+
+from .declaration import at, declared
+
+_DEVICES = "resource.k8s.io/v1"
+
+
+def other_kinds() -> list[Kind]:
+    """Kinds that belong to no larger subject."""
+    return [
+        declared(
+            "node.k8s.io/v1", "RuntimeClass", "runtimeclasses", "A way of running containers.", namespaced=False,
+            has_generation=False, immutable=("handler",),
+            columns=(Column("Handler", cell=path_cell("handler"), doc="What the node calls it."), AGE),
+        ),
+        declared(_DEVICES, "DeviceClass", "deviceclasses", "Devices of one sort.", namespaced=False),
+        declared(
+            _DEVICES, "ResourceClaim", "resourceclaims", "A wish for devices.", status=True, immutable=("spec",),
+            columns=(Column("State", cell=_claim_state, doc="pending, or who has what."), AGE),
+        ),
+        declared(_DEVICES, "ResourceClaimTemplate", "resourceclaimtemplates", "Claims, one for each Pod.", immutable=("spec",)),
+        declared(
+            _DEVICES, "ResourceSlice", "resourceslices", "Devices that a driver offers.", namespaced=False,
+            selectable=("spec.nodeName", "spec.driver"), immutable=("spec.nodeName", "spec.driver"),
+            columns=(
+                Column("Node", cell=path_cell("spec", "nodeName", absent="<unset>"), doc="Where they are."),
+                Column("Driver", cell=path_cell("spec", "driver"), doc="Whose they are."),
+                Column("Pool", cell=path_cell("spec", "pool", "name"), doc="The pool that they belong to."),
+                AGE,
+            ),
+        ),
+    ]  # fmt: skip
+
+
+def _claim_state(tree: Tree, now_s: float) -> str:  # noqa: ARG001 - a cell's signature
+    states = []
+    if "deletionTimestamp" in tree["metadata"]:
+        states.append("deleted")
+    if at(tree, "status", "allocation") is None:
+        return ",".join([*states, "pending"]) if not states else "deleted,pending"
+    states.append("allocated")
+    if at(tree, "status", "reservedFor"):
+        states.append("reserved")
+    return ",".join(states)
