@@ -30,6 +30,8 @@ from reconcile.runtime.api import ApiServer
 from reconcile.runtime.cluster import ControlPlane, Parts
 from reconcile.runtime.sync import Folder
 
+from .guarding import Guards
+
 _SAMPLE_S = 0.25
 _FIRST_PIECE_S = 0.2
 POD_METRICS = Kind(
@@ -89,8 +91,9 @@ def assemble(data_dir: Path, clock: Clock, service_cidr: str, pod_cidr: str, sim
     definitions = custom_resources(
         lambda kind: serving[0].serve_declared(kind), lambda kind: serving[0].withdraw_declared(kind)
     )  # fmt: skip
-    # First of all, so that what clients declared is served again before anybody asks for it.
-    operators: list[Operator] = [definitions, *controllers(service_cidr), scheduler()]
+    guards = Guards()
+    # First of all, so that what clients declared is served again, and judged, before anybody asks for it.
+    operators: list[Operator] = [definitions, *guards.operators(), *controllers(service_cidr), scheduler()]
     agent: Kubelet | None = None
     name = ""
     if simulated:
@@ -103,6 +106,7 @@ def assemble(data_dir: Path, clock: Clock, service_cidr: str, pod_cidr: str, sim
 
     def connect(api: ApiServer) -> None:
         serving.append(api)
+        guards.connect(api)
         if agent is not None:
             _connect_kubelet(api, agent, NodeMeter(name, clock), clock)
 

@@ -27,6 +27,7 @@ import attrs
 from .client import Client, Propagation
 from .clock import Clock
 from .errors import Tree
+from .identity import Caller
 from .kinds import Resource
 
 R = TypeVar("R", bound=Resource)
@@ -65,7 +66,7 @@ class Key:
 class AdmissionReview:
     """A write about to happen. `tree` may be changed in place by a mutate handler; `old` is None on create.
 
-    `warnings` reach the client as Warning headers.
+    `caller` is who writes; `warnings` reach the client as Warning headers.
     """
 
     operation: Literal["CREATE", "UPDATE", "DELETE"]
@@ -73,8 +74,13 @@ class AdmissionReview:
     old: Tree | None
     subresource: str
     dry_run: bool
-    user: str
+    caller: Caller
     warnings: list[str] = attrs.field(factory=list)
+
+    @property
+    def user(self) -> str:
+        """The name of who writes."""
+        return self.caller.user
 
 
 class EventRecorder(Protocol):

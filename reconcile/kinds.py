@@ -99,6 +99,7 @@ class Hooks:
       with grace 0; 0 deletes at once.
     - `actions`: further subresources written by POST or PUT: (current tree, body) -> new tree; e.g. `binding`.
     - `finalizers`: set on create (a Namespace's).
+    - `wrong_name`: why a new object's name will not do (empty: it will); without it, names are subdomains.
     - `keeps_status`: a new object keeps the status that its writer gives it, as a Node that registers itself does.
     """
 
@@ -107,6 +108,7 @@ class Hooks:
     validate: Callable[[Tree, Tree | None], Iterable[Cause]] | None = None
     grace_s: Callable[[Tree, int | None], int] | None = None
     actions: Mapping[str, Callable[[Tree, Tree], Tree]] = attrs.field(factory=dict)
+    wrong_name: Callable[[str], str] | None = None
     finalizers: tuple[str, ...] = ()
     prepares_changes: bool = True
     keeps_status: bool = False

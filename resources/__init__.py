@@ -12,13 +12,24 @@ if TYPE_CHECKING:
 
 def builtin_kinds() -> list[type[Resource] | Kind]:
     """Every built-in kind, in the order in which discovery shows them: those with a class, then those that are only stored."""
-    from . import apiextensions, apps, coordination, core, discovery
+    from . import apiextensions, apps, coordination, core, discovery, rbac
     from .stored import stored_kinds
 
     return [
         core.Namespace, core.Pod, core.Node, core.ConfigMap, core.Secret, core.Service, core.ServiceAccount, core.Event,
         apps.Deployment, apps.ReplicaSet, coordination.Lease, discovery.EndpointSlice, apiextensions.CustomResourceDefinition,
+        rbac.Role, rbac.ClusterRole, rbac.RoleBinding, rbac.ClusterRoleBinding,
         *stored_kinds(),
+    ]  # fmt: skip
+
+
+def question_kinds() -> list[type[Resource]]:
+    """The built-in kinds that are asked, not stored; who serves them answers."""
+    from . import authentication, authorization
+
+    return [
+        authorization.SubjectAccessReview, authorization.SelfSubjectAccessReview, authorization.LocalSubjectAccessReview,
+        authorization.SelfSubjectRulesReview, authentication.TokenReview, authentication.SelfSubjectReview,
     ]  # fmt: skip
 
 
@@ -47,5 +58,5 @@ def bootstrap_objects() -> list[Tree]:
     """What a new cluster holds before anybody writes to it."""
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-        for name in ("default", "kube-system", "kube-node-lease")
+        for name in ("default", "kube-system", "kube-public", "kube-node-lease")
     ]

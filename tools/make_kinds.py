@@ -44,6 +44,11 @@ ROOTS: dict[str, tuple[str, ...]] = {
     "apiregistration.k8s.io/v1": ("APIService",),
     "apiextensions.k8s.io/v1": ("CustomResourceDefinition",),
     "resource.k8s.io/v1": ("DeviceClass", "ResourceClaim", "ResourceClaimTemplate", "ResourceSlice"),
+    "rbac.authorization.k8s.io/v1": ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"),
+    "authorization.k8s.io/v1": (
+        "SubjectAccessReview", "SelfSubjectAccessReview", "LocalSubjectAccessReview", "SelfSubjectRulesReview",
+    ),
+    "authentication.k8s.io/v1": ("TokenReview", "SelfSubjectReview"),
     "meta.k8s.io/v1": ("DeleteOptions",),
 }  # fmt: skip
 _SCALARS = {"string": "string", "bool": "bool", "int32": "int32", "int64": "int64", "int": "int64", "float64": "double",
@@ -53,6 +58,7 @@ _VALUES = {
     "k8s.io/apimachinery/pkg/util/intstr.IntOrString": "IntOrString", "k8s.io/apimachinery/pkg/types.UID": "string",
     "k8s.io/apimachinery/pkg/api/resource.Quantity": "Quantity", "k8s.io/apimachinery/pkg/types.NodeName": "string",
     "k8s.io/apimachinery/pkg/runtime.RawExtension": "RawExtension", "apiextensions.JSON": "RawExtension",
+    **{f"k8s.io/api/{group}/v1.ExtraValue": "Texts" for group in ("authentication", "authorization")},
 }  # fmt: skip
 # Written by controllers; the reference fills what they leave out, and so refuses nothing.
 _STATUS = re.compile(r"Status$|Condition$")

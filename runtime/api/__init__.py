@@ -8,6 +8,8 @@ to controllers of the same process.
     reading, watching       get, list, watch
     writing, deleting       create, update, patch, act; delete with grace, finalizers, propagation
     admission               mutators and validators
+    answering               kinds and subresources that are asked, not stored
+    security                who callers are and what they may: the seams
     metadata, names         what the server keeps in metadata, and what may stand there
     completion, validation  structural schemas compiled to closures: defaults and pruning; rules
     jsonpatch, mergepatch, strategic            patches, as pure functions on trees
@@ -18,8 +20,10 @@ to controllers of the same process.
     refusals, errors        the reference server's error texts
 """
 
+from reconcile.identity import ANONYMOUS, SYSTEM, Caller
+
 from .server import ApiServer
-from .stored import ANONYMOUS, SYSTEM, Caller, Change, Deleted, Listing, Notes, Stored
+from .stored import Change, Deleted, Listing, Notes, Stored
 from .watching import Following
 
 __all__ = ["ANONYMOUS", "SYSTEM", "ApiServer", "Caller", "Change", "Deleted", "Following", "Listing", "Notes", "Stored"]

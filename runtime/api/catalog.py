@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
@@ -21,6 +21,9 @@ from . import refusals
 from .completion import Complete, compile_completion
 from .stored import Stored
 from .validation import Check, compile_validation
+
+if TYPE_CHECKING:
+    from .answering import Respond
 
 Read = Callable[[Tree, Mapping[str, str]], Awaitable[AsyncIterator[bytes]]]
 """(the object, options of the query) -> chunks. For subresources that stream, such as pods/log."""
@@ -40,14 +43,20 @@ class Virtual(Protocol):
 class Served:
     """A served kind with what is compiled for it."""
 
-    def __init__(self, kind: Kind, provider: Virtual | None) -> None:
+    def __init__(self, kind: Kind, provider: Virtual | None, respond: Respond | None = None) -> None:
         self.kind = kind
         self.provider = provider
+        self.respond = respond
         self.api_version = kind.api_version
         self.readers: dict[str, Read] = {}
         self._home = kind.face.kind if kind.face is not None else kind
         self.prefix = f"/registry/{self._home.resource}/".encode()
         self.selectable = frozenset((*ALWAYS_SELECTABLE, *kind.selectable))
+
+    @property
+    def stores_objects(self) -> bool:
+        """Whether objects of the kind are in the store, and neither computed nor answered."""
+        return self.provider is None and self.respond is None
 
     @cached_property
     def schema(self) -> Tree:
@@ -140,24 +149,24 @@ class Catalog:
         self._readers: dict[tuple[str, str], dict[str, Read]] = {}
         self._callbacks: list[Callable[[], None]] = []
 
-    def serve(self, kind: Kind, provider: Virtual | None = None) -> None:
+    def serve(self, kind: Kind, provider: Virtual | None = None, respond: Respond | None = None) -> None:
         """Start serving `kind`, or replace it."""
         name = (kind.group, kind.version, kind.plural)
         before = self._served.get(name)
-        if before is not None and before.kind is kind and before.provider is provider:
+        if before is not None and before.kind is kind and before.provider is provider and before.respond is respond:
             return
-        served = Served(kind, provider)
+        served = Served(kind, provider, respond)
         # Streaming subresources outlive a new declaration of the kind: they belong to the resource.
         served.readers = self._readers.setdefault((kind.group, kind.plural), {})
         self._served[name] = served
         self._by_kind.clear()
-        self._changed()
+        self.changed()
 
     def withdraw(self, kind: Kind) -> None:
         """Stop serving `kind`."""
         if self._served.pop((kind.group, kind.version, kind.plural), None) is not None:
             self._by_kind.clear()
-            self._changed()
+            self.changed()
 
     def serve_declared(self, kind: Kind) -> bool:
         """Serve a kind that data declares, unless a class declares the same. Returns whether it is served."""
@@ -188,8 +197,8 @@ class Catalog:
         return tuple(served.kind for served in self._served.values())
 
     def stored_kinds(self) -> tuple[Kind, ...]:
-        """Those whose objects are stored, so that they can be watched; the others are computed, or faces of these."""
-        return tuple(s.kind for s in self._served.values() if s.provider is None and s.kind.face is None)
+        """Those whose objects are stored, so that they can be watched; the others are computed, answered, or faces of these."""
+        return tuple(s.kind for s in self._served.values() if s.stores_objects and s.kind.face is None)
 
     def find(self, group: str, version: str, plural: str) -> Kind | None:
         """The kind of that name."""
@@ -222,7 +231,7 @@ class Catalog:
             MethodNotAllowedError: the kind is computed.
         """
         served = self.of(kind)
-        if served.provider is not None:
+        if not served.stores_objects:
             raise refusals.method_not_allowed()
         return served
 
@@ -240,12 +249,12 @@ class Catalog:
         """Serve a streaming subresource; returns a function that ends this."""
         readers = self._readers.setdefault((kind.group, kind.plural), {})
         readers[subresource] = read
-        self._changed()
+        self.changed()
 
         def remove() -> None:
             if readers.get(subresource) is read:
                 del readers[subresource]
-                self._changed()
+                self.changed()
 
         return remove
 
@@ -260,6 +269,7 @@ class Catalog:
             raise refusals.no_such_resource()
         return read
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
+        """Tell those who follow that what is served changed."""
         for callback in tuple(self._callbacks):
             callback()

@@ -14,6 +14,7 @@ from reconcile.client import DeleteOptions
 from reconcile.clock import Clock, parse_timestamp, timestamp
 from reconcile.errors import ApiError, NotFoundError, Tree
 from reconcile.handling import AdmissionReview
+from reconcile.identity import Caller
 from reconcile.kinds import Kind
 from reconcile.runtime.store import Compare, DeleteRange, Put, StoreError, Txn, WatchStore
 
@@ -21,7 +22,7 @@ from . import refusals
 from .admission import Admission
 from .catalog import Catalog, Served
 from .freshness import is_newest, stands
-from .stored import Caller, Deleted, Notes, Stored, stored_of
+from .stored import Deleted, Notes, Stored, stored_of
 from .transaction import cause_of, encoded
 from .writing import ATTEMPTS_MAX
 
@@ -79,7 +80,7 @@ class Deleting:
         kind, tree = served.kind, stored.tree
         _check_preconditions(kind, stored, options)
         warnings = await self._admission.validate(
-            kind, lambda: AdmissionReview("DELETE", tree, tree, "", options.dry_run, caller.user)
+            kind, lambda: AdmissionReview("DELETE", tree, tree, "", options.dry_run, caller)
         )
         if notes is not None:
             notes.warnings.extend(warnings)

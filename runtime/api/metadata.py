@@ -171,7 +171,7 @@ def check_new(kind: Kind, metadata: Tree, label_names: bool) -> list[Cause]:
     name = metadata.get("name", "")
     if not name:
         causes.append(value_required("metadata.name", "name or generateName is required"))
-    elif why := (wrong_label if label_names else wrong_subdomain)(name):
+    elif why := (kind.hooks.wrong_name or (wrong_label if label_names else wrong_subdomain))(name):
         causes.append(value_invalid("metadata.name", name, why))
     if kind.namespaced and (why := wrong_label(metadata["namespace"])):
         causes.append(value_invalid("metadata.namespace", metadata["namespace"], why))

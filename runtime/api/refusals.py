@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -29,6 +29,9 @@ from reconcile.errors import (
 )
 from reconcile.kinds import Kind
 from reconcile.runtime.store import BusyError, RequestTooLargeError, StoreError
+
+if TYPE_CHECKING:
+    from .stored import Notes
 
 STALE = "the object has been modified; please apply your changes to the latest version and try again"
 _TEXT_MAX = 10_000
@@ -83,6 +86,14 @@ def undecodable(kind: Kind, why: str, causes: Sequence[Cause] = ()) -> BadReques
 def strict(kind: Kind, unknown: Sequence[str]) -> BadRequestError:
     """Fields that the kind does not have, under fieldValidation=Strict."""
     return undecodable(kind, "strict decoding error: " + ", ".join(f'unknown field "{path}"' for path in unknown))
+
+
+def tell_unknown(kind: Kind, unknown: Sequence[str], field_validation: str, notes: Notes | None) -> None:
+    """Refuse or report unknown fields as the client asked."""
+    if unknown and field_validation == "Strict":
+        raise strict(kind, unknown)
+    if field_validation == "Warn" and notes is not None:
+        notes.warnings.extend(f'unknown field "{path}"' for path in unknown)
 
 
 def method_not_allowed() -> MethodNotAllowedError:

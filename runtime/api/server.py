@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Literal
 from reconcile.client import DeleteOptions, Patch
 from reconcile.clock import Clock
 from reconcile.errors import Tree
+from reconcile.identity import SYSTEM, Caller
 from reconcile.kinds import Kind
 from reconcile.runtime.store import StoreError, WatchStore
 
 from . import refusals
-from .stored import SYSTEM, Caller, Deleted, Listing, Notes, Stored
+from .security import Security
+from .stored import Deleted, Listing, Notes, Stored
 
 if TYPE_CHECKING:
     from .admission import Admit
+    from .answering import Part, Respond, RespondAbout
     from .catalog import Read, Virtual
     from .watching import Following
 
@@ -41,6 +44,7 @@ class ApiServer:
         bookmark_s: float = 60.0,
     ) -> None:  # fmt: skip
         from .admission import Admission
+        from .answering import Answering
         from .catalog import Catalog
         from .deleting import Deleting
         from .reading import Reading
@@ -50,8 +54,11 @@ class ApiServer:
         self.store = store
         self.clock = clock
         self.namespace_kind = namespace_kind
+        self.security = Security()
+        """Who callers are and what they may; whoever serves this over a network asks it. In process nobody is asked."""
         self._catalog = Catalog()
         self._admission = Admission()
+        self._answering = Answering(self._catalog)
         self._reading = Reading(store, self._catalog)
         self._watching = Watching(store, clock, self._catalog, bookmark_s)
         self._writing = Writing(store, clock, self._catalog, self._admission, namespace_kind, request_bytes_max)
@@ -84,6 +91,25 @@ class ApiServer:
     def serve_virtual(self, kind: Kind, provider: Virtual) -> None:
         """Serve a kind whose objects are computed when asked for, not stored: get and list only."""
         self._catalog.serve(kind, provider)
+
+    def serve_answers(self, kind: Kind, respond: Respond) -> None:
+        """Serve a kind of questions, which are answered, not stored: create only."""
+        self._catalog.serve(kind, respond=respond)
+
+    def add_answers(self, kind: Kind, subresource: str, questions: Kind, respond: RespondAbout) -> None:
+        """Serve a subresource whose questions (of the kind `questions`) are answered, not stored: create only."""
+        from .answering import Part
+
+        self._answering.add_part(kind, subresource, Part(questions, respond))
+        self._catalog.changed()
+
+    def asked_parts(self, kind: Kind) -> Mapping[str, Part]:
+        """The subresources of a kind that answer questions."""
+        return self._answering.parts(kind)
+
+    def is_asked(self, kind: Kind) -> bool:
+        """Whether objects of a kind are questions: answered, not stored."""
+        return self._catalog.of(kind).respond is not None
 
     def kinds(self) -> tuple[Kind, ...]:
         """Everything served, in the order it was registered."""
@@ -180,6 +206,9 @@ class ApiServer:
 
         `tracked`: record from now on who sets which field (managedFields), instead of from the first apply on.
         """
+        answer = await self._answering.ask(kind, tree, namespace, caller, field_validation, notes)
+        if answer is not None:
+            return answer
         return await self._writing.create(kind, tree, namespace, caller, field_manager, dry_run, field_validation, notes, tracked)
 
     async def update(
@@ -198,18 +227,25 @@ class ApiServer:
     async def patch(
         self, kind: Kind, name: str, patch: Patch, namespace: str = "", *, subresource: str = "", caller: Caller = SYSTEM,
         field_manager: str = "", force: bool = False, dry_run: bool = False, field_validation: FieldValidation = "Ignore",
-        notes: Notes | None = None,
+        notes: Notes | None = None, may_create: Callable[[], None] | None = None,
     ) -> Stored:  # fmt: skip
-        """Change part of an object; APPLY_PATCH creates it where it is absent (`notes.created` tells)."""
+        """Change part of an object; APPLY_PATCH creates it where it is absent (`notes.created` tells).
+
+        `may_create` is called before that, and raises where the caller may change objects but not create any.
+        """
         return await self._writing.patch(
-            kind, name, patch, namespace, subresource, caller, field_manager, force, dry_run, field_validation, notes
-        )
+            kind, name, patch, namespace, subresource, caller, field_manager, force, dry_run, field_validation, notes,
+            may_create,
+        )  # fmt: skip
 
     async def act(
         self, kind: Kind, name: str, action: str, body: Tree, namespace: str = "", *, caller: Caller = SYSTEM,
         field_manager: str = "", dry_run: bool = False, notes: Notes | None = None,
     ) -> Stored:  # fmt: skip
-        """Write one of the kind's further subresources (`Hooks.actions`)."""
+        """Write one of the kind's further subresources (`Hooks.actions`), or ask it (`add_answers`)."""
+        part = self._answering.parts(kind).get(action)
+        if part is not None:
+            return await self._answering.ask_part(await self._reading.get(kind, name, namespace, "", ""), part, body, caller)
         return await self._writing.act(kind, name, action, body, namespace, caller, field_manager, dry_run, notes)
 
     async def delete(

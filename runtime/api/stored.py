@@ -23,19 +23,6 @@ from reconcile.runtime.store import KeyValue
 _METADATA = b'"metadata":{'
 
 
-@attrs.frozen
-class Caller:
-    """Who asks. Authorisation is the HTTP server's business; here it goes into admission reviews and managed fields."""
-
-    user: str
-    groups: tuple[str, ...] = ()
-
-
-SYSTEM = Caller("system:apiserver", ("system:masters",))
-"""The control plane itself."""
-ANONYMOUS = Caller("system:anonymous", ("system:unauthenticated",))
-
-
 class Stored:
     """An object of a kind at a revision. `tree` is read-only and shared."""
 

@@ -6,9 +6,9 @@ import orjson
 
 from reconcile.causality import TRIGGER
 from reconcile.errors import BadRequestError, Tree
+from reconcile.identity import Caller
 
 from . import refusals
-from .stored import Caller
 
 
 def encoded(tree: Tree, bytes_max: int) -> bytes:

@@ -30,6 +30,7 @@ from reconcile.errors import (
     UnsupportedMediaTypeError,
 )
 from reconcile.handling import AdmissionReview
+from reconcile.identity import Caller
 from reconcile.kinds import Kind
 from reconcile.runtime.store import Compare, DeleteRange, KeyValue, Put, StoreError, Txn, WatchStore
 
@@ -39,7 +40,7 @@ from .catalog import Catalog, Served
 from .freshness import is_newest, newest, stands
 from .jsonpatch import apply_json_patch
 from .mergepatch import apply_merge_patch
-from .stored import Caller, Notes, Stored, stored_of
+from .stored import Notes, Stored, stored_of
 from .strategic import apply_strategic_patch
 from .transaction import cause_of, encoded
 
@@ -55,7 +56,7 @@ Operation = Literal["CREATE", "UPDATE"]
 class Write:
     """One write in progress: who asks, and how."""
 
-    __slots__ = ("applies", "caller", "dry_run", "field_validation", "manager", "notes", "subresource", "tracked")
+    __slots__ = ("applies", "caller", "dry_run", "field_validation", "manager", "may_create", "notes", "subresource", "tracked")
 
     def __init__(
         self, caller: Caller, manager: str, dry_run: bool, field_validation: str, notes: Notes | None, subresource: str
@@ -67,19 +68,13 @@ class Write:
         self.notes = notes
         self.subresource = subresource
         self.applies = False
+        self.may_create: Callable[[], None] | None = None
         self.tracked = False
 
     def warn(self, warnings: Iterable[str]) -> None:
         """Tell the client, if it wants to know."""
         if self.notes is not None:
             self.notes.warnings.extend(warnings)
-
-    def tell_unknown(self, kind: Kind, unknown: list[str]) -> None:
-        """Refuse or report unknown fields as the client asked."""
-        if self.field_validation == "Strict":
-            raise refusals.strict(kind, unknown)
-        if self.field_validation == "Warn" and self.notes is not None:
-            self.notes.warnings.extend(f'unknown field "{path}"' for path in unknown)
 
 
 class Writing:
@@ -140,12 +135,13 @@ class Writing:
 
     async def patch(
         self, kind: Kind, name: str, patch: Patch, namespace: str, subresource: str, caller: Caller, manager: str, force: bool,
-        dry_run: bool, field_validation: str, notes: Notes | None,
+        dry_run: bool, field_validation: str, notes: Notes | None, may_create: Callable[[], None] | None,
     ) -> Stored:  # fmt: skip
         """See ApiServer.patch."""
         served = self._catalog.stored(kind)
         self._has(served, subresource)
         write = Write(caller, manager, dry_run, field_validation, notes, subresource)
+        write.may_create = may_create
         if patch.media_type == APPLY_PATCH:
             return await self._apply(served, name, patch.body, namespace, write, force)
         change = self._patcher(served, patch)
@@ -185,7 +181,7 @@ class Writing:
             tree.pop("status", None)
         tree = served.complete(tree, None, unknown)
         if unknown:
-            write.tell_unknown(kind, unknown)
+            refusals.tell_unknown(kind, unknown, write.field_validation, write.notes)
         # What mutators and the kind's prepare hook add is nobody's, as on the reference server: who applies the object later
         # without these fields does not take them away.
         tree = self._owned(served, None, self._defaulted(kind, tree, None), write)
@@ -285,7 +281,7 @@ class Writing:
         meta = tree["metadata"]
         tree = served.complete(tree, before, unknown)
         if unknown:
-            write.tell_unknown(kind, unknown)
+            refusals.tell_unknown(kind, unknown, write.field_validation, write.notes)
         tree = await self._mutated("UPDATE", served, self._defaulted(kind, tree, before), before, write)
         hooks = kind.hooks
         if hooks.prepare is not None and hooks.prepares_changes:
@@ -359,6 +355,8 @@ class Writing:
                 return await self._change(served, name, namespace, write, merge)
             if body.get("metadata", {}).get("uid") or body.get("metadata", {}).get("resourceVersion"):
                 raise refusals.conflict(kind, name)
+            if write.may_create is not None:
+                write.may_create()
             try:
                 fresh = apply.applied(served, None, body, write.manager, write.subresource, force, now)
                 return await self._create(served, fresh, namespace, name, write)
@@ -489,4 +487,4 @@ def _relinked(value: Any, known: Any) -> Any:
 
 
 def _review(operation: Operation, tree: Tree, before: Tree | None, write: Write) -> AdmissionReview:
-    return AdmissionReview(operation, tree, before, write.subresource, write.dry_run, write.caller.user)
+    return AdmissionReview(operation, tree, before, write.subresource, write.dry_run, write.caller)

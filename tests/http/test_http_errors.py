@@ -117,9 +117,9 @@ async def test_a_body_beyond_three_mebibytes_is_413(serve: Any) -> None:
         assert (code, answer["reason"]) == (413, "RequestEntityTooLarge")
 
 
-async def test_who_shows_no_token_is_forbidden_and_who_shows_a_wrong_one_unauthorized(serve: Any) -> None:
-    """403 and 401 make clients do different things."""
-    async with serve() as site:
+async def test_anonymous_callers_are_refused_in_the_reference_servers_words(serve: Any) -> None:
+    """Where a server lets them in at all, its policy judges them like anybody."""
+    async with serve(anonymous=True) as site:
         nobody = {"Authorization": ""}
         assert await ask(site, "GET", "/api/v1/namespaces", headers=nobody) == (
             403, "application/json",
@@ -135,10 +135,17 @@ async def test_who_shows_no_token_is_forbidden_and_who_shows_a_wrong_one_unautho
         )
         _, _, answer = await ask(site, "GET", "/apis", headers=nobody)
         assert answer["message"] == 'forbidden: User "system:anonymous" cannot get path "/apis"'
-        code, _, answer = await ask(site, "GET", "/api", headers={"Authorization": "Bearer wrong"})
-        assert (code, answer) == (401, status("Unauthorized", "Unauthorized", 401))
-        for path in ("/version", "/healthz", "/livez", "/readyz"):
-            assert (await ask(site, "GET", path, headers=nobody))[0] == 200
+
+
+async def test_who_shows_no_token_or_a_wrong_one_is_unauthorized(serve: Any) -> None:
+    """By default nobody is anonymous; only health and version are for everybody, because who watches over us has no token."""
+    async with serve() as site:
+        for headers in ({"Authorization": ""}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic YTpi"}):
+            code, _, answer = await ask(site, "GET", "/api", headers=headers)
+            assert (code, answer) == (401, status("Unauthorized", "Unauthorized", 401))
+            for path in ("/version", "/healthz", "/livez", "/readyz"):
+                wanted = 401 if "wrong" in headers["Authorization"] else 200
+                assert (await ask(site, "GET", path, headers=headers))[0] == wanted
 
 
 async def test_deletion_tells_what_is_gone(serve: Any) -> None:

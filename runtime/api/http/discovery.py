@@ -8,7 +8,7 @@ Source: https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -16,6 +16,7 @@ import orjson
 
 from reconcile.errors import Tree
 from reconcile.kinds import Kind
+from reconcile.runtime.api.answering import Part as Asked
 from reconcile.runtime.api.versions import version_rank
 
 from .exchange import JSON, YAML, Answer, Request, no_such_path
@@ -23,6 +24,7 @@ from .negotiation import Rendering, rendering_of_discovery
 
 VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 VERBS_VIRTUAL = ("get", "list")
+VERBS_ASKED = ("create",)
 _PART_VERBS = ("get", "patch", "update")
 
 
@@ -66,13 +68,14 @@ def answer_of(document: Document, request: Request, headers: tuple[tuple[str, st
 
 
 class Discovery:
-    """The documents of one API server. `verbs` and `readers` tell what each kind can do."""
+    """The documents of one API server. `verbs`, `readers` and `asked` tell what each kind can do."""
 
     def __init__(
         self, kinds: Callable[[], Sequence[Kind]], verbs: Callable[[Kind], tuple[str, ...]],
-        readers: Callable[[Kind], Sequence[str]],
+        readers: Callable[[Kind], Sequence[str]], asked: Callable[[Kind], Mapping[str, Asked]],
     ) -> None:  # fmt: skip
         self._kinds = kinds
+        self._asked = asked
         self._verbs = verbs
         self._readers = readers
         self._documents: dict[tuple[str, ...], Document] = {}
@@ -117,6 +120,10 @@ class Discovery:
         if kind.scale is not None:
             parts.append(Part("scale", "autoscaling", "v1", "Scale", _PART_VERBS))
         parts += [Part(name, *own, kind.kind, ("get",)) for name in self._readers(kind)]
+        parts += [
+            Part(name, asked.kind.group, asked.kind.version, asked.kind.kind, VERBS_ASKED)
+            for name, asked in self._asked(kind).items()
+        ]  # fmt: skip
         parts += [Part(name, *own, name[:1].upper() + name[1:], ("create",)) for name in kind.hooks.actions]
         return sorted(parts, key=lambda part: part.name)
 

@@ -9,7 +9,7 @@ import attrs
 import orjson
 
 from reconcile.errors import ApiError, TooLargeError, Tree
-from reconcile.runtime.api.stored import ANONYMOUS, Caller
+from reconcile.identity import ANONYMOUS, Caller
 
 JSON = "application/json"
 YAML = "application/yaml"
@@ -21,7 +21,8 @@ Headers = tuple[tuple[str, str], ...]
 class Request:
     """What a client asks. `path` is still percent-encoded; `headers` ignores case; `read` gives the whole body.
 
-    A `read` of more than the server takes raises TooLargeError.
+    A `read` of more than the server takes raises TooLargeError. `may_create` raises where the caller may change the object
+    but not create it.
     """
 
     method: str
@@ -31,6 +32,14 @@ class Request:
     read: Callable[[], Awaitable[bytes]]
     peer_cert: Tree | None = None
     caller: Caller = ANONYMOUS
+    may_create: Callable[[], None] = lambda: None
+
+    def every(self, header: str) -> list[str]:
+        """Each value of a header that may stand several times."""
+        find = getattr(self.headers, "getall", None)
+        if find is not None:
+            return list(find(header, ()))
+        return [self.headers[header]] if header in self.headers else []
 
     def flag(self, name: str) -> bool:
         """Whether a boolean query parameter is set, as Go's ParseBool reads it (`?watch` alone counts)."""

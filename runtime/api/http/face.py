@@ -9,16 +9,21 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import attrs
+
 from reconcile.errors import ApiError, InternalError
+from reconcile.identity import Access, Caller, forbidden
 from reconcile.kinds import Kind
 from reconcile.runtime.api.refusals import method_not_allowed
 from reconcile.runtime.api.server import ApiServer
 
-from .discovery import VERBS, VERBS_VIRTUAL, Discovery
+from .discovery import VERBS, VERBS_ASKED, VERBS_VIRTUAL, Discovery
 from .exchange import TEXT, Answer, Request, Stream, json_answer, no_such_path, refusal
-from .identity import Attributes, Authenticate, Authorize, authenticated, forbidden
+from .identity import Authenticate, access_of, is_open
+from .impersonation import impersonated
+from .inflight import InFlight
 from .location import locate
-from .objects import Objects, verb_of
+from .objects import Objects
 from .openapi import OpenApi
 
 if TYPE_CHECKING:
@@ -33,20 +38,21 @@ class Face:
     """The HTTP surface of one API server."""
 
     def __init__(
-        self, api: ApiServer, authenticate: Authenticate, authorize: Authorize, version: dict[str, str],
+        self, api: ApiServer, authenticate: Authenticate, in_flight: InFlight, version: dict[str, str],
         address: Callable[[], str], wire: Callable[[], Tables],
     ) -> None:  # fmt: skip
         self._authenticate = authenticate
-        self._authorize = authorize
+        self._authorize = api.security.authorize
+        self._in_flight = in_flight
         self._version = version
         self._address = address
         self._objects = Objects(api, wire)
         self.checks: dict[str, Check] = {"ping": lambda: ""}
 
         def verbs(kind: Kind) -> tuple[str, ...]:
-            return VERBS_VIRTUAL if api.is_virtual(kind) else VERBS
+            return VERBS_ASKED if api.is_asked(kind) else VERBS_VIRTUAL if api.is_virtual(kind) else VERBS
 
-        self._discovery = Discovery(api.kinds, verbs, lambda kind: tuple(api.readers(kind)))
+        self._discovery = Discovery(api.kinds, verbs, lambda kind: tuple(api.readers(kind)), api.asked_parts)
         self._openapi = OpenApi(api.kinds, self._discovery)
         self.close = api.on_kinds_changed(self._forget)
 
@@ -65,18 +71,22 @@ class Face:
             return refusal(InternalError("the server made a mistake while it answered this request; its log says more"))
 
     async def _handle(self, request: Request) -> Answer | Stream:
-        request.caller = authenticated(request, self._authenticate)
+        request.caller = impersonated(request, self._authenticate(request), self._authorize)
         location = locate(request.path)
-        if location is not None:
-            attributes = Attributes(verb_of(request, location), request.path, location)
-        else:
-            verb = "get" if request.method in ("GET", "HEAD") else request.method.lower()
-            attributes = Attributes(verb, request.path, None)
-        if not self._authorize(request.caller, attributes):
-            raise forbidden(request.caller, attributes)
-        if location is not None:
+        access = access_of(request, location)
+        with self._in_flight.admitted(request.caller, access):
+            if not is_open(request):
+                self._check(request.caller, access)
+            if location is None:
+                return self._document(request)
+            # An apply that finds no object creates one, which is another permission.
+            request.may_create = lambda: self._check(request.caller, attrs.evolve(access, verb="create"))
             return await self._objects.answer(request, location)
-        return self._document(request)
+
+    def _check(self, caller: Caller, access: Access) -> None:
+        decision = self._authorize(caller, access)
+        if not decision.allowed:
+            raise forbidden(caller, access, decision.reason)
 
     def _document(self, request: Request) -> Answer:
         """Everything that is no object."""

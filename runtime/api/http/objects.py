@@ -36,17 +36,6 @@ _PROPAGATIONS = ("Background", "Foreground", "Orphan")
 _TEXT = "text/plain"
 
 
-def verb_of(request: Request, location: Location) -> str:
-    """The verb that authorisation knows: get, list, watch, create, update, patch, delete, deletecollection."""
-    if request.method in ("GET", "HEAD"):
-        if wants_watch(request, location):
-            return "watch"
-        return "get" if location.name else "list"
-    if request.method == "DELETE":
-        return "delete" if location.name else "deletecollection"
-    return {"POST": "create", "PUT": "update", "PATCH": "patch"}.get(request.method, request.method.lower())
-
-
 class Objects:
     """Answers requests for objects; `wire` gives the tables by which protobuf bodies are read."""
 
@@ -82,6 +71,8 @@ class Objects:
             return no_such_path()
         if rendering is None:
             rendering = _of_part(location, rendering_of_objects(request.headers.get("Accept", "")))
+        if self._api.is_asked(kind) and (request.method != "POST" or location.name):
+            raise refusals.method_not_allowed()
         if request.method in ("GET", "HEAD"):
             return await self._read(request, location, kind, rendering)
         if kind.namespaced and not location.namespace and request.method != "DELETE":
@@ -164,6 +155,7 @@ class Objects:
             kind, location.name, Patch(media, body), location.namespace, subresource=location.subresource,
             caller=request.caller, field_manager=_manager(request), force=force,
             dry_run=_dry_run(request.query.get("dryRun")), field_validation=validation, notes=notes,
+            may_create=request.may_create,
         )  # fmt: skip
         return self._one(stored, rendering, 201 if notes.created else 200, notes)
 
@@ -195,21 +187,23 @@ class Objects:
                 kind, location.name, name, location.namespace, options=request.query, caller=request.caller
             )
             return Stream(pieces, _TEXT)
-        if name not in kind.hooks.actions:
+        asked = self._api.asked_parts(kind).get(name)
+        if asked is None and name not in kind.hooks.actions:
             return refusal_of_part(name in self._api.readers(kind))
-        if request.method not in ("POST", "PUT"):
+        if request.method not in (("POST",) if asked is not None else ("POST", "PUT")):
             raise refusals.method_not_allowed()
         TRIGGER.set(Trigger(_client(request), reason="request"))
         notes = Notes()
         raw = await request.read()
-        body = bodies.decode(raw, request.headers.get("Content-Type", ""), kind, "Ignore", notes.warnings, self._wire)
+        of = kind if asked is None else asked.kind
+        body = bodies.decode(raw, request.headers.get("Content-Type", ""), of, "Ignore", notes.warnings, self._wire)
         stored = await self._api.act(
             kind, location.name, name, body, location.namespace, caller=request.caller, field_manager=_manager(request),
             dry_run=_dry_run(request.query.get("dryRun")), notes=notes,
         )  # fmt: skip
         headers = warning_headers(notes.warnings)
-        if request.method == "PUT":
-            return Answer(200, stored.encoded, headers=headers)
+        if request.method == "PUT" or asked is not None:
+            return Answer(201 if asked is not None else 200, stored.encoded, headers=headers)
         done = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
         return json_answer(done, 201, headers)
 

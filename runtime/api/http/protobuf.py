@@ -273,6 +273,11 @@ def _json(raw: bytes) -> Any:
     return orjson.loads(inner) if inner else None
 
 
+def _texts(raw: bytes) -> list[str]:
+    """{1: text, 1: text, ...}: a list that has a message of its own, because maps hold no lists."""
+    return [raw[start:stop].decode() for tag, start, stop in walk(raw, 0, len(raw)) if tag >> 3 == 1]
+
+
 def _base64(raw: bytes) -> str:
     return base64.b64encode(raw).decode()
 
@@ -281,4 +286,5 @@ _NUMBERS: dict[str, Callable[[int], Any]] = {"bool": bool, "int32": int32, "int6
 _VALUES: dict[str, _Value] = {
     "string": bytes.decode, "bytes": _base64, "Time": _time, "MicroTime": _micro_time, "IntOrString": _int_or_string,
     "Quantity": lambda raw: text_in(flat(raw), 1), "FieldsV1": _json, "RawExtension": _json,
+    "Texts": _texts,
 }  # fmt: skip

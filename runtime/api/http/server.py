@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from reconcile.runtime.api.security import Security
 from reconcile.runtime.api.server import REQUEST_BYTES_MAX, ApiServer
 
 from .certificates import Credentials
 from .face import Check, Face
-from .identity import ADMIN, Authenticate, Authorize, TokenAuthenticator, admins_may_all, everybody
+from .identity import ADMIN, Authenticate, Authenticator, StaticTokens, everybody
+from .inflight import InFlight
 
 if TYPE_CHECKING:
     from .protobuf import Tables
@@ -35,7 +37,11 @@ class HttpSettings:
 
     credentials: Credentials | None = None
     authenticate: Authenticate | None = None
-    authorize: Authorize = admins_may_all
+    anonymous: bool = False
+    """Whether requests without credentials are judged by the policy, as system:anonymous, instead of refused."""
+    reads_max: int = 400
+    writes_max: int = 200
+    """How many requests are answered at once; 0 stands for no bound. Streams are not counted."""
     body_bytes_max: int = REQUEST_BYTES_MAX
     gzip_bytes_min: int = 128 << 10
     write_timeout_s: float = 60.0
@@ -45,11 +51,14 @@ class HttpSettings:
     wire: Callable[[], Tables] = dict
     """Gives the tables by which protobuf bodies are read (see `protobuf`); by default no kind is read from protobuf."""
 
-    def authenticator(self) -> Authenticate:
-        """Who tells callers apart: the given one, else the admin's token, else nobody."""
+    def authenticator(self, security: Security) -> Authenticate:
+        """Who tells callers apart: the given one, else the admin's token and what else `security` knows, else nobody."""
         if self.authenticate is not None:
             return self.authenticate
-        return TokenAuthenticator({self.credentials.token: ADMIN}) if self.credentials is not None else everybody
+        if self.credentials is None:
+            return everybody
+        security.add_token_reader(StaticTokens({self.credentials.token: ADMIN}))
+        return Authenticator(security, anonymous=self.anonymous)
 
 
 @attrs.frozen
@@ -77,8 +86,9 @@ class HttpServer:
     def __init__(self, api: ApiServer, settings: HttpSettings = HttpSettings()) -> None:
         self._settings = settings
         self._face = Face(
-            api, settings.authenticator(), settings.authorize, _version(settings), lambda: self._netloc, settings.wire
-        )
+            api, settings.authenticator(api.security), InFlight(settings.reads_max, settings.writes_max), _version(settings),
+            lambda: self._netloc, settings.wire,
+        )  # fmt: skip
         self._transport: Transport | None = None
         self._netloc = ""
 

@@ -14,9 +14,10 @@ import orjson
 
 from reconcile.clock import Clock
 from reconcile.errors import ApiError, BadRequestError, Cause, InvalidError
+from reconcile.identity import Caller
 from reconcile.kinds import Kind
 from reconcile.runtime.api.server import ApiServer
-from reconcile.runtime.api.stored import Caller, Stored
+from reconcile.runtime.api.stored import Stored
 from reconcile.runtime.api.watching import Following
 
 from .exchange import YAML, Request, Stream

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from reconcile.kinds import Kind, ObjectMeta, kind_of
-from reconcile.resources import builtin_kinds
+from reconcile.resources import builtin_kinds, question_kinds
 from reconcile.resources.wire import wire_tables
 from reconcile.runtime.api.http.protobuf import Messages, envelope
 from reconcile.views import shape_of
@@ -21,9 +21,9 @@ TABLES = wire_tables()
 RECORDED = json.loads(Path(__file__).with_name("bodies-of-a-real-kubectl.json").read_text())
 VALUES = {
     "string", "bytes", "bool", "int32", "int64", "double", "Time", "MicroTime", "IntOrString", "Quantity", "FieldsV1",
-    "RawExtension",
+    "RawExtension", "Texts",
 }  # fmt: skip
-KINDS = [kind_of(cls) for cls in builtin_kinds()]
+KINDS = [kind_of(cls) for cls in (*builtin_kinds(), *question_kinds())]
 BESIDES = ("meta.k8s.io/v1.DeleteOptions", "policy/v1.Eviction", "v1.Binding", "autoscaling/v1.Scale")
 
 
