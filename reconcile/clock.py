@@ -8,6 +8,7 @@ seed gives the same run.
 from __future__ import annotations
 
 import random
+import re
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -51,3 +52,19 @@ def parse_timestamp(text: str) -> float:
         ValueError: `text` is not such a time.
     """
     return datetime.fromisoformat(text).timestamp()
+
+
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+")
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
+
+
+def duration_s(text: str) -> float:
+    """Read a span of time such as `90s`, `10m`, `1h30m` or `2d` as seconds.
+
+    Raises:
+        ValueError: `text` is no span of time.
+    """
+    if not _DURATION.fullmatch(text):
+        raise ValueError(f"{text!r} is no span of time: write 90s, 10m, 1h30m or 2d")
+    return sum(float(number) * _UNITS_S[unit] for number, unit in _PART.findall(text))

@@ -25,7 +25,7 @@ from reconcile.registry import Operator
 from .api import ApiServer
 from .client import InProcessClient
 from .engine.engine import Engine
-from .store import CompactedError, Store, StoreError
+from .store import HistoryKeep, Store, keep_history
 
 if TYPE_CHECKING:
     from .api.http import HttpServer
@@ -37,8 +37,7 @@ KUBECONFIG = "kubeconfig"
 STORE = "store"
 PKI = "pki"
 PORT = "port"
-COMPACT_S = 300.0
-"""How much history is kept at least: watches that lag further behind begin anew. As kube-apiserver has it."""
+KEPT = HistoryKeep()
 
 
 class ListenError(ReconcileError):
@@ -78,9 +77,12 @@ class Parts:
 class ControlPlane:
     """A control plane in this process. Use as an async context manager, or `start` and `stop`."""
 
-    def __init__(self, data_dir: Path, clock: Clock, parts: Parts, *, http: ListenSettings | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, clock: Clock, parts: Parts, *, http: ListenSettings | None = None,
+        history: HistoryKeep = KEPT,
+    ) -> None:  # fmt: skip
         self.data_dir, self.clock = data_dir, clock
-        self._parts, self._http = parts, http
+        self._parts, self._http, self._history = parts, http, history
         self._server: HttpServer | None = None
         self._listening: asyncio.Task[str] | None = None
         self._compacting: asyncio.Task[None] | None = None
@@ -132,7 +134,7 @@ class ControlPlane:
         except BaseException:
             await self.stop()
             raise
-        self._compacting = asyncio.create_task(self._compact(self._store), name="compaction")
+        self._compacting = asyncio.create_task(keep_history(self._store, self.clock, self._history), name="history")
         if self._http is not None:
             self._listening = asyncio.create_task(self._listen(self._http), name="http server")
 
@@ -178,19 +180,6 @@ class ControlPlane:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._listening = self._compacting = self._server = self._engine = self._store = None
-
-    async def _compact(self, store: Store) -> None:
-        """Forget history, or the disk would fill: a node's sign of life alone is 8,600 revisions a day."""
-        while True:
-            revision = store.revision
-            await self.clock.sleep(COMPACT_S)
-            try:
-                if revision > store.compacted:
-                    await store.compact(revision)
-            except CompactedError:
-                continue  # somebody did so over the wire, up to here or further
-            except StoreError as error:
-                log.warning("the store was not compacted, it will be tried again", extra={"error": str(error)})
 
     async def _create_objects(self) -> None:
         """Create what a cluster begins with, where it is not there yet."""

@@ -10,8 +10,9 @@ acknowledged survives kill -9 and power failure. It leaves the wire (gRPC), user
     check, evaluate     is a txn well formed; what does it do (pure)
     stage, writer       group commit: staged state, and its way to the disk
     index, ring, answer the present, the recent past, and how a range is answered from them
+    archive             the past: old revisions, the history of a key, which revision was when
     hub, watch          who learns of a revision, and how a slow one catches up
-    lease, lessor, compaction   what goes by itself
+    lease, lessor, compaction, retention   what goes by itself
     log, schema, hashkv, database, lock     the disk
 """
 
@@ -46,6 +47,7 @@ from .model import (
     DELETE,
     FROM_KEY,
     PUT,
+    Change,
     Compare,
     CompareOp,
     CompareTarget,
@@ -69,6 +71,7 @@ from .model import (
     WatchFilter,
     prefix_end,
 )
+from .retention import HistoryKeep, keep_history
 from .settings import Settings
 from .store import Store
 from .watch import Watch
@@ -80,6 +83,7 @@ __all__ = [
     "PUT",
     "AioDatabase",
     "BusyError",
+    "Change",
     "CompactedError",
     "Compare",
     "CompareOp",
@@ -92,6 +96,7 @@ __all__ = [
     "Event",
     "EventKind",
     "FutureRevisionError",
+    "HistoryKeep",
     "InlineDatabase",
     "KeyEmptyError",
     "KeyNotFoundError",
@@ -129,5 +134,6 @@ __all__ = [
     "WatchBatch",
     "WatchFilter",
     "WatchStore",
+    "keep_history",
     "prefix_end",
 ]

@@ -19,7 +19,7 @@ from .database import connect_reader
 from .errors import SchemaVersionError
 from .hashkv import hash_log
 from .log import copy_to, sizes_bytes
-from .schema import SUB_BITS, SUB_MAX, check_schema
+from .schema import SUB_BITS, SUB_MAX, check_schema, ensure_schema
 from .store import FILE_NAME
 
 _DIGEST_BYTES = 32
@@ -114,8 +114,8 @@ def restore(source: Path, folder: Path) -> Stats:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     part = place.with_name(FILE_NAME + ".part")
     _copy_checked(source, part)
-    with _reading(part):
-        pass  # it is a store
+    with closing(sqlite3.connect(part, isolation_level=None)) as connection:
+        ensure_schema(connection, str(source))  # it is a store, maybe an older one
     for beside in ("-wal", "-shm"):
         part.with_name(part.name + beside).unlink(missing_ok=True)
     part.rename(place)

@@ -14,7 +14,7 @@ from pathlib import Path
 import attrs
 
 from .errors import NoSpaceError
-from .model import DELETE, FROM_KEY, PUT, Event, KeyValue
+from .model import DELETE, FROM_KEY, PUT, Change, Event, KeyValue
 from .schema import SUB_BITS, SUB_MAX, row_id
 
 Value = int | bytes | str | None
@@ -22,7 +22,7 @@ Statement = tuple[str, tuple[Value, ...]]
 Note = int | bytes
 """What others keep in the file beside the keys, under a name."""
 
-COLUMNS = 8
+COLUMNS = 9
 NOTE = "note:"
 """Names in `meta` that are not the store's own begin with it."""
 _ROWS_PER_INSERT_MAX = 512
@@ -80,6 +80,8 @@ class Loaded:
     revision: int
     compacted: int
     compacted_done: int
+    at_ms: int
+    """When the newest revision was made."""
     notes: dict[str, Note]
     """What others keep in the file: small numbers by name."""
 
@@ -95,6 +97,7 @@ def load(connection: sqlite3.Connection) -> Loaded:
         revision=max(1, newest >> SUB_BITS, meta["compacted"]),
         compacted=meta["compacted"],
         compacted_done=meta["compacted_done"],
+        at_ms=made_at(connection, newest >> SUB_BITS),
         notes={name.removeprefix(NOTE): value for name, value in meta.items() if name.startswith(NOTE)},
     )
 
@@ -169,6 +172,59 @@ def cause_at(connection: sqlite3.Connection, revision: int) -> str | None:
         "SELECT cause FROM log WHERE id >= ? AND id <= ? LIMIT 1", (row_id(revision), row_id(revision, SUB_MAX))
     ).fetchone()
     return row[0] if row else None
+
+
+def changes_of(connection: sqlite3.Connection, key: bytes, first: int, last: int, limit: int, compacted: int) -> list[Change]:
+    """The newest `limit` (0: all) changes of one key in revisions first..last, oldest first.
+
+    What is older than `compacted` counts only as far as it still held at it: the rest may be on the disk, or not.
+    """
+    at_compacted = connection.execute(
+        "SELECT coalesce(max(id), 0) FROM log WHERE key = ? AND id <= ?", (key, row_id(max(compacted, 0), SUB_MAX))
+    ).fetchone()[0]
+    rows = connection.execute(
+        "SELECT log.id, log.create_revision, log.version, log.lease, log.at_ms, log.cause, log.value, "
+        "prev.id, prev.create_revision, prev.version, prev.lease, prev.value "
+        "FROM log LEFT JOIN log AS prev ON prev.id = log.prev_id AND prev.id >= ? "
+        "WHERE log.key = ? AND log.id >= ? AND log.id <= ? ORDER BY log.id DESC LIMIT ?",
+        (at_compacted, key, max(at_compacted, row_id(max(first, 0))), row_id(last, SUB_MAX), limit or -1),
+    ).fetchall()
+    changes = []
+    for id_, create, version, lease, at_ms, cause, value, prev_id, prev_create, prev_version, prev_lease, prev_value in rows:
+        revision = id_ >> SUB_BITS
+        if not version and revision < compacted:
+            continue  # a tombstone that tells of nothing that can still be read
+        kv = KeyValue(key, value, create, revision, version, lease, None, id_ & SUB_MAX)
+        prev = None
+        if prev_id is not None:
+            prev = KeyValue(key, prev_value, prev_create, prev_id >> SUB_BITS, prev_version, prev_lease, None, prev_id & SUB_MAX)
+        changes.append(Change(revision, at_ms / 1000 if at_ms else None, cause, Event(PUT if version else DELETE, kv, prev)))
+    changes.reverse()
+    return changes
+
+
+def made_at(connection: sqlite3.Connection, revision: int) -> int:
+    """When `revision` was made, in milliseconds since the epoch; 0 if that is not known."""
+    row = connection.execute(
+        "SELECT at_ms FROM log WHERE id >= ? AND id <= ? LIMIT 1", (row_id(revision), row_id(revision, SUB_MAX))
+    ).fetchone()
+    return row[0] if row else 0
+
+
+def revision_before(connection: sqlite3.Connection, at_ms: int, first: int, last: int) -> int | None:
+    """The newest of the revisions first..last that was made at `at_ms` or before. O(log revisions) look-ups.
+
+    From the compacted revision on they are dense, and their times never fall: so it is a binary search.
+    """
+    found, low, high = None, first, last
+    while low <= high:
+        middle = (low + high) // 2
+        row = connection.execute("SELECT at_ms FROM log WHERE id >= ? ORDER BY id LIMIT 1", (row_id(middle),)).fetchone()
+        if row is not None and row[0] <= at_ms:
+            found, low = middle, middle + 1
+        else:
+            high = middle - 1
+    return found
 
 
 def compact_slice(connection: sqlite3.Connection, done: int, compacted: int, rows_max: int) -> int:

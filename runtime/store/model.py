@@ -67,6 +67,20 @@ class Event:
     prev_kv: KeyValue | None = None
 
 
+@attrs.frozen
+class Change:
+    """One change of a key as history tells it: at which revision, when, with what cause (None: none was given).
+
+    `time_s` is since the epoch; None if it is not known. `event.prev_kv` is what was there before, unless that is
+    compacted away.
+    """
+
+    revision: int
+    time_s: float | None
+    cause: str | None
+    event: Event
+
+
 class SortTarget(Enum):
     """The field that a range is sorted by."""
 

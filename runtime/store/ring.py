@@ -18,20 +18,21 @@ _EVENT_OVERHEAD_BYTES = 400
 
 @attrs.frozen
 class Record:
-    """One revision: its changes in order, the cause that was given, the memory it takes."""
+    """One revision: its changes in order, when it was made (since the epoch), the cause given, the memory it takes."""
 
     revision: int
     events: tuple[Event, ...]
+    at_ms: int
     cause: str | None
     size_bytes: int
 
 
-def record(revision: int, events: tuple[Event, ...], cause: str | None) -> Record:
+def record(revision: int, events: tuple[Event, ...], at_ms: int, cause: str | None) -> Record:
     """A Record with its size."""
     size_bytes = 0
     for event in events:
         size_bytes += len(event.kv.value) + _EVENT_OVERHEAD_BYTES
-    return Record(revision, events, cause, size_bytes)
+    return Record(revision, events, at_ms, cause, size_bytes)
 
 
 class Ring:
@@ -67,6 +68,19 @@ class Ring:
     def get(self, revision: int) -> Record | None:
         """The record of `revision`, if it is here."""
         return self._records.get(revision)
+
+    def revision_before(self, at_ms: int) -> int | None:
+        """The newest revision made at `at_ms` or before; None if that is longer ago than the oldest one here."""
+        records, low, high = self._records, self.first, self.last
+        if low > high or records[low].at_ms > at_ms:
+            return None
+        while low < high:
+            middle = (low + high + 1) // 2
+            if records[middle].at_ms <= at_ms:
+                low = middle
+            else:
+                high = middle - 1
+        return low
 
     def undo(self, revision: int, key: bytes, range_end: bytes) -> dict[bytes, KeyValue | None] | None:
         """What the keys of the range held at `revision`, as far as it differs from now; None if that is too long ago."""

@@ -13,6 +13,8 @@ from typing import Any
 
 import attrs
 
+from reconcile.clock import Clock
+
 from .answer import answer
 from .errors import TooManyOpsError
 from .index import Index, covers
@@ -57,9 +59,11 @@ class Batch:
 class Stage:
     """Evaluates writes against the published state plus everything submitted before them."""
 
-    def __init__(self, index: Index, leases: LeaseTable, revision: int, compacted: int) -> None:
+    def __init__(self, index: Index, leases: LeaseTable, revision: int, compacted: int, clock: Clock, at_ms: int) -> None:
         self._index = index
         self._leases = leases
+        self._now = clock.now
+        self._at_ms = at_ms
         self._overlay: dict[bytes, Event] = {}
         self._lease_overlay: dict[int, LeaseChange] = {}
         self.revision = revision
@@ -128,6 +132,8 @@ class Stage:
     def write(self, events: list[Event], cause: str | None) -> None:
         """Make `events`, already put, the next revision of the batch."""
         self.revision += 1
+        # The wall clock may be set back; the times of revisions never fall, so that they can be searched.
+        at_ms = self._at_ms = max(self._at_ms, int(self._now() * 1000))
         parameters = self.batch.parameters
         for event in events:
             kv, prev = event.kv, event.prev_kv
@@ -138,10 +144,11 @@ class Stage:
                 kv.version,
                 kv.lease,
                 row_id(prev.mod_revision, prev.sub) if prev is not None else 0,
+                at_ms,
                 cause,
                 kv.value,
             )
-        self.batch.records.append(record(self.revision, tuple(events), cause))
+        self.batch.records.append(record(self.revision, tuple(events), at_ms, cause))
 
     def change_lease(self, change: LeaseChange) -> None:
         """Grant or revoke a lease with the batch."""

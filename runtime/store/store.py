@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 from reconcile.clock import Clock
 
 from .answer import answer
+from .archive import Archive
 from .check import check_txn
 from .compaction import Compactor
 from .database import MEMORY, AioDatabase, Database, DatabaseFactory, Place
@@ -31,14 +32,14 @@ from .errors import (
     StoreFailedError,
 )
 from .evaluate import NO_HISTORY, History, evaluate
-from .hashkv import hash_log
 from .hub import Hub
 from .index import Index
 from .lease import Lease, LeaseChange, LeaseTable
 from .lessor import Lessor
 from .lock import FolderLock
-from .log import Loaded, Note, Replay, cause_at, checkpoint, copy_to, load, range_at, replay, sizes_bytes
+from .log import Loaded, Note, checkpoint, load
 from .model import (
+    Change,
     DeleteRange,
     DeleteResponse,
     KeyValue,
@@ -62,8 +63,6 @@ from .writer import Writer
 log = logging.getLogger(__name__)
 
 FILE_NAME = "member.db"
-_REPLAY_BYTES_MAX = 8 << 20
-_Response = TypeVar("_Response")
 
 
 class Store:
@@ -77,16 +76,16 @@ class Store:
         self._closed = False
         self._failure: str | None = None
         self._revision = loaded.revision
-        self._compacted = loaded.compacted
         self._notes = loaded.notes
         self._index = Index(loaded.kvs)
         self._leases = self._load_leases(loaded)
         self._ring = Ring(loaded.revision, settings.ring_bytes_max)
-        self._hub = Hub(self._ring, clock, settings, loaded.compacted, self._replay)
+        self._archive = Archive(database, self._index, self._ring, loaded.compacted, self._serving)
+        self._hub = Hub(self._ring, clock, settings, loaded.compacted, self._archive.replay)
         self._compactor = Compactor(database, clock, settings, loaded.compacted_done, self._fail)
-        self._stage = Stage(self._index, self._leases, loaded.revision, loaded.compacted)
+        self._stage = Stage(self._index, self._leases, loaded.revision, loaded.compacted, clock, loaded.at_ms)
         self._writer = Writer(
-            database, self._stage, settings, self._publish, lambda: (self._revision, self._compacted), self._fail
+            database, self._stage, settings, self._publish, lambda: (self._revision, self.compacted), self._fail
         )
         create_task = asyncio.get_running_loop().create_task
         self._writer_task = create_task(self._writer.run())
@@ -159,7 +158,7 @@ class Store:
     @property
     def compacted(self) -> int:
         """History starts here; -1 before the first compaction."""
-        return self._compacted
+        return self._archive.compacted
 
     @property
     def commits(self) -> int:
@@ -205,20 +204,31 @@ class Store:
         if request.revision <= 0 or request.revision == self._revision:
             return self.range(request)
         self._serving()
-        revision, key, range_end = request.revision, request.key, request.range_end
-        if not key:
-            raise KeyEmptyError("in a range")
-        if revision > self._revision:
-            raise FutureRevisionError(revision, self._revision)
-        self._not_compacted(revision)
-        patch = self._ring.undo(revision, key, range_end)
-        if patch is not None:
-            index = self._index
-            return answer(request, self._revision, index.scan(key, range_end, patch), index.count(key, range_end, patch))
-        kvs = await self._read(partial(range_at, key=key, range_end=range_end, revision=revision))
-        # Looked at after the read: a compaction meanwhile may have taken rows that it needed.
-        self._not_compacted(revision)
-        return answer(request, self._revision, kvs, len(kvs))
+        return await self._archive.range(request)
+
+    async def history(self, key: bytes, *, first: int = 0, last: int = 0, limit: int = 0) -> tuple[Change, ...]:
+        """The changes of one key in revisions first..last (0: all that are kept, up to now), oldest first.
+
+        With a `limit`, the newest ones. The first may be older than `compacted`: what still held when history was cut.
+
+        Raises:
+            KeyEmptyError, FutureRevisionError, CompactedError.
+        """
+        self._serving()
+        return await self._archive.history(key, first, last, limit)
+
+    async def revision_at(self, time_s: float) -> int | None:
+        """What was the newest revision at `time_s`, since the epoch; None when history does not reach back to it.
+
+        If the wall clock was ever set back, the revisions made before it caught up count as made at its highest.
+        """
+        self._serving()
+        return await self._archive.revision_at(time_s)
+
+    async def time_of(self, revision: int) -> float | None:
+        """When `revision` was made, since the epoch; None if it is compacted away, or from a store of schema version 1."""
+        self._serving()
+        return await self._archive.time_of(revision)
 
     async def catch_up(self) -> int:
         """Return once reads show all that anybody was told to be written: here they always do."""
@@ -228,8 +238,7 @@ class Store:
     async def cause(self, revision: int) -> str | None:
         """The cause that was given with the txn that made `revision`; None if there was none, or it is compacted away."""
         self._serving()
-        record = self._ring.get(revision)
-        return record.cause if record is not None else await self._read(partial(cause_at, revision=revision))
+        return await self._archive.cause(revision)
 
     async def hash_kv(self, revision: int = 0) -> int:
         """The hash of the history up to `revision` (0: all), equal to a real etcd's for the same history.
@@ -238,21 +247,17 @@ class Store:
             FutureRevisionError, CompactedError.
         """
         self._serving()
-        if revision > self._revision:
-            raise FutureRevisionError(revision, self._revision)
-        if revision > 0:
-            self._not_compacted(revision)
-        return await self._aside(partial(hash_log, revision=revision or self._revision, compacted=self._compacted))
+        return await self._archive.hash_kv(revision)
 
     async def sizes_bytes(self) -> tuple[int, int]:
         """What the database takes on disk, and how much of that is in use."""
         self._serving()
-        return await self._read(sizes_bytes)
+        return await self._archive.sizes_bytes()
 
     async def copy_to(self, path: Path) -> None:
         """Write the store, as it is at one moment, into a new database file at `path`; writers go on meanwhile."""
         self._serving()
-        await self._aside(partial(copy_to, path=path))
+        await self._archive.copy_to(path)
 
     @property
     def notes(self) -> Mapping[str, Note]:
@@ -394,10 +399,6 @@ class Store:
         if self._closed:
             raise StoreClosedError
 
-    def _not_compacted(self, revision: int) -> None:
-        if revision < self._compacted:
-            raise CompactedError(revision, self._compacted)
-
     def _fail(self, reason: str) -> None:
         """Stop serving: from here on every call raises, and so does every watch."""
         if self._failure is None:
@@ -418,7 +419,7 @@ class Store:
             self._ring.append(record)
             self._hub.publish(record)
         if batch.compacted is not None:
-            self._compacted = batch.compacted
+            self._archive.compacted = batch.compacted
             self._ring.drop_below(batch.compacted)
             self._hub.compact(batch.compacted)
             self._compactor.start(batch.compacted)
@@ -438,24 +439,6 @@ class Store:
             except RequestError as error:
                 history[id(past)] = error
         return history
-
-    async def _read(self, function: Callable[[sqlite3.Connection], _Response]) -> _Response:
-        return await self._told(self._database.read(function))
-
-    async def _aside(self, function: Callable[[sqlite3.Connection], _Response]) -> _Response:
-        return await self._told(self._database.aside(function))
-
-    async def _told(self, reading: Awaitable[_Response]) -> _Response:
-        try:
-            return await reading
-        except sqlite3.Error as error:
-            self._serving()  # a store closed meanwhile says so
-            raise StoreFailedError(f"a read ended with {type(error).__name__}: {error}") from error
-
-    async def _replay(self, key: bytes, range_end: bytes, first: int, last: int) -> Replay:
-        return await self._read(
-            partial(replay, key=key, range_end=range_end, first=first, last=last, bytes_max=_REPLAY_BYTES_MAX)
-        )
 
     def _load_leases(self, loaded: Loaded) -> LeaseTable:
         leases = LeaseTable(self._clock)

@@ -10,16 +10,17 @@ import pytest
 
 from reconcile.resources import builtin_kinds
 from reconcile.resources.core import Namespace
-from reconcile.runtime import cluster
 from reconcile.runtime.clock import SystemClock
 from reconcile.runtime.cluster import ControlPlane, ListenError, ListenSettings, Parts
 from reconcile.runtime.network import NoNetworkError, claim_network
+from reconcile.runtime.store import HistoryKeep, retention
 
 
 async def test_history_is_forgotten_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody else compacts the store of one machine: without this its file grows for ever."""
-    monkeypatch.setattr(cluster, "COMPACT_S", 0.02)
-    async with ControlPlane(tmp_path, SystemClock(), Parts(builtin_kinds(), Namespace)) as plane:
+    monkeypatch.setattr(retention, "_CHECK_S_MIN", 0.02)
+    keep = HistoryKeep(seconds=0, revisions=0)
+    async with ControlPlane(tmp_path, SystemClock(), Parts(builtin_kinds(), Namespace), history=keep) as plane:
         store = plane._store
         assert store is not None
         for value in range(5):

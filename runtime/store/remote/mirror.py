@@ -30,6 +30,7 @@ class Mirror:
         self.index = Index(kvs)
         self.recent = Recent(revision, settings.ring_bytes_max)
         self.hub = Hub(self.recent, clock, settings, -1, read_log)
+        self._now = clock.now
         self.newest = 0
         """The newest revision that an event below the prefix was seen of, the journal's included."""
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
@@ -53,7 +54,7 @@ class Mirror:
             events.append(event := Event(kind, kv, prev))
             index.apply(event)
         if events:
-            made = record(revision, tuple(events), cause)
+            made = record(revision, tuple(events), int(self._now() * 1000), cause)  # when we learned of it
             self.recent.append(made)
             self.hub.publish(made)
             self._wake()
@@ -64,7 +65,7 @@ class Mirror:
         """Nothing of ours happened up to `revision`."""
         if revision > self.revision:
             self.recent.advance(revision)
-            self.hub.publish(Record(revision, (), None, 0))
+            self.hub.publish(Record(revision, (), 0, None, 0))
             self._wake()
 
     def replace(self, revision: int, kvs: Iterable[KeyValue]) -> None:
@@ -77,7 +78,7 @@ class Mirror:
             if watch.next_revision <= revision:
                 watch.fail(CompactedError(watch.next_revision, revision))
                 self.hub.forget(watch)
-        self.hub.publish(Record(revision, (), None, 0))
+        self.hub.publish(Record(revision, (), 0, None, 0))
         self._wake()
 
     def compact(self, revision: int) -> None:
