@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +15,11 @@ from typing import TYPE_CHECKING
 import click
 
 from .errors import CommandError
+from .etcd_face import Face, face_options
+from .printing import examples
 
 if TYPE_CHECKING:
+    from reconcile.runtime.store import Settings
     from reconcile.runtime.store.etcd import EtcdSettings
     from reconcile.runtime.store.inspection import Stats
 
@@ -33,32 +35,57 @@ def command() -> None:
     """Serve a store as an etcd, and look after its file."""
 
 
-@command.command("serve")
+@command.command(
+    "serve",
+    epilog=examples(
+        "reconcile store serve --data-dir data",
+        "reconcile store serve --data-dir data --listen 0.0.0.0:2379 --cert-file s.crt --key-file s.key --trusted-ca-file ca.crt",
+    ),
+)
 @_data_dir
-@click.option("--listen", default="127.0.0.1:2379", show_default=True, help="HOST:PORT to serve etcd's gRPC on, without TLS.")
+@click.option("--listen", default="127.0.0.1:2379", show_default=True, metavar="HOST:PORT", help="Where to serve etcd's gRPC.")
 @click.option("--name", default="default", show_default=True, help="What `etcdctl member list` calls it.")
-@click.option("--quota-bytes", default=2 << 30, show_default=True, help="How large the file may grow; 0: without limit.")
+@click.option(
+    "--quota-bytes",
+    "--quota-backend-bytes",
+    default=2 << 30,
+    show_default=True,
+    help="How large the file may grow; 0: without limit.",
+)
+@click.option("--max-request-bytes", default=1_572_864, show_default=True, help="How large a request may be.")
+@click.option("--max-txn-ops", default=128, show_default=True, help="How many operations a txn may hold.")
 @click.option("--progress-interval-s", default=600.0, show_default=True, help="How often quiet watches are told of progress.")
+@click.option("--auth-token-ttl", default=300, show_default=True, help="Seconds after which a token ends that nobody uses.")
+@face_options()
 @click.option("--unsafe-no-fsync", is_flag=True, help="For tests: a power failure loses acknowledged writes.")
-def serve(data_dir: Path, listen: str, name: str, quota_bytes: int, progress_interval_s: float, unsafe_no_fsync: bool) -> None:
+def serve(
+    data_dir: Path, listen: str, name: str, quota_bytes: int, max_request_bytes: int, max_txn_ops: int,
+    progress_interval_s: float, auth_token_ttl: int, face: Face, unsafe_no_fsync: bool,
+) -> None:  # fmt: skip
     """Serve the store in a folder as an etcd of one member, until SIGTERM or Ctrl-C.
 
     Whatever speaks etcd v3 works: etcdctl --endpoints 127.0.0.1:2379 put greeting hello
     """
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what goes wrong is told by us, and once
-    try:
-        from reconcile.runtime.store.etcd import EtcdSettings
-    except ModuleNotFoundError as error:
-        raise CommandError(f"`store serve` needs {error.name}: pip install 'reconcile-toolkit[etcd]'") from error
+    settings = face.settings(
+        listen,
+        name=name,
+        quota_bytes=quota_bytes,
+        request_bytes_max=max_request_bytes,
+        progress_interval_s=progress_interval_s,
+        token_ttl_s=auth_token_ttl,
+    )
+    from reconcile.runtime.store import Settings
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    settings = EtcdSettings(name=name, quota_bytes=quota_bytes, progress_interval_s=progress_interval_s)
-    asyncio.run(_serve(data_dir, listen, settings, unsafe_no_fsync))
+    store_settings = Settings(
+        unsafe_no_fsync=unsafe_no_fsync, request_bytes_max=max_request_bytes, txn_operations_max=max_txn_ops
+    )
+    asyncio.run(_serve(data_dir, listen, settings, store_settings))
 
 
-async def _serve(data_dir: Path, listen: str, settings: EtcdSettings, unsafe_no_fsync: bool) -> None:
+async def _serve(data_dir: Path, listen: str, settings: EtcdSettings, store_settings: Settings) -> None:
     from reconcile.runtime.clock import SystemClock
-    from reconcile.runtime.store import Settings, Store, StoreLockedError
+    from reconcile.runtime.store import Store, StoreLockedError
     from reconcile.runtime.store.etcd import EtcdServer
 
     stop = asyncio.Event()
@@ -66,12 +93,13 @@ async def _serve(data_dir: Path, listen: str, settings: EtcdSettings, unsafe_no_
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     clock = SystemClock()
     try:
-        store = await Store.open(data_dir, clock, settings=Settings(unsafe_no_fsync=unsafe_no_fsync))
+        store = await Store.open(data_dir, clock, settings=store_settings)
     except StoreLockedError as error:
         raise CommandError(error.detail) from error
     async with store:
         server = await EtcdServer.serve(store, clock, listen, settings)
-        click.echo(f"serving {data_dir} at revision {store.revision} on {server.address} (no TLS); stop with Ctrl-C")
+        tls = "no TLS" if settings.tls is None else "TLS" if settings.tls.trusted_ca_file is None else "TLS, client certificates"
+        click.echo(f"serving {data_dir} at revision {store.revision} on {server.address} ({tls}); stop with Ctrl-C")
         await stop.wait()
         await server.close()
     click.echo("stopped; everything acknowledged is on disk")

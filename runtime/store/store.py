@@ -72,7 +72,7 @@ class Store:
         self._database = database
         self._lock = lock
         self._clock = clock
-        self._settings = settings
+        self.settings = settings
         self._closed = False
         self._failure: str | None = None
         self._revision = loaded.revision
@@ -277,7 +277,7 @@ class Store:
             StoreFailedError: it is not known whether it is written.
         """
         self._serving()
-        check_txn(request, self._settings.txn_operations_max, self._settings.request_bytes_max)
+        check_txn(request, self.settings.txn_operations_max, self.settings.request_bytes_max)
         history = await self._history(request)
         return await self._writer.submit(partial(evaluate, txn=request, cause=cause, history=history))
 

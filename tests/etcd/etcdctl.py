@@ -21,11 +21,12 @@ WAIT_S = 10.0
 class Etcdctl:
     """etcdctl with an endpoint."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    def __init__(self, address: str, **settings: str) -> None:
+        """`settings` are etcdctl's options by name: `cacert="/path"`."""
         # Nothing of the environment may lead it elsewhere.
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ETCDCTL_")}
         self.environment = {**kept, "ETCDCTL_API": "3", "ETCDCTL_ENDPOINTS": address}
+        self.environment |= {f"ETCDCTL_{name.upper()}": value for name, value in settings.items()}
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         command = [str(program("etcdctl")), *arguments]

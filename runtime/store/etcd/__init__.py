@@ -8,13 +8,13 @@ nobody does who does not serve.
     member              who we are, alarms, quota
     access, guards      who calls, and what each method asks of its caller
     accounts, permissions, passwords, tokens      users and roles, and what they know and may do
+    tls                 certificates, and who may reach the port
     wire, requests, descriptors, errors     bytes out, messages in, messages that aetcd lacks, refusals
 
 The behaviour is etcd 3.5.30's, options, codes and texts. What differs, and why:
 
 - Auth: passwords are scrypt hashes, tokens simple ones. What etcd 3.5.33 guards is guarded; Defragment, Hash, HashKV and
   Snapshot are refused with the code and text of the others, as in 3.6. Whoever is in this process passes no guard.
-- TLS: not yet; listen on loopback.
 - Members: one. Adding and removing is refused; raft indexes are the revision, the term is 2.
 - HashKV is equal to etcd's at any revision that is not compacted; etcd also remembers the hashes of its last ten
   compactions. Hash is a number of ours: etcd hashes its file.
@@ -24,8 +24,9 @@ The behaviour is etcd 3.5.30's, options, codes and texts. What differs, and why:
 - RangeStream (3.7) is unknown, as in 3.5.
 """
 
-from .errors import AddressError
+from .errors import AddressError, OpenAddressError, TlsFileError
 from .member import VERSION, EtcdSettings
 from .server import EtcdServer
+from .tls import TlsFiles
 
-__all__ = ["VERSION", "AddressError", "EtcdServer", "EtcdSettings"]
+__all__ = ["VERSION", "AddressError", "EtcdServer", "EtcdSettings", "OpenAddressError", "TlsFileError", "TlsFiles"]

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
+from reconcile.runtime.store.check import check_txn
+from reconcile.runtime.store.model import Txn
 from reconcile.runtime.store.store import Store
 
 from . import errors
@@ -74,6 +76,11 @@ class Rights:
     def caller(self) -> Caller:
         """Who it is; looked up when it matters first, as a malformed request is refused before."""
         return self._access.caller(self._context)
+
+    def well_formed(self, txn: Txn) -> None:
+        """A malformed request is refused as such, whoever sends it."""
+        settings = self._access.store.settings
+        check_txn(txn, settings.txn_operations_max, settings.request_bytes_max)
 
     def sound(self) -> None:
         """Anybody may do it, but not with a token that is none: its owner believes to be somebody."""

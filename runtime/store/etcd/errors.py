@@ -3,7 +3,9 @@
     ReconcileError
     ├── StoreError
     │   └── Refusal     one class for all: clients tell them apart by text
-    └── AddressError    the address to listen on cannot be had
+    ├── AddressError        the address to listen on cannot be had
+    ├── OpenAddressError    everybody could reach it, and nobody would have to say who they are
+    └── TlsFileError        a file of the server's TLS is missing or broken
 
 Everything else is the store's own errors, which carry their code and text already.
 
@@ -31,6 +33,25 @@ class AddressError(ReconcileError):
     def __init__(self, address: str) -> None:
         super().__init__(f"cannot listen on {address}: it is in use, or not of this machine; name another with --listen")
         self.address = address
+
+
+class OpenAddressError(ReconcileError):
+    """Everybody who reaches the address could do everything."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"{address} is not a loopback address: whoever reaches it could read and change everything; have clients show "
+            f"certificates (a certificate, a key and a trusted CA file), listen on 127.0.0.1, or say that it is to be open"
+        )
+        self.address = address
+
+
+class TlsFileError(ReconcileError):
+    """A file of the server's TLS is missing or broken."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"{path}: {why.lower().replace('_', ' ')}; give a certificate, its key and an authority as PEM files")
+        self.path = path
 
 
 def message_too_large(size_bytes: int, limit_bytes: int) -> Refusal:

@@ -17,10 +17,8 @@ from collections.abc import Callable
 
 from aetcd.rpc import rpc_pb2 as pb
 
-from reconcile.runtime.store.check import check_txn
 from reconcile.runtime.store.errors import KeyEmptyError
 from reconcile.runtime.store.model import DeleteRange, Operation, Put, Range, Txn, prefix_end
-from reconcile.runtime.store.settings import Settings
 
 from . import descriptors
 from .access import Access, Context, Rights
@@ -28,8 +26,6 @@ from .methods import parse
 from .requests import Message, delete_of, put_of, range_of, txn_of
 
 Guard = Callable[[Rights, bytes], None]
-
-_LIMITS = Settings()
 
 
 class Guarded:
@@ -83,7 +79,7 @@ def _txn(rights: Rights, raw: bytes) -> None:
 
 
 def _changes(rights: Rights, txn: Txn) -> None:
-    check_txn(txn, _LIMITS.txn_operations_max, _LIMITS.request_bytes_max)
+    rights.well_formed(txn)
     rights.sound()
     _permit(rights, txn)
 

@@ -13,6 +13,7 @@ from reconcile.runtime.store.errors import NoSpaceError
 from reconcile.runtime.store.store import Store
 
 from . import errors
+from .tls import TlsFiles
 from .wire import Header
 
 VERSION = "3.5.30"
@@ -37,6 +38,12 @@ class EtcdSettings:
     """A message may be that much larger than a request before the transport refuses it."""
     progress_interval_s: float = 600.0
     """How often a quiet watch with progress_notify is told how far it has come."""
+    tls: TlsFiles | None = None
+    """None: without TLS."""
+    client_cert_auth: bool = False
+    """While callers must say who they are, a client without a token is whom its certificate's common name says."""
+    open_address: bool = False
+    """Listen beyond loopback even where clients need not show a certificate."""
     token_ttl_s: float = 300.0
     """How long a token is valid that nobody uses."""
 

@@ -22,6 +22,7 @@ from .leases import Leases
 from .maintenance import Maintenance
 from .member import EtcdSettings, Member
 from .methods import Methods
+from .tls import check_address
 from .tokens import SimpleTokens
 from .watching import Watching
 
@@ -49,7 +50,7 @@ class EtcdServer:
         """Where it listens, with the port that was taken."""
         settings = member.settings
         tokens = SimpleTokens(member.clock, settings.token_ttl_s)
-        access = Access(member.store, Accounts(member.store), tokens, by_certificate=False)
+        access = Access(member.store, Accounts(member.store), tokens, by_certificate=settings.client_cert_auth)
         methods = self._methods = Methods(settings.message_bytes_max, Guarded(access))
         for service in (
             KV(member),
@@ -67,23 +68,32 @@ class EtcdServer:
 
     @classmethod
     async def serve(cls, store: Store, clock: Clock, address: str, settings: EtcdSettings | None = None) -> EtcdServer:
-        """Serve `store` on `address` ("host:port"; port 0 takes a free one), without TLS.
+        """Serve `store` on `address` ("host:port"; port 0 takes a free one).
 
         Raises:
             AddressError: somebody else listens there.
+            OpenAddressError: it is beyond loopback, clients need not show a certificate, and nobody said that this is wanted.
+            TlsFileError: a file of its TLS is missing or broken.
         """
         settings = settings or EtcdSettings()
+        if not settings.open_address:
+            check_address(address, settings.tls)
+        credentials = settings.tls.credentials() if settings.tls is not None else None
         server = cls(await Member.of(store, clock, settings), address)
         host = address.rpartition(":")[0]
         try:
-            port = server._server.add_insecure_port(address)
+            port = (
+                server._server.add_insecure_port(address)
+                if credentials is None
+                else server._server.add_secure_port(address, credentials)
+            )
         except RuntimeError as error:
             raise AddressError(address) from error
         if not port:
             raise AddressError(address)
         server.address = f"{host}:{port}"
         if not settings.client_urls:
-            server.member.tell_urls((f"http://{server.address}",))
+            server.member.tell_urls((f"{'http' if credentials is None else 'https'}://{server.address}",))
         await server._server.start()
         return server
 
