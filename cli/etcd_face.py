@@ -31,6 +31,11 @@ class Face:
     client_cert_auth: bool
     open: bool
 
+    @property
+    def given(self) -> bool:
+        """Whether the command line says anything of it."""
+        return any((self.cert_file, self.key_file, self.trusted_ca_file, self.client_cert_auth, self.open))
+
     def settings(self, listen: str, **more: Any) -> EtcdSettings:  # Any: fields of EtcdSettings, by name
         """The settings for serving on `listen`; what they contradict is refused before anything runs."""
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what goes wrong is told by us, and once

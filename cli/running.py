@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import attrs
 
@@ -30,8 +30,13 @@ from .errors import CommandError
 from .locate import take
 from .scene import PodRow, Scene, pod_row
 
+if TYPE_CHECKING:
+    from reconcile.runtime.store.etcd import EtcdSettings
+
 _SHOWN = ("Deployment", "Pod", "Service", "EndpointSlice", "Folder", "Event")
 RUN_FILE = "up.json"
+ETCD_FILE = "etcd.address"
+"""Where the store is served as an etcd, while it is."""
 _REPORTED_MAX = 1000
 
 
@@ -46,6 +51,9 @@ class UpSettings:
     keep: bool = False
     allow_empty: bool = False
     simulated_nodes: int = 0
+    etcd_listen: str = ""
+    etcd: EtcdSettings | None = None
+    """How the store is served as an etcd; None: it is not."""
 
 
 class Session:
@@ -137,6 +145,8 @@ class Session:
             for name in _SHOWN:
                 self._tasks.append(asyncio.create_task(self._follow(name), name=f"view of {name}"))
             self._tasks.append(asyncio.create_task(self._listen(), name="HTTP server"))
+            if settings.etcd is not None:
+                self._tasks.append(asyncio.create_task(self._serve_etcd(settings.etcd), name="etcd server"))
             self._plane.engine.reports.follow(self._report)
         except StoreLockedError as error:
             await self._close()
@@ -197,6 +207,21 @@ class Session:
         (self.settings.data_dir / RUN_FILE).write_text(json.dumps(run))
         self.changed.set()
         await asyncio.Event().wait()
+
+    async def _serve_etcd(self, settings: EtcdSettings) -> None:
+        """Serve the store as an etcd, beside the API."""
+        from reconcile.runtime.store.etcd import EtcdServer
+
+        assert self._plane is not None
+        await self._plane.listening()  # the API goes first
+        server = await EtcdServer.serve(self._plane.store, self.clock, self.settings.etcd_listen, settings)
+        try:
+            (self.settings.data_dir / ETCD_FILE).write_text(server.address)
+            self._tell(f"etcd    {server.address} serves the store")
+            await asyncio.Event().wait()
+        finally:
+            await server.close()
+            (self.settings.data_dir / ETCD_FILE).unlink(missing_ok=True)
 
     def _report(self, report: Report) -> None:
         """Tell what a handler raised: with its traceback the first time; the folder's status keeps it until it succeeds."""

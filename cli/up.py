@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import click
 
 from .errors import EXIT_INTERRUPTED, CommandError, TimedOut
+from .etcd_face import Face, face_options
 from .locate import data_dir_for, note_used
 from .printing import examples
 
@@ -55,6 +56,8 @@ class View(Protocol):
 @click.option(
     "--keep/--stop", default=False, help="On Ctrl-C: leave the processes running, or stop them gracefully [default: stop]."
 )
+@click.option("--etcd-listen", default="", metavar="HOST:PORT", help="Serve the store as an etcd there [needs the etcd extra].")
+@face_options("etcd-")
 @click.option("--wait", is_flag=True, help="Fail with exit code 4 if not everything is ready within --timeout.")
 @click.option("--timeout", "timeout_s", type=float, default=300.0, show_default=True, help="Seconds that --wait allows.")
 @click.option("--detach", "-d", is_flag=True, help="Run in the background; with --wait, return when everything is ready.")
@@ -65,7 +68,7 @@ class View(Protocol):
 @click.option("--ready-fd", type=int, default=-1, hidden=True)
 def command(
     folder: Path, data_dir: str | None, host: str, port: int, keep: bool, wait: bool, timeout_s: float, detach: bool,
-    allow_empty: bool, simulate: int, plain: bool, verbose: bool, ready_fd: int,
+    allow_empty: bool, simulate: int, etcd_listen: str, face: Face, plain: bool, verbose: bool, ready_fd: int,
 ) -> None:  # fmt: skip
     """Run FOLDER: its YAML becomes running processes, its Python controllers run, and both follow every change.
 
@@ -81,6 +84,8 @@ def command(
     logging.basicConfig(
         level=logging.INFO if verbose else logging.CRITICAL, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
+    if face.given and not etcd_listen:
+        raise CommandError("the --etcd-... options say how to serve an etcd, but not where: add --etcd-listen HOST:PORT")
     from .running import Session, UpSettings  # heavy: only `up` pays for it
 
     settings = UpSettings(
@@ -91,6 +96,8 @@ def command(
         keep=keep,
         allow_empty=allow_empty,
         simulated_nodes=simulate,
+        etcd_listen=etcd_listen,
+        etcd=face.settings(etcd_listen, name=folder.resolve().name) if etcd_listen else None,
     )
     asyncio.run(_run(Session(settings), plain=plain, wait=wait, timeout_s=timeout_s, ready_fd=ready_fd))
 

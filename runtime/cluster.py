@@ -97,6 +97,12 @@ class ControlPlane:
         return self._api
 
     @property
+    def store(self) -> Store:
+        """The store; there once started."""
+        assert self._store is not None, "the control plane is not started"
+        return self._store
+
+    @property
     def engine(self) -> Engine:
         """What runs the operators; there once started."""
         assert self._engine is not None, "the control plane is not started"
