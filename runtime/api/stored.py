@@ -1,7 +1,8 @@
 """What the API server answers with: objects that know their revision and their bytes.
 
-A `Stored` rides in the store as the attachment of its value, so an object is decoded once per revision, gets its
-resourceVersion once, and its wire bytes are made at most once, whoever reads it how often.
+A `Stored` rides in the store as the attachment of its value, so an object is decoded once per revision and gets its
+resourceVersion once. Its wire bytes are a splice of the stored ones: cheap enough to be made for each reader, where keeping
+them would double what an object takes.
 
 Trees are immutable by agreement everywhere: a change makes new dicts along the changed path and shares the rest. That is
 what makes it safe to hand the same tree to every reader, and cheap to compare two versions.
@@ -26,7 +27,7 @@ _METADATA = b'"metadata":{'
 class Stored:
     """An object of a kind at a revision. `tree` is read-only and shared."""
 
-    __slots__ = ("_encoded", "_shown", "kind", "revision", "tree", "value")
+    __slots__ = ("_shown", "kind", "revision", "tree", "value")
 
     def __init__(self, kind: Kind, tree: Tree, value: bytes = b"", revision: int = 0) -> None:
         self.kind = kind
@@ -35,15 +36,12 @@ class Stored:
         self.value = value
         """The JSON text in the store: the tree without metadata.resourceVersion. Empty for what is not stored."""
         self.revision = revision
-        self._encoded: bytes | None = None
         self._shown: Stored | None = None
 
     @property
     def encoded(self) -> bytes:
-        """The object as JSON text; made when first asked for, then kept."""
-        if self._encoded is None:
-            self._encoded = self._spliced() if self.value else orjson.dumps(self.tree)
-        return self._encoded
+        """The object as JSON text."""
+        return self._spliced() if self.value else orjson.dumps(self.tree)
 
     @property
     def name(self) -> str:

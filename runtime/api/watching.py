@@ -103,12 +103,16 @@ class Following:
         self._ready.clear()
         return changes
 
-    async def aclose(self) -> None:
-        """End the watch."""
+    def end(self) -> None:
+        """End the watch: what is there is still given, then the loop ends."""
         self._closed = True
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
+
+    async def aclose(self) -> None:
+        """The same as `end`."""
+        self.end()
 
     async def _more(self) -> None:
         """Wait for the next batch of the store."""

@@ -144,7 +144,7 @@ async def watches(plane: Plane) -> None:
     loop, watchers, transports = asyncio.get_running_loop(), list[Watcher](), list[asyncio.Transport]()
     for _ in range(WATCHES):
         transport, watcher = await loop.create_connection(
-            lambda: Watcher(request, sent_s, late_ms), address.hostname, address.port, ssl=access.tls()
+            lambda: Watcher(request, sent_s, late_ms), str(address.hostname), int(address.port or 443), ssl=access.tls()
         )
         watchers.append(watcher)
         transports.append(transport)

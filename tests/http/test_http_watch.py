@@ -13,6 +13,9 @@ import aiohttp
 import pytest
 
 from reconcile.errors import ExpiredError, UnavailableError
+from reconcile.kinds import Kind
+from reconcile.runtime.api.http.lines import LINES_MAX, Lines
+from reconcile.runtime.api.stored import Stored
 from reconcile.runtime.client.http import HttpClient
 
 CM = "/api/v1/namespaces/default/configmaps"
@@ -51,6 +54,21 @@ async def test_a_watch_sends_each_change_at_once_and_in_order(serve: Any) -> Non
                 assert (event["type"], event["object"]["metadata"]["name"]) == ("ADDED", name)
             await site.api.delete(site.kind("ConfigMap"), "one", "default")
             assert (await step())["type"] == "DELETED"
+
+
+def test_an_event_is_made_once_for_all_watches_and_forgotten_behind_newer_ones() -> None:
+    """Encoding it for each of a thousand watches is what would make them slow; keeping them all, what fills the memory."""
+    lines = Lines()
+    kind = Kind(group="", version="v1", kind="Thing", plural="things")
+    first = Stored(kind, {"metadata": {"name": "a"}}, revision=1)
+    line = lines.of("ADDED", first)
+    assert json.loads(line) == {"type": "ADDED", "object": {"metadata": {"name": "a"}}}
+    assert lines.of("ADDED", first) is line
+    assert lines.of("MODIFIED", first) != line
+    for number in range(LINES_MAX):
+        lines.of("ADDED", Stored(kind, {"metadata": {"name": str(number)}}))
+    assert lines.of("ADDED", first) == line
+    assert lines.of("ADDED", first) is not line
 
 
 async def test_a_watch_that_begins_with_the_state_closes_it_with_a_bookmark(serve: Any) -> None:

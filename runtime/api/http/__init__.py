@@ -2,7 +2,7 @@
 
     server, transport        starts and stops it; the one module that knows the HTTP library (imported when it starts)
     face                     one request in, one answer out: identity, then routing; knows no HTTP library
-    objects, watches         the verbs on objects
+    objects, watches, lines  the verbs on objects
     discovery, openapi       documents that are derived from the served kinds
     tables, negotiation      renderings; which one a client wants
     bodies, protobuf         what clients send

@@ -22,6 +22,7 @@ from reconcile.runtime.api.stored import Deleted, Notes, Stored
 
 from . import bodies
 from .exchange import YAML, Answer, Headers, Request, Stream, json_answer, no_such_path, warning_headers
+from .lines import Lines
 from .location import Location
 from .negotiation import Rendering, not_acceptable, rendering_of_objects
 from .tables import Include, partial_object, table
@@ -42,6 +43,7 @@ class Objects:
     def __init__(self, api: ApiServer, wire: Callable[[], Tables]) -> None:
         self._api = api
         self._tables = wire
+        self._lines = Lines()
 
     @cached_property
     def _messages(self) -> Messages:
@@ -96,7 +98,7 @@ class Objects:
     async def _read(self, request: Request, location: Location, kind: Kind, rendering: Rendering) -> Answer | Stream:
         include = _include(request)
         if wants_watch(request, location):
-            return await watch(self._api, kind, location, request, rendering, include, request.caller)
+            return await watch(self._api, kind, location, request, rendering, include, request.caller, self._lines)
         if location.name:
             stored = await self._api.get(
                 kind, location.name, location.namespace, subresource=location.subresource,

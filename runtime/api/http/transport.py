@@ -23,6 +23,7 @@ from .server import HttpSettings
 
 _GZIP_LEVEL = 1  # a third of the time of level 6 for 10 % more bytes
 _LINE_BYTES_MAX = 64 << 10  # selectors can be long
+_PIECE_BYTES_SMALL = 32 << 10  # half of what a transport takes before it asks its writer to wait
 _SHUTDOWN_S = 2.0  # what answers that are on their way get, after watches were ended and writes waited for
 log = logging.getLogger(__name__)
 
@@ -121,6 +122,10 @@ class Transport:
         try:
             await response.prepare(incoming)
             async for piece in stream.pieces:
+                transport = incoming.transport
+                if len(piece) < _PIECE_BYTES_SMALL and transport is not None and not transport.get_write_buffer_size():
+                    await response.write(piece)  # nothing waits, and it fits: a timeout would cost as much as the write
+                    continue
                 async with asyncio.timeout(self._settings.write_timeout_s):
                     await response.write(piece)
             await response.write_eof()

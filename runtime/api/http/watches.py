@@ -21,6 +21,7 @@ from reconcile.runtime.api.stored import Stored
 from reconcile.runtime.api.watching import Following
 
 from .exchange import YAML, Request, Stream
+from .lines import Lines, event_line
 from .location import Location
 from .negotiation import Rendering, not_acceptable
 from .tables import Include, partial_object, table
@@ -28,12 +29,14 @@ from .tables import Include, partial_object, table
 TIMEOUT_S_MIN, TIMEOUT_S_MAX = 1800.0, 3600.0
 _LINES_MAX = 200  # a bound on what one write holds up others for
 END_OF_INITIAL = "k8s.io/initial-events-end"
-Frame = Callable[[Stored, bool], bytes]
+Line = Callable[[str, Stored, bool], bytes]
+"""(type of the event, its object, whether it is the first) -> what is sent."""
 
 
 async def watch(
-    api: ApiServer, kind: Kind, location: Location, request: Request, rendering: Rendering, include: Include, caller: Caller
-) -> Stream:
+    api: ApiServer, kind: Kind, location: Location, request: Request, rendering: Rendering, include: Include, caller: Caller,
+    lines: Lines,
+) -> Stream:  # fmt: skip
     """Open a watch of what `location` names; refusals are raised here, before anything is sent."""
     if rendering.media == YAML or rendering.view == "PartialObjectMetadataList":
         raise not_acceptable(view=bool(rendering.view))
@@ -48,27 +51,26 @@ async def watch(
         bookmarks=bookmarks, caller=caller,
     )  # fmt: skip
     timeout_s = _timeout_s(request, api.clock)
-    frame = _frame(kind, rendering, include, api.clock)
+    line = _line(kind, rendering, include, api.clock, lines)
     # The closing bookmark belongs to sendInitialEvents: to a plain watch without a revision it would be news of nothing.
     tell_end = bookmarks and request.flag("sendInitialEvents")
-    return Stream(_lines(kind, changes, timeout_s, frame, bookmarks=bookmarks, tell_end=tell_end))
+    return Stream(_lines(kind, changes, timeout_s, line, bookmarks=bookmarks, tell_end=tell_end))
 
 
 async def _lines(
-    kind: Kind, changes: Following, timeout_s: float, frame: Frame, *, bookmarks: bool, tell_end: bool
+    kind: Kind, changes: Following, timeout_s: float, line: Line, *, bookmarks: bool, tell_end: bool
 ) -> AsyncIterator[bytes]:
-    deadline = asyncio.get_running_loop().time() + timeout_s
+    # One timer a watch: a timeout around each event would cost as much as the event.
+    timer = asyncio.get_running_loop().call_later(timeout_s, changes.end)
     first, revision = True, 0
     try:
-        while True:
-            async with asyncio.timeout_at(deadline):
-                newest = await anext(changes)
+        async for newest in changes:
             lines = []
             # What is there already goes out with it: the state at the start, or a burst, costs one write instead of many.
             for change in (newest, *changes.taken()):
                 revision = change.revision
                 if change.stored is not None:
-                    lines.append(b'{"type":"%b","object":%b}\n' % (change.type.encode(), frame(change.stored, first)))
+                    lines.append(line(change.type, change.stored, first))
                     first = False
                 elif bookmarks and (tell_end or not change.initial_end):
                     lines.append(_bookmark(kind, revision, initial_end=change.initial_end))
@@ -77,15 +79,13 @@ async def _lines(
                     lines = []
             if lines:
                 yield b"".join(lines)
-    except StopAsyncIteration:
-        return
-    except TimeoutError:
         if bookmarks and revision:
             yield _bookmark(kind, revision, initial_end=False)
     except ApiError as error:
         yield b'{"type":"ERROR","object":%b}\n' % orjson.dumps(error.status())
     finally:
-        await changes.aclose()
+        timer.cancel()
+        changes.end()
 
 
 def _start(request: Request) -> tuple[int, bool]:
@@ -129,18 +129,18 @@ def _timeout_s(request: Request, clock: Clock) -> float:
     return clock.random.uniform(TIMEOUT_S_MIN, TIMEOUT_S_MAX)
 
 
-def _frame(kind: Kind, rendering: Rendering, include: Include, clock: Clock) -> Frame:
+def _line(kind: Kind, rendering: Rendering, include: Include, clock: Clock, lines: Lines) -> Line:
     version = rendering.version
     if rendering.view == "Table":
-        return lambda stored, first: orjson.dumps(
+        return lambda type_, stored, first: event_line(type_, orjson.dumps(
             table(
                 kind, (stored,), clock.now(), version=version, include=include, headers=first,
                 metadata={"resourceVersion": str(stored.revision)},
             )
-        )  # fmt: skip
+        ))  # fmt: skip
     if rendering.view == "PartialObjectMetadata":
-        return lambda stored, _first: orjson.dumps(partial_object(stored.tree, version))
-    return lambda stored, _first: stored.encoded
+        return lambda type_, stored, _first: event_line(type_, orjson.dumps(partial_object(stored.tree, version)))
+    return lambda type_, stored, _first: lines.of(type_, stored)
 
 
 def _bookmark(kind: Kind, revision: int, *, initial_end: bool) -> bytes:
