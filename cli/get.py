@@ -7,31 +7,42 @@ import click
 from reconcile.errors import ApiError, NotFoundError, Tree
 
 from .errors import EXIT_REFUSED, CommandError
+from .past import exactly, object_at, revision_of, was_not_there
 from .printing import examples, output_option, show, table
 from .target import TABLE, Named, Target, message_of, target_options
 
 
 @click.command(
     "get",
-    epilog=examples("reconcile get pods", "reconcile get deploy/web -o yaml", "reconcile get all -A", "reconcile get po -w"),
+    epilog=examples(
+        "reconcile get pods",
+        "reconcile get deploy/web -o yaml",
+        "reconcile get all -A",
+        "reconcile get po -w",
+        "reconcile get pods --at 10m",
+    ),
 )
 @click.argument("what", nargs=-1, metavar="KIND [NAME...] | KIND/NAME...")
 @click.option("-A", "--all-namespaces", is_flag=True, help="Of all namespaces.")
 @click.option("-l", "--selector", default="", help="Only objects with these labels: app=web,tier!=db.")
 @click.option("--field-selector", default="", help="Only objects with these fields: status.phase=Running.")
 @click.option("-w", "--watch", "follow", is_flag=True, help="Go on as they change.")
+@click.option("--at", "moment", default="", metavar="REV|TIME", help="As they were: at a revision, an age ago (10m), at a time.")
 @click.option("--no-headers", is_flag=True, help="Leave the headings out.")
 @click.option("--show-labels", is_flag=True, help="Add a column with the labels.")
 @click.option("--sort-by", default="", help="Sort by a field, for example .metadata.name.")
 @output_option("json", "yaml", "wide", "name")
 @target_options
 def command(
-    target: Target, what: tuple[str, ...], all_namespaces: bool, selector: str, field_selector: str, follow: bool,
+    target: Target, what: tuple[str, ...], all_namespaces: bool, selector: str, field_selector: str, follow: bool, moment: str,
     no_headers: bool, show_labels: bool, sort_by: str, output: str | None,
 ) -> None:  # fmt: skip
     """List objects of a KIND, or show those that are named."""
     named = target.named(what)
-    query = {"labelSelector": selector, "fieldSelector": field_selector}
+    if moment and follow:
+        raise CommandError("--watch follows the present, and --at shows the past: give one of them")
+    revision = revision_of(target, moment) if moment else ""
+    query = {"labelSelector": selector, "fieldSelector": field_selector, **exactly(revision)}
     if follow and len({n.resource.plural for n in named}) > 1:
         raise CommandError("--watch follows one kind at a time")
     if output in ("json", "yaml", "name"):
@@ -106,8 +117,15 @@ def _print_tables(target: Target, named: list[Named], query: dict[str, str], loo
 
 
 def _table_of(target: Target, item: Named, query: dict[str, str], look: _Look) -> Tree:
-    path = target.path(item.resource, item.name, all_namespaces=look.namespaces and not item.name)
-    document = target.read(path, accept=TABLE, **({} if item.name else query))
+    revision = query.get("resourceVersion", "")
+    named = item.name and not revision
+    if item.name and revision:
+        # Only lists are read at old revisions: a list of one.
+        query = {**query, "labelSelector": "", "fieldSelector": f"metadata.name={item.name}"}
+    path = target.path(item.resource, item.name if named else "", all_namespaces=look.namespaces and not item.name)
+    document = target.read(path, accept=TABLE, **({} if named else query))
+    if item.name and revision and not (document.get("rows") or document.get("items")):
+        raise was_not_there(item, revision)
     if document.get("kind") == "Table":
         return document
     # A server without tables: name and age are what every object has.
@@ -124,7 +142,9 @@ def _print_objects(
     for item in named:
         if item.name:
             try:
-                trees.append(target.read(target.path(item.resource, item.name)))
+                revision = query.get("resourceVersion", "")
+                found = object_at(target, item, revision) if revision else target.read(target.path(item.resource, item.name))
+                trees.append(found)
             except NotFoundError as error:
                 missing = error
                 click.echo(message_of(error), err=True)

@@ -22,6 +22,8 @@ _COMMANDS = {
     "describe": "Show an object with everything that concerns it.",
     "logs": "Print what a container wrote.",
     "events": "List what happened lately.",
+    "history": "Show every change of an object: when, who, and what.",
+    "diff": "Show what is different in an object between two revisions.",
     "top": "Show CPU and memory of pods.",
     "apply": "Create or change objects from files (server-side apply).",
     "delete": "Delete objects.",
@@ -35,7 +37,7 @@ _COMMANDS = {
 }
 _GROUPS = (
     ("Run", ("up", "down")),
-    ("Look", ("status", "get", "describe", "logs", "events", "top")),
+    ("Look", ("status", "get", "describe", "logs", "events", "history", "diff", "top")),
     ("Change", ("apply", "delete", "scale", "rollout")),
     ("Know", ("api-resources", "explain", "kubeconfig", "version")),
     ("Store", ("store",)),

@@ -66,21 +66,28 @@ def _text(value: Any) -> str:
 
 def show(tree: Tree | list[Tree], output: str) -> None:
     """Print an object (or a list) as JSON or YAML, without the server's managedFields."""
-    tree = _list_of(tree) if isinstance(tree, list) else _tidy(tree)
+    tree = _list_of(tree) if isinstance(tree, list) else tidy(tree)
     if output == "json":
         click.echo(json.dumps(tree, indent=4))
         return
+    click.echo(as_yaml(tree), nl=False)
+
+
+def as_yaml(tree: Tree) -> str:
+    """A tree as YAML."""
     import yaml  # 20 ms that only YAML output pays
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    click.echo(yaml.dump(tree, Dumper=dumper, sort_keys=True, default_flow_style=False, allow_unicode=True), nl=False)
+    text: str = yaml.dump(tree, Dumper=dumper, sort_keys=True, default_flow_style=False, allow_unicode=True)
+    return text
 
 
 def _list_of(items: list[Tree]) -> Tree:
-    return {"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": [_tidy(item) for item in items]}
+    return {"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": [tidy(item) for item in items]}
 
 
-def _tidy(tree: Tree) -> Tree:
+def tidy(tree: Tree) -> Tree:
+    """An object without its managedFields."""
     if "managedFields" not in tree.get("metadata", {}):
         return tree
     metadata = {key: value for key, value in tree["metadata"].items() if key != "managedFields"}

@@ -18,10 +18,10 @@ from reconcile.clock import timestamp
 from reconcile.errors import NotFoundError, ReconcileError
 from reconcile.kinds import Kind
 from reconcile.runtime.clock import SystemClock
-from reconcile.runtime.cluster import ControlPlane, ListenSettings
+from reconcile.runtime.cluster import KEPT, ControlPlane, ListenSettings
 from reconcile.runtime.engine.reports import Report
 from reconcile.runtime.network import LoopbackNetwork, claim_network
-from reconcile.runtime.store import StoreLockedError
+from reconcile.runtime.store import HistoryKeep, StoreLockedError
 from reconcile.runtime.sync import Folder, FolderSync, SyncSettings
 from reconcile.runtime.sync.watcher import folder_changes
 
@@ -54,6 +54,7 @@ class UpSettings:
     etcd_listen: str = ""
     etcd: EtcdSettings | None = None
     """How the store is served as an etcd; None: it is not."""
+    history: HistoryKeep = KEPT
 
 
 class Session:
@@ -136,7 +137,11 @@ class Session:
                 settings.data_dir, self.clock, self._network.service_cidr, self._network.pod_cidr, settings.simulated_nodes
             )
             plane = ControlPlane(
-                settings.data_dir, self.clock, self._assembly.parts, http=ListenSettings(settings.host, settings.port)
+                settings.data_dir,
+                self.clock,
+                self._assembly.parts,
+                http=ListenSettings(settings.host, settings.port),
+                history=settings.history,
             )
             await plane.start()  # which stops what it started, should it fail
             self._plane = plane

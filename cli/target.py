@@ -102,6 +102,8 @@ class Target:
         token = ""
         while True:
             path = self.path(resource, all_namespaces=all_namespaces)
+            if token:  # which names the revision already
+                query = {name: value for name, value in query.items() if not name.startswith("resourceVersion")}
             page = self.read(path, limit="500", **{**query, "continue": token})
             stamp = {"apiVersion": resource.api_version, "kind": resource.kind}
             found.extend({**stamp, **item} for item in page.get("items") or ())

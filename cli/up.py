@@ -22,6 +22,8 @@ from .printing import examples
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from reconcile.runtime.store import HistoryKeep
+
     from .running import Session
     from .scene import PodRow, Scene
 
@@ -61,6 +63,10 @@ class View(Protocol):
 @click.option("--wait", is_flag=True, help="Fail with exit code 4 if not everything is ready within --timeout.")
 @click.option("--timeout", "timeout_s", type=float, default=300.0, show_default=True, help="Seconds that --wait allows.")
 @click.option("--detach", "-d", is_flag=True, help="Run in the background; with --wait, return when everything is ready.")
+@click.option(
+    "--history-keep", default="1h/10000", show_default=True, metavar="TIME/REVISIONS",
+    help="How much history `get --at`, `history` and `diff` can read: what either bound asks for, whichever is more.",
+)  # fmt: skip
 @click.option("--allow-empty", is_flag=True, help="Delete the objects even if everything vanishes from FOLDER at once.")
 @click.option("--simulate", type=int, default=0, metavar="N", help="Run pods on N simulated nodes instead of as processes.")
 @click.option("--plain", is_flag=True, help="Plain lines even in a terminal.")
@@ -68,13 +74,15 @@ class View(Protocol):
 @click.option("--ready-fd", type=int, default=-1, hidden=True)
 def command(
     folder: Path, data_dir: str | None, host: str, port: int, keep: bool, wait: bool, timeout_s: float, detach: bool,
-    allow_empty: bool, simulate: int, etcd_listen: str, face: Face, plain: bool, verbose: bool, ready_fd: int,
+    history_keep: str, allow_empty: bool, simulate: int, etcd_listen: str, face: Face, plain: bool, verbose: bool,
+    ready_fd: int,
 ) -> None:  # fmt: skip
     """Run FOLDER: its YAML becomes running processes, its Python controllers run, and both follow every change.
 
     Files are watched: drop one in, edit one, delete one, and the change is live at once. State is kept, so that stopping
     and starting again goes on where it was.
     """
+    history = _history_keep(history_keep)
     state = data_dir_for(folder, data_dir)
     if detach and ready_fd < 0:  # with a descriptor to tell, this is the process in the background already
         from .detached import start_detached  # only this path needs it
@@ -95,11 +103,21 @@ def command(
         port=port,
         keep=keep,
         allow_empty=allow_empty,
+        history=history,
         simulated_nodes=simulate,
         etcd_listen=etcd_listen,
         etcd=face.settings(etcd_listen, name=folder.resolve().name) if etcd_listen else None,
     )
     asyncio.run(_run(Session(settings), plain=plain, wait=wait, timeout_s=timeout_s, ready_fd=ready_fd))
+
+
+def _history_keep(text: str) -> HistoryKeep:
+    from reconcile.runtime.store import HistoryKeep
+
+    try:
+        return HistoryKeep.parse(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--history-keep") from error
 
 
 async def _run(session: Session, *, plain: bool, wait: bool, timeout_s: float, ready_fd: int) -> None:

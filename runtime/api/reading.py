@@ -69,6 +69,8 @@ class Reading:
         label_selector, field_selector = parse_labels(labels), served.fields(fields)
         self._check_match(kind, resource_version, match, token)
         if served.provider is not None:
+            if match == "Exact":
+                raise BadRequestError(f"{kind.resource} are computed when they are asked for: there are none of old revisions")
             return await self._computed(served, namespace, label_selector, field_selector)
         try:
             return await self._stored(served, namespace, label_selector, field_selector, limit, token, resource_version, match)
@@ -99,7 +101,7 @@ class Reading:
         plain = labels.empty and fields.empty
         if revision <= 0 and (not limit or not end):
             return self._present(served, start, end, labels, fields)
-        return await self._page(served, start, end, revision, limit, labels, fields, plain)
+        return await self._page(served, start, end, revision, limit, labels, fields, plain, going_on=bool(token))
 
     def _present(self, served: Served, start: bytes, end: bytes, labels: LabelSelector, fields: FieldSelector) -> Listing:
         """Everything as it is now."""
@@ -114,7 +116,7 @@ class Reading:
 
     async def _page(
         self, served: Served, start: bytes, end: bytes, revision: int, limit: int, labels: LabelSelector,
-        fields: FieldSelector, plain: bool,
+        fields: FieldSelector, plain: bool, *, going_on: bool,
     ) -> Listing:  # fmt: skip
         """At most `limit` matching objects from `start` on, as they were at `revision` (0: now)."""
         revision = revision if revision > 0 else self._store.revision
@@ -124,7 +126,7 @@ class Reading:
             try:
                 found = await self._store.range_at(Range(start, end, revision, limit=chunk))
             except CompactedError as error:
-                if limit or start != served.prefix:
+                if going_on:
                     raise ContinueExpiredError(_token(-1, start, served.prefix)) from error
                 raise
             for at, kv in enumerate(found.kvs):
@@ -139,6 +141,7 @@ class Reading:
                         return Listing(items, revision, token, left if plain else None)
             if not found.more:
                 return Listing(items, revision)
+            going_on = True
             start = found.kvs[-1].key + b"\0"
 
     async def _computed(self, served: Served, namespace: str, labels: LabelSelector, fields: FieldSelector) -> Listing:

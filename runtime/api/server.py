@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .admission import Admit
     from .answering import Part, Respond, RespondAbout
     from .catalog import Read, Virtual
+    from .history import PastState, Span
     from .watching import Following
 
 FieldValidation = Literal["Ignore", "Warn", "Strict"]
@@ -47,6 +48,7 @@ class ApiServer:
         from .answering import Answering
         from .catalog import Catalog
         from .deleting import Deleting
+        from .history import ObjectHistory
         from .reading import Reading
         from .watching import Watching
         from .writing import Writing
@@ -60,6 +62,7 @@ class ApiServer:
         self._admission = Admission()
         self._answering = Answering(self._catalog)
         self._reading = Reading(store, self._catalog)
+        self._history = ObjectHistory(store, self._catalog)
         self._watching = Watching(store, clock, self._catalog, bookmark_s)
         self._writing = Writing(store, clock, self._catalog, self._admission, namespace_kind, request_bytes_max)
         self._deleting = Deleting(store, clock, self._catalog, self._admission)
@@ -175,6 +178,20 @@ class ApiServer:
                 await self.store.catch_up()
             except StoreError as error:
                 raise refusals.of_store(error) from error
+
+    async def history(
+        self, kind: Kind, name: str, namespace: str = "", *, first: int = 0, last: int = 0, limit: int = 0,
+        caller: Caller = SYSTEM,
+    ) -> Sequence[PastState]:  # fmt: skip
+        """The states that an object was in, oldest first, in revisions first..last (0: all that are kept); also if it is gone.
+
+        With a `limit`, the newest ones. NotFoundError: there never was such an object, as far as history goes.
+        """
+        return await self._history.of(kind, name, namespace, first, last, limit)
+
+    async def span(self, at_s: float | None = None) -> Span:
+        """Where history begins and ends, and what was the newest revision at `at_s`, since the epoch."""
+        return await self._history.span(at_s)
 
     def watch(
         self, kind: Kind, namespace: str = "", *, since: int = 0, labels: str = "", fields: str = "", initial: bool = False,

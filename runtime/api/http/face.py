@@ -17,6 +17,7 @@ from reconcile.kinds import Kind
 from reconcile.runtime.api.refusals import method_not_allowed
 from reconcile.runtime.api.server import ApiServer
 
+from . import past
 from .discovery import VERBS, VERBS_ASKED, VERBS_VIRTUAL, Discovery
 from .exchange import TEXT, Answer, Request, Stream, json_answer, no_such_path, refusal
 from .identity import Authenticate, access_of, is_open
@@ -41,6 +42,7 @@ class Face:
         self, api: ApiServer, authenticate: Authenticate, in_flight: InFlight, version: dict[str, str],
         address: Callable[[], str], wire: Callable[[], Tables],
     ) -> None:  # fmt: skip
+        self._api = api
         self._authenticate = authenticate
         self._authorize = api.security.authorize
         self._in_flight = in_flight
@@ -78,6 +80,8 @@ class Face:
             if not is_open(request):
                 self._check(request.caller, access)
             if location is None:
+                if request.path.strip("/") == past.HISTORY and request.method in ("GET", "HEAD"):
+                    return await past.span(self._api, request)
                 return self._document(request)
             # An apply that finds no object creates one, which is another permission.
             request.may_create = lambda: self._check(request.caller, attrs.evolve(access, verb="create"))

@@ -20,7 +20,7 @@ from reconcile.runtime.api import refusals
 from reconcile.runtime.api.server import ApiServer, FieldValidation, Match
 from reconcile.runtime.api.stored import Deleted, Notes, Stored
 
-from . import bodies
+from . import bodies, past
 from .exchange import YAML, Answer, Headers, Request, Stream, json_answer, no_such_path, warning_headers
 from .lines import Lines
 from .location import Location
@@ -189,6 +189,8 @@ class Objects:
                 kind, location.name, name, location.namespace, options=request.query, caller=request.caller
             )
             return Stream(pieces, _TEXT)
+        if name == past.HISTORY and request.method in ("GET", "HEAD"):
+            return await past.states(self._api, kind, location, request)
         asked = self._api.asked_parts(kind).get(name)
         if asked is None and name not in kind.hooks.actions:
             return refusal_of_part(name in self._api.readers(kind))
