@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 def builtin_kinds() -> list[type[Resource] | Kind]:
     """Every built-in kind, in the order in which discovery shows them: those with a class, then those that are only stored."""
-    from . import apiextensions, apps, coordination, core, discovery, rbac
+    from . import apiextensions, apps, batch, coordination, core, discovery, rbac
     from .stored import stored_kinds
 
     return [
         core.Namespace, core.Pod, core.Node, core.ConfigMap, core.Secret, core.Service, core.ServiceAccount, core.Event,
-        apps.Deployment, apps.ReplicaSet, coordination.Lease, discovery.EndpointSlice, apiextensions.CustomResourceDefinition,
-        rbac.Role, rbac.ClusterRole, rbac.RoleBinding, rbac.ClusterRoleBinding,
+        apps.Deployment, apps.ReplicaSet, batch.Job, batch.CronJob, coordination.Lease, discovery.EndpointSlice,
+        apiextensions.CustomResourceDefinition, rbac.Role, rbac.ClusterRole, rbac.RoleBinding, rbac.ClusterRoleBinding,
         *stored_kinds(),
     ]  # fmt: skip
 
@@ -40,6 +40,8 @@ def controllers(service_cidr: str) -> list[Operator]:
     """
     from .apps.deployment_controller import deployment_controller
     from .apps.replicaset_controller import replicaset_controller
+    from .batch.cronjob_controller import cronjob_controller
+    from .batch.job_controller import job_controller
     from .core.event_expiry import event_expiry
     from .core.namespace_controller import namespace_controller
     from .core.node_lifecycle import node_lifecycle_controller
@@ -50,7 +52,7 @@ def controllers(service_cidr: str) -> list[Operator]:
     return [
         deployment_controller(), replicaset_controller(), garbage_collector(), namespace_controller(),
         service_addresses(service_cidr), endpoint_slices(), node_lifecycle_controller(), pod_garbage_collector(),
-        event_expiry(),
+        event_expiry(), job_controller(), cronjob_controller(),
     ]  # fmt: skip
 
 

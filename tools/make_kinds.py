@@ -25,6 +25,7 @@ ROOTS: dict[str, tuple[str, ...]] = {
         "PersistentVolume", "PersistentVolumeClaim",
     ),
     "apps/v1": ("Deployment", "ReplicaSet"),
+    "batch/v1": ("Job", "CronJob"),
     "autoscaling/v1": ("HorizontalPodAutoscaler", "Scale"),
     "autoscaling/v2": ("HorizontalPodAutoscaler",),
     "networking.k8s.io/v1": ("Ingress", "IngressClass", "NetworkPolicy", "IPAddress", "ServiceCIDR"),

@@ -59,14 +59,19 @@ def validate_pod(tree: Tree, old: Tree | None) -> Iterator[Cause]:
 
 def validate_template(template: Tree, path: str) -> Iterator[Cause]:
     """Yield what is wrong with the Pod template at `path`, whose Pods are to run for ever."""
-    yield from check_labels(template.get("metadata") or {}, f"{path}.metadata")
+    yield from validate_ending_template(template, path)
     spec = template.get("spec") or {}
-    yield from check_pod_spec(spec, f"{path}.spec")
     policy = spec.get("restartPolicy", "Always")
     if policy in _RESTART_POLICIES and policy != "Always":
         yield unsupported(f"{path}.spec.restartPolicy", policy, ("Always",))
     if spec.get("activeDeadlineSeconds") is not None:
         yield forbidden(f"{path}.spec.activeDeadlineSeconds", "activeDeadlineSeconds in ReplicaSet is not Supported")
+
+
+def validate_ending_template(template: Tree, path: str) -> Iterator[Cause]:
+    """Yield what is wrong with the Pod template at `path`, whose Pods may come to an end."""
+    yield from check_labels(template.get("metadata") or {}, f"{path}.metadata")
+    yield from check_pod_spec(template.get("spec") or {}, f"{path}.spec")
 
 
 def check_pod_spec(spec: Tree, path: str) -> Iterator[Cause]:
