@@ -106,7 +106,7 @@ def test_a_killed_process_comes_back_in_the_same_pod(hello: Plane) -> None:
     }
     assert [c.pid for c in after[name]] != [victim.pid]
     assert len(after[name]) == 1
-    assert "restart" in hello.cli("status")
+    hello.wait("it is told", lambda: "restarted 1" in hello.run("status").stdout)
 
 
 def test_a_crash_loop_is_slowed_down_and_explained(live: Plane) -> None:

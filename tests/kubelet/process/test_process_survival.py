@@ -69,7 +69,9 @@ async def test_an_engine_killed_at_any_moment_loses_no_process_no_exit_and_makes
     told = 0
     for turn in range(ROUNDS):
         first = turn * 1000
-        acknowledged = await asyncio.to_thread(kill_an_engine, tmp_path / "run", tmp_path, first, chance.uniform(0.0, 0.12))
+        # A machine under load may not come to start anything in that time: it gets more, until it does.
+        after_s = chance.uniform(0.0, 0.12 if told else 0.12 * (turn + 1))
+        acknowledged = await asyncio.to_thread(kill_an_engine, tmp_path / "run", tmp_path, first, after_s)
         told += len(acknowledged)
         async with open_node(keep=True) as node:
             listed = {sandbox.uid: sandbox for sandbox in await node.runtime.list()}
@@ -321,18 +323,18 @@ async def test_a_shim_that_is_stuck_hides_neither_itself_nor_others(
     open_node: NodeMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One stopped process must not keep the whole node from starting."""
-    monkeypatch.setattr("reconcile.resources.kubelet.process.runtime._SHIM_ANSWER_S_MAX", 0.1)
     async with open_node(keep=True) as node:
         for uid in ("stuck", "well"):
             await node.sh(uid, "exec sleep 60")
         shim_pid = next(sandbox.pid for sandbox in await node.runtime.list() if sandbox.uid == "stuck")
+    monkeypatch.setattr("reconcile.resources.kubelet.process.runtime._SHIM_ANSWER_S_MAX", 1.0)
     os.kill(shim_pid, signal.SIGSTOP)
     async with open_node() as node:
         try:
             seen = {sandbox.uid: sandbox for sandbox in await node.runtime.list()}
             assert (seen["stuck"].ready, seen["well"].ready) == (False, True)
             assert seen["stuck"].containers[0].running
-            with pytest.raises(ShimError, match=r"has not answered for 0\.1 s"):
+            with pytest.raises(ShimError, match="has not answered for 1 s"):
                 await node.runtime.run_sandbox(SandboxConfig("stuck", "default", "stuck"))
         finally:
             os.kill(shim_pid, signal.SIGCONT)
