@@ -23,7 +23,7 @@ from .admission import Admission
 from .catalog import Catalog, Served
 from .freshness import is_newest, stands
 from .stored import Deleted, Notes, Stored, stored_of
-from .transaction import cause_of, encoded
+from .transaction import cause_of, encoded, noted
 from .writing import ATTEMPTS_MAX
 
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
@@ -109,7 +109,10 @@ class Deleting:
             answer = await self._store.txn(txn, cause)
         except StoreError as error:
             raise refusals.of_store(error) from error
-        return answer.revision if answer.succeeded else 0
+        if not answer.succeeded:
+            return 0
+        noted(answer.revision)
+        return answer.revision
 
     def _marked(self, kind: Kind, tree: Tree, options: DeleteOptions) -> Tree | None:
         """The metadata of the object under deletion; None: it is marked like this already."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 
-from reconcile.causality import TRIGGER
+from reconcile.causality import TRIGGER, Cause
 from reconcile.errors import BadRequestError, Tree
 from reconcile.identity import Caller
 
@@ -31,4 +31,15 @@ def encoded(tree: Tree, bytes_max: int) -> bytes:
 def cause_of(caller: Caller, manager: str) -> str:
     """Why this is written: the handler that runs, else the client's name for itself, else who the client is."""
     trigger = TRIGGER.get()
-    return str(trigger) if trigger is not None else (manager or caller.user)
+    if trigger is None:
+        return Cause(manager or caller.user).encode()
+    return Cause(
+        trigger.handler, trigger.revision, trigger.reason, trigger.attempt, trigger.merged, trigger.source
+    ).encode()  # fmt: skip
+
+
+def noted(revision: int) -> None:
+    """Tell the handler's record that `revision` is its work."""
+    trigger = TRIGGER.get()
+    if trigger is not None:
+        trigger.wrote.append(revision)

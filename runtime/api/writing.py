@@ -42,7 +42,7 @@ from .jsonpatch import apply_json_patch
 from .mergepatch import apply_merge_patch
 from .stored import Notes, Stored, stored_of
 from .strategic import apply_strategic_patch
-from .transaction import cause_of, encoded
+from .transaction import cause_of, encoded, noted
 
 ATTEMPTS_MAX = 100
 """How often a write without a precondition is made again after losing a race."""
@@ -214,6 +214,7 @@ class Writing:
             raise refusals.of_store(error) from error
         if not answer.succeeded:
             raise refusals.already_exists(served.kind, meta["name"])
+        noted(answer.revision)
         return served.shows(made if made.revision else made.settle(answer.revision))
 
     async def _in_namespace(self, kind: Kind, meta: Tree) -> None:
@@ -334,6 +335,7 @@ class Writing:
             raise refusals.of_store(error) from error
         if not answer.succeeded:
             return None
+        noted(answer.revision)
         return served.shows(made if made.revision else made.settle(answer.revision))
 
     # Apply

@@ -158,12 +158,20 @@ class HandlerCluster:
         except NotFoundError:
             tree = {}
         except ConflictError:
-            if not uid:
+            if not uid or await self.is_there(kind, namespace, obj.name, uid):
                 raise
             tree = {}  # another object has the name by now: ours is gone
         if (tree.get("metadata") or {}).get("deletionTimestamp"):
             self._subject.wrote(kind, tree)
         self._subject.deleted(kind, (namespace, obj.name), obj.uid)
+
+    async def is_there(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
+        """Whether the server still has this very object."""
+        try:
+            tree = await self.client.get(kind, name, namespace)
+        except NotFoundError:
+            return False
+        return bool(tree["metadata"].get("uid") == uid)
 
     async def act(self, obj: Resource, action: str, body: Tree) -> None:
         """Write one of the kind's further subresources, e.g. a Pod's `binding`."""

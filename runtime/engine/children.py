@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reconcile.errors import PermanentError, Tree
+from reconcile.errors import PermanentError, TemporaryError, Tree
 from reconcile.handling import Requeue, Wait
 from reconcile.kinds import Kind, Resource, typed
 from reconcile.views import tree_of
@@ -95,6 +95,8 @@ class Children:
             if now["metadata"].get("resourceVersion") == known[1] or carries(now, tree):
                 return cached
         cluster = self._attempt.cluster
+        if cached is None and (informer, key) in applied:
+            await self._check_parent()
         result = await cluster.apply_plain(kind, tree, key[0])
         self._attempt.wrote(kind, result)
         applied[informer, key] = (wanted, str(result["metadata"].get("resourceVersion", "")))
@@ -127,6 +129,16 @@ class Children:
         owner = controller_uid(tree_of(cached)) if cached is not None else ""
         if owner and owner != self._parent.uid:
             raise PermanentError(f"{kind.kind} {key[1]} is there already and belongs to another controller; choose another name")
+
+    async def _check_parent(self) -> None:
+        """Before a child that vanished is made again: ask the server whether its owner is still there.
+
+        News of the owner's end may come later than news of the child's, which the garbage collector has deleted for just that
+        reason; without this question the two would make and delete the child until it comes.
+        """
+        parent, kind = self._parent, type(self._parent).__kind__
+        if not await self._attempt.cluster.is_there(kind, parent.namespace, parent.name, parent.uid):
+            raise TemporaryError(f"{kind.kind} {parent.name} is gone, though the cache does not show it yet")
 
     async def prune(self) -> None:
         """Delete what earlier runs of this handler made for this object and this run did not declare."""

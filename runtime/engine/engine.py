@@ -15,6 +15,7 @@ from reconcile.registry import Operator
 from .admission import AdmissionHooks
 from .alarm import Alarm
 from .informer import Informer
+from .journal import Journal
 from .operation import Operation
 from .queue import QueueStatistics
 from .recorder import Recorder
@@ -42,6 +43,7 @@ class Engine:
     def __init__(self, client: Client, clock: Clock, *, admission: AdmissionHooks | None = None) -> None:
         self.client, self.clock, self.admission = client, clock, admission
         self.reports = Reports()
+        self.journal = Journal(clock)
         self.alarm = Alarm(clock)
         self.kinds: Sequence[Kind] = ()
         self._tasks = Tasks()
@@ -90,6 +92,17 @@ class Engine:
         self._closed = True
         for operator in reversed(list(self._operations)):
             await self.stop(operator)
+        for informer in list(self._users):
+            await self._end(informer)
+        self.alarm.close()
+        await self._tasks.close()
+
+    async def kill(self) -> None:
+        """End as a killed process does: no cleanup handler runs, and what a handler was about to do stays undone."""
+        self._closed = True
+        for operation in reversed(list(self._operations.values())):
+            await operation.kill()
+        self._operations.clear()
         for informer in list(self._users):
             await self._end(informer)
         self.alarm.close()

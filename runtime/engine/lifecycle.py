@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from reconcile.causality import Trigger
 from reconcile.errors import ConflictError, Tree
 from reconcile.kinds import Resource, typed
 from reconcile.registry import Handler
@@ -27,7 +26,7 @@ from .informer import Change, Informer
 from .progress import Progress, at, digest, essence, short_hash
 from .queue import HELD_S_MAX, Item, ObjectKey, WorkQueue
 from .status import differences
-from .verdict import verdict
+from .verdict import Verdict, verdict
 
 if TYPE_CHECKING:
     from .operation import Operation
@@ -209,14 +208,15 @@ class Lifecycle:
         failures = before.failures if before is not None and not before.stopped else 0
         attempt = Attempt(self.operation, handler, obj, key=key, failures=failures, writes=self.writes)
         attempt.old, attempt.new, attempt.diff = due.old, due.new, due.diff
-        try:
-            trigger = Trigger(self.operation.trigger_name(handler), item.revision, item.reason)
-            await compiled_.call.run(attempt, trigger)
-            await attempt.finish()
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is judged, and hurts nobody else
-            stopped = self._judge(compiled_, attempt, error, due.state, failures)
-            await attempt.finish_after(error)
-            return stopped
+        with self.operation.noted(handler, self.informer.kind, item) as noted:
+            try:
+                await compiled_.call.run(attempt, noted.trigger)
+                await attempt.finish()
+            except Exception as error:  # noqa: BLE001 - whatever a handler raises is judged, and hurts nobody else
+                judged, delay_s = self._judge(compiled_, attempt, error, due.state, failures)
+                self.operation.engine.journal.failed(noted, error, None if judged.stop else delay_s)
+                await attempt.finish_after(error)
+                return judged.stop
         troubles.pop(compiled_.id, None)
         if not troubles:
             self._trouble.pop(key, None)
@@ -226,7 +226,7 @@ class Lifecycle:
         self._seen.setdefault(key, {})[compiled_.id] = tree_of(obj)
         return True
 
-    def _judge(self, compiled_: Compiled, attempt: Attempt, error: Exception, state: str, failures: int) -> bool:
+    def _judge(self, compiled_: Compiled, attempt: Attempt, error: Exception, state: str, failures: int) -> tuple[Verdict, float]:
         handler, now = compiled_.handler, self.operation.clock.monotonic()
         judged = verdict(handler, error, failures)
         delay_s = judged.delay_s
@@ -242,7 +242,7 @@ class Lifecycle:
             handler, error, about=attempt.cached, failures=failures,
             retry_s=None if judged.stop else delay_s, quiet=judged.quiet,
         )  # fmt: skip
-        return judged.stop
+        return judged, delay_s
 
     async def _delete_pass(self, item: Item, keeper: Attempt, progress: Progress) -> None:
         obj, key = keeper.cached, item.key

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from reconcile.causality import Trigger
+from reconcile.causality import TRIGGER, Trigger
 from reconcile.client import MERGE_PATCH, Client, Patch
 from reconcile.clock import Clock
 from reconcile.kinds import Kind, Resource, kind_of, typed
@@ -20,10 +21,11 @@ from .alarm import Alarm
 from .attempt import Attempt, Call
 from .filter import Predicate, compiled
 from .informer import Change, Informer
+from .journal import Attempted
 from .lifecycle import Lifecycle
 from .noticing import Noticing
 from .progress import Progress, annotation_of
-from .queue import ObjectKey
+from .queue import Item, ObjectKey
 from .reconciling import Reconciling
 from .recorder import ObjectEvents
 from .reports import Report, raised_at, spelled, title, told
@@ -111,13 +113,7 @@ class Operation:
 
     async def stop(self) -> None:
         """Cancel everything, then call the cleanup handlers."""
-        for uninstall in self._uninstall:
-            uninstall()
-        for controller in self.controllers:
-            controller.stop()
-        for informer in self._handled:
-            informer.unsubscribe(self._forget)
-        await self.tasks.close()
+        await self.kill()
         if self.started:
             for handler in self._of("cleanup"):
                 try:
@@ -125,6 +121,16 @@ class Operation:
                 except Exception as error:  # noqa: BLE001 - the operator ends all the same
                     self.failed(handler, error, retry_s=None)
         self.engine.reports.forget(self.domain)
+
+    async def kill(self) -> None:
+        """Cancel everything; nobody is told."""
+        for uninstall in self._uninstall:
+            uninstall()
+        for controller in self.controllers:
+            controller.stop()
+        for informer in self._handled:
+            informer.unsubscribe(self._forget)
+        await self.tasks.close()
 
     @property
     def of_all_kinds(self) -> bool:
@@ -329,6 +335,23 @@ class Operation:
         )  # fmt: skip
         attempt.wrote(kind, tree)
         return tree
+
+    @contextmanager
+    def noted(self, handler: Handler, kind: Kind, item: Item) -> Iterator[Attempted]:
+        """One run of a handler, in the journal: as failed where somebody says so, as cancelled, else as done."""
+        journal = self.engine.journal
+        noted = journal.begin(handler, self.trigger_name(handler), kind, item)
+        token = TRIGGER.set(noted.trigger)  # for what the engine writes around the handler: finalizers, progress
+        try:
+            yield noted
+        except BaseException:
+            journal.end(noted, "cancelled")
+            raise
+        else:
+            if noted.outcome == "running":
+                journal.end(noted, "done")
+        finally:
+            TRIGGER.reset(token)
 
     def trigger_name(self, handler: Handler) -> str:
         """How this handler is named as the cause of a write."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from reconcile.causality import Trigger
 from reconcile.errors import PermanentError, Tree
 from reconcile.handling import Requeue, Wait
 from reconcile.kinds import Resource, kind_of
@@ -22,6 +21,7 @@ from .consistency import OwnWrites
 from .dependencies import Dependencies, Read
 from .filter import compiled
 from .informer import Change, Informer
+from .journal import Attempted
 from .progress import digest, essence, short_hash
 from .queue import Item, ObjectKey, WorkQueue
 from .verdict import verdict
@@ -187,33 +187,36 @@ class Reconciling:
         if self._call.yields or self.operation.annotated(obj):
             children = Children(self, attempt)
         self.waits.pop(key, None)
-        try:
-            if not deleting:
-                await self.operation.hold(attempt)
-            trigger = Trigger(self.operation.trigger_name(self.handler), item.revision, item.reason)
-            result = await self._call.run(attempt, trigger, children.take if children is not None else None)
+        with self.operation.noted(self.handler, self.informer.kind, item) as noted:
+            try:
+                if not deleting:
+                    await self.operation.hold(attempt)
+                result = await self._call.run(attempt, noted.trigger, children.take if children is not None else None)
+                if children is not None:
+                    await children.prune()
+                    result = result if result is not None else children.result
+                await attempt.finish()
+                self._arrange(noted, result)
+            except Exception as error:  # noqa: BLE001 - whatever a handler raises is judged, and hurts nobody else
+                self._keep_reads(key, reads, also_before=True)
+                await self._failed(noted, attempt, error, failures)
+            else:
+                self._keep_reads(key, reads, also_before=False)
+                self.queue.succeeded(key)
+                self.operation.succeeded(self.handler, self.informer.kind, key)
             if children is not None:
-                await children.prune()
-                result = result if result is not None else children.result
-            await attempt.finish()
-            self._arrange(key, result)
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is judged, and hurts nobody else
-            self._keep_reads(key, reads, also_before=True)
-            await self._failed(attempt, error, failures)
-        else:
-            self._keep_reads(key, reads, also_before=False)
-            self.queue.succeeded(key)
-            self.operation.succeeded(self.handler, self.informer.kind, key)
-        if children is not None:
-            await children.keep()
+                await children.keep()
 
-    def _arrange(self, key: ObjectKey, result: Any) -> None:
+    def _arrange(self, noted: Attempted, result: Any) -> None:
         """Do as the handler asks."""
+        key, journal = noted.key, self.operation.engine.journal
         if isinstance(result, Requeue):
             self.queue.add_after(key, result.after_s)
+            journal.end(noted, "again", "", result.after_s)
         elif isinstance(result, Wait):
             self.waits[key] = result.for_
             self.queue.add_after(key, result.at_most_s, reason="wait")
+            journal.end(noted, "waits", result.for_, result.at_most_s)
         elif result is not None:
             raise PermanentError(
                 f"returned {type(result).__name__}; return nothing, Requeue(after_s=...) or Wait(for_=...), and yield children"
@@ -222,7 +225,7 @@ class Reconciling:
             spread = 0.9 + 0.2 * self.operation.clock.random.random()
             self.queue.add_after(key, self.handler.resync_s * spread, reason="resync")
 
-    async def _failed(self, attempt: Attempt, error: Exception, failures: int) -> None:
+    async def _failed(self, noted: Attempted, attempt: Attempt, error: Exception, failures: int) -> None:
         key = attempt.key
         judged = verdict(self.handler, error, failures)
         if judged.stop:
@@ -231,6 +234,7 @@ class Reconciling:
             retry_s = None
         else:
             retry_s = self.queue.failed(key, judged.delay_s)
+        self.operation.engine.journal.failed(noted, error, retry_s)
         self.operation.failed(self.handler, error, about=attempt.cached, failures=failures, retry_s=retry_s, quiet=judged.quiet)
         await attempt.finish_after(error)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reconcile.causality import Trigger
 from reconcile.handling import Requeue
 from reconcile.kinds import Resource
 from reconcile.registry import Handler
@@ -80,20 +79,21 @@ class Timing:
             return
         failures = self.queue.failures(key)
         attempt = Attempt(self.operation, self.handler, obj, key=key, failures=failures, writes=self.writes)
-        try:
-            trigger = Trigger(self.operation.trigger_name(self.handler), item.revision, item.reason)
-            result = await self._call.run(attempt, trigger)
-            await attempt.finish()
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is judged, and hurts nobody else
-            judged = verdict(self.handler, error, failures)
-            retry_s = None
-            if judged.stop:
-                self._forget(key)
+        with self.operation.noted(self.handler, self.informer.kind, item) as noted:
+            try:
+                result = await self._call.run(attempt, noted.trigger)
+                await attempt.finish()
+            except Exception as error:  # noqa: BLE001 - whatever a handler raises is judged, and hurts nobody else
+                judged = verdict(self.handler, error, failures)
+                retry_s = None
+                if judged.stop:
+                    self._forget(key)
+                else:
+                    retry_s = self.queue.failed(key, judged.delay_s)
+                self.operation.engine.journal.failed(noted, error, retry_s)
+                self.operation.failed(self.handler, error, about=obj, failures=failures, retry_s=retry_s, quiet=judged.quiet)
+                await attempt.finish_after(error)
             else:
-                retry_s = self.queue.failed(key, judged.delay_s)
-            self.operation.failed(self.handler, error, about=obj, failures=failures, retry_s=retry_s, quiet=judged.quiet)
-            await attempt.finish_after(error)
-        else:
-            self.queue.succeeded(key)
-            wait_s = result.after_s if isinstance(result, Requeue) else self.handler.interval_s
-            self.queue.add_after(key, wait_s, reason="timer")
+                self.queue.succeeded(key)
+                wait_s = result.after_s if isinstance(result, Requeue) else self.handler.interval_s
+                self.queue.add_after(key, wait_s, reason="timer")

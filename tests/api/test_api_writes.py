@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reconcile.causality import TRIGGER, Trigger
+from reconcile.causality import TRIGGER, Cause, Trigger
 from reconcile.client import JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, Patch
 from reconcile.errors import (
     AlreadyExistsError,
@@ -364,12 +364,29 @@ async def test_a_request_that_is_too_large_is_refused_clearly(serving: Any) -> N
 async def test_a_write_carries_the_handler_that_made_it(serving: Any) -> None:
     """`reconcile why` reads it from the store."""
     async with serving() as s:
-        token = TRIGGER.set(Trigger("web", 7))
+        trigger = Trigger("web", 7, attempt=3, merged=2)
+        token = TRIGGER.set(trigger)
         await s.make("a")
         TRIGGER.reset(token)
-        assert await s.store.cause(s.store.revision) == "web 7 change"
+        made = s.store.revision
+        cause = Cause.decode(await s.store.cause(made))
+        assert cause is not None
+        assert (cause.handler, cause.revision, cause.reason, cause.attempt, cause.merged) == ("web", 7, "change", 3, 2)
+        assert trigger.wrote == [made], "and the run knows what it wrote"
         await s.client.patch(s.site, "a", merge(spec={"replicas": 3}), "n", field_manager="ann")
-        assert await s.store.cause(s.store.revision) == "ann"
+        by_hand = Cause.decode(await s.store.cause(s.store.revision))
+        assert by_hand is not None
+        assert (by_hand.handler, by_hand.revision, by_hand.attempt) == ("ann", 0, 0)
+        assert trigger.wrote == [made]
+
+
+def test_a_cause_survives_its_text() -> None:
+    """It is kept as text, for as long as its revision; a text of another origin is whoever wrote."""
+    cause = Cause("app/web", 7, "related", 12, 3, "web.yaml:14")
+    assert Cause.decode(cause.encode()) == cause
+    assert Cause.decode("an older\tthing") == Cause("an older\tthing")
+    assert Cause.decode("") is None
+    assert Cause.decode(None) is None
 
 
 async def test_kinds_come_and_go_and_tell(serving: Any) -> None:
