@@ -17,6 +17,7 @@ from .errors import EXIT_INTERRUPTED, exit_code_of
 _COMMANDS = {
     "up": "Run a folder of YAML as processes: the control plane in the foreground.",
     "down": "Stop the control plane of this folder.",
+    "run": "Run an operator as a process of its own, against any cluster.",
     "status": "Show what runs, what does not, and why.",
     "get": "List objects of a kind, or show one.",
     "describe": "Show an object with everything that concerns it.",
@@ -36,7 +37,7 @@ _COMMANDS = {
     "version": "Print the versions of client and server.",
 }
 _GROUPS = (
-    ("Run", ("up", "down")),
+    ("Run", ("up", "down", "run")),
     ("Look", ("status", "get", "describe", "logs", "events", "history", "diff", "top")),
     ("Change", ("apply", "delete", "scale", "rollout")),
     ("Know", ("api-resources", "explain", "kubeconfig", "version")),

@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from .handling import Cluster, Conditions, EventRecorder, Requeue, Wait
     from .kinds import Column, Hooks, Kind, ObjectMeta, OwnerReference, Resource, Scale, kind
     from .registry import Operator
-    from .views import field, struct, thawed
+    from .views import Rule, field, struct, thawed
 
 _HOME = {
     "ApiError": "errors", "NotFoundError": "errors", "PermanentError": "errors", "ReconcileError": "errors",
     "TemporaryError": "errors", "Cluster": "handling", "Conditions": "handling", "EventRecorder": "handling",
     "Requeue": "handling", "Wait": "handling", "Column": "kinds", "Hooks": "kinds", "Kind": "kinds", "ObjectMeta": "kinds",
     "OwnerReference": "kinds", "Resource": "kinds", "Scale": "kinds", "kind": "kinds", "Operator": "registry",
-    "field": "views", "struct": "views", "thawed": "views",
+    "Rule": "views", "field": "views", "struct": "views", "thawed": "views",
 }  # fmt: skip
 
 __all__ = [
     "ApiError", "Cluster", "Column", "Conditions", "EventRecorder", "Hooks", "Kind", "NotFoundError", "ObjectMeta",
-    "Operator", "OwnerReference", "PermanentError", "ReconcileError", "Requeue", "Resource", "Scale", "TemporaryError",
+    "Operator", "OwnerReference", "PermanentError", "ReconcileError", "Requeue", "Resource", "Rule", "Scale", "TemporaryError",
     "Wait", "field", "kind", "on", "struct", "thawed",
 ]  # fmt: skip
 

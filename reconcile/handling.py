@@ -4,17 +4,25 @@ A handler names what it wants as parameters; the engine passes what it names. Th
 (`site: WebSite`) is the object. The others, by name:
 
     obj, spec, status, meta, name, namespace, uid, labels, annotations   the object and its parts (its own copy)
+    body         the whole object as plain, read-only JSON
+    resource     its `Kind`
     cluster      a `Cluster`: typed reads (tracked) and writes (attributed to this handler)
     conditions   a `Conditions` over status.conditions
     events       an `EventRecorder`
     clock        the `Clock`
-    log          a logging.LoggerAdapter that names object and handler
-    attempt      how many attempts of this handler on this object failed in a row (0 the first time)
+    log, logger  a logging.LoggerAdapter that names object and handler
+    attempt, retry   how many attempts of this handler on this object failed in a row (0 the first time)
+    started, runtime   when the first of these attempts began (UTC), and how long ago that is
+    param        what the declaration gave as `param`
+    reason       lifecycle handlers: why it runs ("create", "update", "delete", "resume")
     old, new, diff   update and field handlers: what changed since this very handler last succeeded
-    event        event handlers: the type, "ADDED", "MODIFIED" or "DELETED"
-    review       mutate and validate handlers: an `AdmissionReview`
+    event, type  event handlers: "ADDED", "MODIFIED" or "DELETED"
     patch        a dict that is merged into the object after the handler (kopf's way)
     memo         an object's scratch space in memory, kept while the object lives
+    indexes      all indexes of the operator by name; one alone by its own name
+    stopped      daemons: a `Stopped`, true once it is asked to end
+    review       mutate and validate handlers: an `AdmissionReview`
+    operation, subresource, dryrun, userinfo, warnings   its parts
 """
 
 from __future__ import annotations
@@ -81,6 +89,23 @@ class AdmissionReview:
     def user(self) -> str:
         """The name of who writes."""
         return self.caller.user
+
+
+class Stopped(Protocol):
+    """Whether a daemon is asked to end, and why. True or false as such; `wait` returns early when it becomes true.
+
+    In a thread `wait(seconds)` blocks; a coroutine awaits it.
+    """
+
+    @property
+    def reason(self) -> str:
+        """ "", or why: the object is "deleted" or no longer "matches" the filters, or the operator "stops"."""
+
+    def __bool__(self) -> bool:
+        """Whether it is time to end."""
+
+    def wait(self, seconds: float | None = None) -> Any:  # Any: awaited by coroutines, taken as it is in threads
+        """Wait until asked to end, for at most `seconds`; gives itself."""
 
 
 class EventRecorder(Protocol):

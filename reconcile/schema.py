@@ -1,8 +1,8 @@
 """Derives the structural OpenAPI v3 schema of a kind from its attrs classes.
 
 Types become types, docstrings become descriptions, `field(...)` rules become constraints and merge hints. A field with no
-default is required. Simple scalar defaults of users' kinds become server defaults; built-in kinds name theirs
-(`server_default`), because there an absent field means something.
+default is required. Rules in CEL are those of `field(rules=...)`, and of a struct's own `__rules__`. Simple scalar defaults of
+users' kinds become server defaults; built-in kinds name theirs (`server_default`), because there an absent field means something.
 
 Source: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema
 """
@@ -22,7 +22,7 @@ import attrs
 from .errors import Tree
 from .kinds import Resource
 from .quantities import IntOrString, Quantity
-from .views import FieldRules, Wire, shape_of
+from .views import FieldRules, Rule, Wire, shape_of
 
 _SCALARS: dict[Any, Tree] = {
     str: {"type": "string"},
@@ -60,6 +60,8 @@ def _object(cls: type, *, scalar_defaults: bool) -> Tree:
         schema["description"] = doc
     if required:
         schema["required"] = required
+    if rules := vars(cls).get("__rules__"):
+        schema["x-kubernetes-validations"] = [_rule(rule) for rule in rules]
     # Types of users' kinds stay nameless, as those of a CustomResourceDefinition do.
     return schema if scalar_defaults else named_type(schema, cls.__name__, schema.get("description", ""))
 
@@ -100,8 +102,13 @@ def _constrain(node: Tree, rules: FieldRules) -> None:
         node["x-kubernetes-list-map-keys"] = list(rules.list_map_keys)
     if rules.preserve_unknown:
         node["x-kubernetes-preserve-unknown-fields"] = True
-    if rules.immutable:
-        node["x-kubernetes-validations"] = [{"rule": "self == oldSelf", "message": "field is immutable"}]
+    validations = [{"rule": "self == oldSelf", "message": "field is immutable"}] if rules.immutable else []
+    if validations := [*node.get("x-kubernetes-validations", ()), *validations, *map(_rule, rules.rules)]:
+        node["x-kubernetes-validations"] = validations
+
+
+def _rule(rule: Rule) -> Tree:
+    return {"rule": rule.cel, **({"message": rule.message} if rule.message else {})}
 
 
 def _node(annotation: Any, *, scalar_defaults: bool) -> Tree:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar, dataclass_transform
 
@@ -25,6 +25,17 @@ from .readonly import ReadOnlyDict, ReadOnlyList
 
 T = TypeVar("T")
 _RULES = "reconcile"  # the key of our entry in an attrs field's metadata
+
+
+@attrs.frozen
+class Rule:
+    """A rule in CEL (`self.min <= self.max`) for the field or struct it is given to, and what to say where it is broken.
+
+    A real API server evaluates it; see docs/custom-kinds.md for what this one does.
+    """
+
+    cel: str
+    message: str = ""
 
 
 @attrs.frozen
@@ -56,6 +67,7 @@ class FieldRules:
     immutable: bool = False
     preserve_unknown: bool = False
     server_default: Any = None  # Any: a JSON value, written by the server where the field is absent
+    rules: tuple[Rule, ...] = ()
 
 
 def field(
@@ -81,21 +93,23 @@ def field(
     immutable: bool = False,
     preserve_unknown: bool = False,
     server_default: Any = None,
+    rules: Iterable[Rule | str] = (),
 ) -> Any:
     """Declare a field of a struct or a kind with its rules; see `FieldRules`.
 
     `default` is what a Python reader sees where the field is absent; `server_default` is written into the object by the
     API server (a simple scalar `default` of a user's kind is used for both: see `schema`).
     """
-    rules = FieldRules(
+    made = FieldRules(
         name=name, doc=doc, minimum=minimum, maximum=maximum, min_length=min_length, max_length=max_length,
         min_items=min_items, max_items=max_items, pattern=pattern, enum=tuple(enum), format=format, list_type=list_type,
         list_map_keys=tuple(list_map_keys), map_type=map_type, merge_key=merge_key, merge_strategy=merge_strategy,
         immutable=immutable, preserve_unknown=preserve_unknown, server_default=server_default,
+        rules=tuple(Rule(rule) if isinstance(rule, str) else rule for rule in rules),
     )  # fmt: skip
     if factory is not None:
-        return attrs.field(factory=factory, metadata={_RULES: rules})
-    return attrs.field(default=default, metadata={_RULES: rules})
+        return attrs.field(factory=factory, metadata={_RULES: made})
+    return attrs.field(default=default, metadata={_RULES: made})
 
 
 @attrs.frozen
@@ -183,6 +197,11 @@ def view(cls: type[T], tree: Mapping[str, Any], *, frozen: bool = False) -> T:
 def thawed(obj: T) -> T:
     """An instance of its own, free to be changed, of what a frozen view shows. O(1)."""
     return view(type(obj), tree_of(obj))
+
+
+def read_only(tree: Tree) -> Tree:
+    """A read-only copy of a JSON object, all the way down. O(size)."""
+    return typing.cast(Tree, _anything(tree, frozen=True))
 
 
 def is_struct(cls: Any) -> bool:

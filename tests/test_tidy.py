@@ -23,6 +23,7 @@ SEAMS = {
         "cli/",
         "runtime/client/blocking.py",
         "runtime/client/resources.py",
+        "runtime/client/execplugin.py",
         "runtime/testing/",
     ),
     "random": ("runtime/clock.py", "reconcile/clock.py", "resources/kubelet/process/", "runtime/testing/"),

@@ -1,8 +1,10 @@
 """The `Client` of everybody who is not in the API server's process: any Kubernetes API server, over HTTP.
 
 It promises what `reconcile.client.Client` promises; errors are the same `ApiError` classes as in process. A watch that loses
-its connection raises UnavailableError: coming back is the informer's business. Requests go in the order they are made on
-as many connections as are needed; one watch holds one connection.
+its connection raises UnavailableError: coming back is the informer's business. At most `REQUESTS_MAX` requests are under way,
+the others wait their turn; one watch holds one connection besides. A server that is too busy (429) is asked again when it says.
+
+Whoever is refused for its identity (401) logs in anew once: by the kubeconfig's login program, or by `log_in`.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import asyncio
 import builtins
 import http
 import io
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, Self, cast
 
 import aiohttp
@@ -19,11 +21,20 @@ import orjson
 
 from reconcile.client import APPLY_PATCH, DeleteOptions, Page, Patch, WatchEvent
 from reconcile.clock import Clock
-from reconcile.errors import ApiError, BadRequestError, InvalidError, Tree, UnavailableError, error_from_status
+from reconcile.errors import (
+    ApiError,
+    BadRequestError,
+    InvalidError,
+    TooManyRequestsError,
+    Tree,
+    UnauthorizedError,
+    UnavailableError,
+    error_from_status,
+)  # fmt: skip
 from reconcile.kinds import Kind
 
 from .discovered import ACCEPT, kinds_of_discovery, kinds_of_resources
-from .errors import unreachable
+from .errors import KubeconfigError, unreachable
 from .kubeconfig import Access
 from .urls import group_path, resource_path
 
@@ -33,18 +44,36 @@ _SILENCE_S_MAX = 30.0
 _END_OF_INITIAL = "k8s.io/initial-events-end"
 _PIECES_BYTES_MIN = 512 << 10
 _DEFAULT_OPTIONS = DeleteOptions()
+REQUESTS_MAX = 64
+_BUSY_RETRIES_MAX, _BUSY_S_MAX = 5, 10.0
 Query = dict[str, str]
+LogIn = Callable[[], Awaitable[tuple[Access, float]]]
+"""Gives an access and until when it holds, in seconds since the epoch (0: for ever)."""
 
 
 class HttpClient:
     """Implements `reconcile.client.Client` over HTTP. Close it, or use it in `async with`."""
 
-    def __init__(self, access: Access, clock: Clock, *, timeout_s: float = 60.0, user_agent: str = "reconcile") -> None:
+    def __init__(
+        self,
+        access: Access,
+        clock: Clock,
+        *,
+        timeout_s: float = 60.0,
+        user_agent: str = "reconcile",
+        log_in: LogIn | None = None,
+        requests_max: int = REQUESTS_MAX,
+    ) -> None:
         self.access = access
         self._clock = clock
         self._timeout_s = timeout_s
         self._agent = user_agent
         self._session: aiohttp.ClientSession | None = None
+        self._retired: aiohttp.ClientSession | None = None
+        self._turn = asyncio.Semaphore(requests_max)
+        self._log_in = log_in
+        self._logged_in_until_s = -1.0 if log_in is not None else 0.0
+        self._logging_in = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         return self
@@ -54,9 +83,10 @@ class HttpClient:
 
     async def close(self) -> None:
         """Close all connections; watches end."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        for session in (self._session, self._retired):
+            if session is not None:
+                await session.close()
+        self._session = self._retired = None
 
     # The Client protocol
 
@@ -75,6 +105,9 @@ class HttpClient:
             query["continue"] = continue_token
         answer = await self.request("GET", _path(kind, namespace), query)
         metadata = answer.get("metadata") or {}
+        if not metadata.get("resourceVersion"):
+            # A proxy, most likely. Taken for an empty list, it would make everything look deleted.
+            raise UnavailableError(f"{self.access.server}{_path(kind, namespace)} answers with something that is no list")
         remaining = metadata.get("remainingItemCount")
         items = [_identified(item, kind) for item in answer.get("items") or ()]
         return Page(items, int(metadata.get("resourceVersion") or 0), metadata.get("continue") or "", remaining)
@@ -188,23 +221,88 @@ class HttpClient:
         Raises:
             ApiError: the server refused; UnavailableError: it cannot be reached.
         """
-        data: Any = orjson.dumps(body) if body is not None else None  # Any: bytes, or a file of them
-        if data is not None and len(data) > _PIECES_BYTES_MIN:
-            data = io.BytesIO(data)  # sent in pieces, so that the event loop is not held up
-        try:
-            async with self._open().request(
-                method, self.access.server + path, params=query or None, data=data,
-                headers=self._headers(accept, content_type if data is not None else ""),
-            ) as response:  # fmt: skip
-                raw = await response.read()
-        except (aiohttp.ClientError, OSError) as error:
-            raise self._unavailable(error) from error
-        if response.status >= 400:
-            raise _refused(response.status, raw)
+        data = orjson.dumps(body) if body is not None else None
+        busy, identified_anew = 0, False
+        async with self._turn:
+            while True:
+                session = await self._ready()
+                shown = self.access
+                try:
+                    raw = await self._ask(session, method, path, query, data, self._headers(accept, content_type if data else ""))
+                    break
+                except UnauthorizedError:
+                    if identified_anew or not await self._identify_anew(shown):
+                        raise
+                    identified_anew = True
+                except TooManyRequestsError as error:
+                    # The server has done nothing, so nothing is done twice.
+                    after_s = error.details.get("retryAfterSeconds")
+                    busy += 1
+                    if after_s is None or busy > _BUSY_RETRIES_MAX:
+                        raise
+                    await self._clock.sleep(min(float(after_s), _BUSY_S_MAX) * (1 + self._clock.random.random() / 4))
         try:
             return cast(Tree, orjson.loads(raw))
         except ValueError:
             raise UnavailableError(f"{self.access.server}{path} answers with {raw[:80]!r}, which is no JSON") from None
+
+    async def _ask(
+        self, session: aiohttp.ClientSession, method: str, path: str, query: Mapping[str, str] | None, data: bytes | None,
+        headers: dict[str, str],
+    ) -> bytes:  # fmt: skip
+        # Much is sent in pieces, so that the event loop is not held up.
+        body: Any = io.BytesIO(data) if data is not None and len(data) > _PIECES_BYTES_MIN else data  # Any: as aiohttp has it
+        try:
+            async with session.request(
+                method, self.access.server + path, params=query or None, data=body, headers=headers
+            ) as response:
+                raw = await response.read()
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._unavailable(error) from error
+        if response.status >= 400:
+            raise _refused(response.status, raw, response.headers.get("Retry-After", ""))
+        return raw
+
+    async def _ready(self) -> aiohttp.ClientSession:
+        """A session for the access of now; logs in where that is due."""
+        until_s = self._logged_in_until_s
+        if self._log_in is not None and until_s and until_s <= self._clock.now():
+            async with self._logging_in:
+                if self._logged_in_until_s == until_s:
+                    access, self._logged_in_until_s = await self._log_in()
+                    self._take(access)
+        login = self.access.login
+        if login is not None and login.stale:
+            try:
+                given = await asyncio.to_thread(login.credential)
+            except KubeconfigError as error:
+                raise UnauthorizedError(str(error)) from error
+            if given.client_cert:
+                self._retire()
+        return self._open()
+
+    async def _identify_anew(self, shown: Access) -> bool:
+        """Forget who we said we are; whether there is another way to say it."""
+        if self._log_in is not None:
+            if self.access is shown:
+                self._logged_in_until_s = -self._clock.now()  # another than before, and over
+            return True
+        if self.access.login is not None:
+            self.access.login.forget()
+            return True
+        return bool(self.access.token_file)  # rotated this moment, it may be
+
+    def _take(self, access: Access) -> None:
+        before, self.access = self.access, access
+        if before._replace(token="", token_file="") != access._replace(token="", token_file=""):
+            self._retire()
+
+    def _retire(self) -> None:
+        """Open new connections from now on. What is under way on the old ones may end; they close at the next change."""
+        if self._session is not None:
+            old, self._retired, self._session = self._retired, self._session, None
+            if old is not None:
+                asyncio.ensure_future(old.close())  # noqa: RUF006 - it ends by itself, and at once
 
     async def _events(self, kind: Kind, namespace: str, query: Query) -> AsyncIterator[WatchEvent]:
         """One watch, from its opening to its end."""
@@ -212,11 +310,14 @@ class HttpClient:
         limit_s = self._clock.random.randint(_WATCH_S_MIN, _WATCH_S_MAX)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout_s, sock_read=limit_s + _SILENCE_S_MAX)
         query = {**query, "timeoutSeconds": str(limit_s)}
+        session, shown = await self._ready(), self.access
         try:
-            async with self._open().request(
+            async with session.request(
                 "GET", self.access.server + _path(kind, namespace), params=query, headers=self._headers(_JSON, ""),
                 timeout=timeout,
             ) as response:  # fmt: skip
+                if response.status == 401:
+                    await self._identify_anew(shown)  # the informer comes back
                 if response.status >= 400:
                     raise _refused(response.status, await response.read())
                 async for line in _lines(response.content):
@@ -284,20 +385,21 @@ def _event(line: Tree) -> WatchEvent:
     return WatchEvent(cast(Literal["ADDED", "MODIFIED", "DELETED"], type_), tree, _revision(tree))
 
 
-def _refused(status: int, raw: bytes) -> ApiError:
+def _refused(status: int, raw: bytes, retry_after: str = "") -> ApiError:
     try:
         tree = orjson.loads(raw)
     except ValueError:
         tree = None
+    told = {"retryAfterSeconds": int(retry_after)} if retry_after.isdigit() else {}
     if isinstance(tree, dict) and tree.get("kind") == "Status":
-        return error_from_status({"code": status, **tree})
+        return error_from_status({"code": status, **tree, "details": {**told, **(tree.get("details") or {})}})
     try:
         phrase = http.HTTPStatus(status).phrase
     except ValueError:
         phrase = "failed"
     text = raw.decode("utf-8", "replace").strip()[:500]
     message = "the server could not find the requested resource" if status == 404 else text or phrase
-    return error_from_status({"message": message, "code": status})
+    return error_from_status({"message": message, "code": status, "details": told})
 
 
 def _path(kind: Kind, namespace: str, name: str = "", subresource: str = "") -> str:

@@ -2,8 +2,8 @@
 
 Read in JSON (what we write: it is YAML as well, costs nothing to parse, and kubectl reads it) or in YAML; written
 atomically and for the owner's eyes only, because a token is in it. Understood: clusters, users with tokens, token files and
-client certificates, contexts, CA data and files, `KUBECONFIG` with several files, and the service account of a pod.
-Exec plugins and auth providers are refused with a message that says so.
+client certificates, login programs (`execplugin`), contexts, CA data and files, `KUBECONFIG` with several files, and the service
+account of a pod. Auth providers, which kubectl has given up too, are refused with a message that says so.
 
 This module imports nothing heavy: the CLI's fast commands start with it.
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
 
+    from .execplugin import ExecPlugin
+
 Tree = dict[str, Any]  # Any: a decoded JSON object (named here because reconcile.errors costs an import of attrs)
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -32,7 +34,8 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 class Access(NamedTuple):
     """How to reach one API server. PEM contents are bytes; empty means not given.
 
-    `token_file` is read again for every connection, because a service account's token is rotated.
+    `token_file` is read again for every request, because a service account's token is rotated. `login` is a program that
+    gives token or certificate: `bearer` and `tls` may run it, and block meanwhile, while `login.stale`.
     """
 
     server: str
@@ -46,6 +49,7 @@ class Access(NamedTuple):
     client_key: bytes = b""
     source: str = ""
     user: str = ""
+    login: ExecPlugin | None = None
 
     def bearer(self) -> str:
         """The token to send now, or an empty string."""
@@ -54,6 +58,8 @@ class Access(NamedTuple):
                 return Path(self.token_file).read_text().strip()
             except OSError as error:
                 raise KubeconfigError(f"{self.source}: the token file {self.token_file} cannot be read: {error}") from None
+        if not self.token and self.login is not None:
+            return self.login.credential().token
         return self.token
 
     def tls(self) -> ssl.SSLContext | None:
@@ -73,8 +79,11 @@ class Access(NamedTuple):
                 raise KubeconfigError(f"{self.source}: the certificate authority is no PEM certificate: {error}") from None
         else:
             context.load_default_certs()
+        given = self.login.credential() if self.login is not None and not self.client_cert else None
         if self.client_cert:
-            _load_pair(context, self)
+            _load_pair(context, self.client_cert, self.client_key, self.source)
+        elif given is not None and given.client_cert:
+            _load_pair(context, given.client_cert, given.client_key, self.source)
         return context
 
 
@@ -207,12 +216,11 @@ def access_of(tree: Tree, *, context: str = "", source: str = "kubeconfig") -> A
     cluster = _named(tree, "clusters", "cluster", str(chosen.get("cluster", "")), source)
     user_name = str(chosen.get("user", ""))
     user = _named(tree, "users", "user", user_name, source) if user_name else {}
-    for refused in ("exec", "auth-provider"):
-        if user.get(refused):
-            raise KubeconfigError(
-                f"{source}: user {user_name!r} logs in by {refused}, which is not understood here; use a token or a client "
-                "certificate (`kubectl config set-credentials`)"
-            )
+    if user.get("auth-provider"):
+        raise KubeconfigError(
+            f"{source}: user {user_name!r} logs in by auth-provider, which is not understood here; use exec, a token or a client "
+            "certificate (`kubectl config set-credentials`)"
+        )
     server = str(cluster.get("server") or "")
     if not server.startswith(("https://", "http://")):
         raise KubeconfigError(f"{source}: cluster {chosen.get('cluster')!r} has server {server!r}; give an https:// URL")
@@ -228,7 +236,16 @@ def access_of(tree: Tree, *, context: str = "", source: str = "kubeconfig") -> A
         client_key=_content(user, "client-key", source),
         source=source,
         user=user_name,
+        login=_login(user, cluster, source),
     )
+
+
+def _login(user: Tree, cluster: Tree, source: str) -> ExecPlugin | None:
+    if not user.get("exec"):
+        return None
+    from .execplugin import ExecPlugin  # rarely needed, and not cheap
+
+    return ExecPlugin(user["exec"], cluster, source)
 
 
 def _named(tree: Tree, plural: str, singular: str, name: str, source: str) -> Tree:
@@ -264,6 +281,9 @@ def _with_absolute_paths(tree: Tree, folder: Path) -> Tree:
             for name in names:
                 if inner and inner.get(name):
                     inner[name] = str(folder / inner[name])
+            plugin = inner.get("exec") if inner else None
+            if isinstance(plugin, dict) and "/" in str(plugin.get("command") or ""):
+                plugin["command"] = str(folder / str(plugin["command"]))
     return tree
 
 
@@ -278,18 +298,18 @@ def _merged(trees: list[Tree]) -> Tree:
     return merged
 
 
-def _load_pair(context: ssl.SSLContext, access: Access) -> None:
+def _load_pair(context: ssl.SSLContext, cert: bytes, key: bytes, source: str) -> None:
     """Python's ssl takes a client certificate from files alone: lend it one for the moment."""
     import ssl
     import tempfile
 
     with tempfile.NamedTemporaryFile(mode="wb", suffix=".pem") as file:
-        file.write(access.client_cert + b"\n" + access.client_key)
+        file.write(cert + b"\n" + key)
         file.flush()
         try:
             context.load_cert_chain(file.name)
         except ssl.SSLError as error:
-            raise KubeconfigError(f"{access.source}: client certificate and key do not load: {error}") from None
+            raise KubeconfigError(f"{source}: client certificate and key do not load: {error}") from None
 
 
 def _yaml(path: str | os.PathLike[str], text: str) -> Any:

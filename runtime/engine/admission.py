@@ -50,6 +50,8 @@ def _admit(operation: Operation, handler: Handler, kind: Kind | None) -> Admit:
     call, matches = Call(handler), compiled(handler)
 
     async def admit(review: AdmissionReview) -> None:
+        if not _wanted(operation, handler, review):
+            return
         cls = class_of(kind) if kind is not None else _class_of_tree(review.tree)
         meta = review.tree.setdefault("metadata", {})
         obj = typed(cls, review.tree, frozen=True)
@@ -73,6 +75,18 @@ def _admit(operation: Operation, handler: Handler, kind: Kind | None) -> Admit:
             _take_over(attempt, review)
 
     return admit
+
+
+def _wanted(operation: Operation, handler: Handler, review: AdmissionReview) -> bool:
+    """Whether the handler is for this kind of write, and this kind of object."""
+    if handler.operations and review.operation not in handler.operations:
+        return False
+    if handler.subresource != "*" and review.subresource != (handler.subresource or ""):
+        return False
+    if handler.selects is None:
+        return True
+    api_version, name = review.tree.get("apiVersion"), review.tree.get("kind")
+    return any(k.api_version == api_version and k.kind == name and handler.selects(k) for k in operation.engine.kinds)
 
 
 def _take_over(attempt: Attempt, review: AdmissionReview) -> None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from reconcile.causality import TRIGGER, Trigger
 from reconcile.client import MERGE_PATCH, Patch
 from reconcile.conditions import PendingConditions
-from reconcile.errors import ConflictError, TemporaryError, Tree
-from reconcile.handling import AdmissionReview
+from reconcile.errors import ConflictError, DeclarationError, TemporaryError, Tree
+from reconcile.handling import AdmissionReview, Stopped
 from reconcile.kinds import Kind, Resource, typed
-from reconcile.registry import OBJECT_NAMES, Handler
-from reconcile.views import tree_of
+from reconcile.registry import OBJECT_NAMES, OF_OPERATORS, Handler
+from reconcile.views import read_only, tree_of
 
 from .access import HandlerCluster, Subject
 from .dependencies import Read
@@ -41,7 +42,10 @@ class Attempt(Subject):
     new: Any = None  # Any: as `old`
     diff: tuple[Any, ...] = ()  # Any: kopf's diff items
     event = ""
+    reason = ""
     review: AdmissionReview | None = None
+    stopped: Stopped | None = None
+    first_s = 0.0
     patch: Tree | None = None
     said: PendingConditions | None = None
 
@@ -87,9 +91,23 @@ class Attempt(Subject):
         return self.patch
 
     @property
+    def started_s(self) -> float:
+        """When the first of the attempts in a row began, in seconds since the epoch."""
+        return self.first_s or self.operation.clock.now()
+
+    @property
+    def reviewed(self) -> AdmissionReview:
+        """The review of an admission handler."""
+        if self.review is None:
+            raise DeclarationError(
+                f"handler {self.handler} takes part of a review, but only mutate and validate handlers have one"
+            )
+        return self.review
+
+    @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
         """A logger whose records name the object and the handler."""
-        return logging.LoggerAdapter(log, {"object": f"{self.key[0]}/{self.key[1]}", "handler": self.handler.name})
+        return logging.LoggerAdapter(log, {"object": "/".join(filter(None, self.key)), "handler": self.handler.name})
 
     def read(self, informer: Informer, read: Read) -> None:
         """Note what was read."""
@@ -185,7 +203,23 @@ _GETTERS: dict[str, Callable[[Attempt], Any]] = {
     "events": lambda a: a.operation.recorder_for(a.obj if a.cached is not None else None),
     "clock": lambda a: a.operation.clock,
     "log": lambda a: a.log,
+    "logger": lambda a: a.log,
+    "body": lambda a: read_only(a.obj.tree),
+    "resource": lambda a: a.kind,
     "attempt": lambda a: a.failures,
+    "retry": lambda a: a.failures,
+    "started": lambda a: datetime.fromtimestamp(a.started_s, UTC),
+    "runtime": lambda a: timedelta(seconds=a.operation.clock.now() - a.started_s),
+    "param": lambda a: a.handler.param,
+    "reason": lambda a: a.reason,
+    "type": lambda a: a.event,
+    "indexes": lambda a: a.operation.indexes,
+    "stopped": lambda a: a.stopped,
+    "operation": lambda a: a.reviewed.operation,
+    "subresource": lambda a: a.reviewed.subresource,
+    "dryrun": lambda a: a.reviewed.dry_run,
+    "userinfo": lambda a: a.reviewed.caller.tree(),
+    "warnings": lambda a: a.reviewed.warnings,
     "old": lambda a: a.old,
     "new": lambda a: a.new if a.handler.field else a.obj,
     "diff": lambda a: a.diff,
@@ -195,7 +229,32 @@ _GETTERS: dict[str, Callable[[Attempt], Any]] = {
     "memo": lambda a: a.operation.memo(a.obj if a.cached is not None else None),
 }
 assert set(_GETTERS) == OBJECT_NAMES, "what handlers can be given is declared in the registry"
-_NEED_OBJECT = OBJECT_NAMES - {"cluster", "clock", "log", "memo", "events", "patch", "review", "attempt", "event"}
+_NEED_NO_OBJECT = {
+    "cluster", "clock", "log", "logger", "memo", "events", "patch", "review", "attempt", "retry", "started", "runtime", "param",
+    "indexes", "event", "type", "reason", "stopped",
+}  # fmt: skip
+_REVIEWS = {"operation", "subresource", "dryrun", "userinfo", "warnings"}
+
+
+class Given(Mapping[str, Any]):
+    """What a handler is given, by name, each made when it is asked for: the one argument of a lazy handler."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.attempt = attempt
+
+    def __getitem__(self, name: str) -> Any:
+        getter = _GETTERS.get(name)
+        return getter(self.attempt) if getter is not None else self.attempt.operation.indexes[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*_GETTERS, *self.attempt.operation.indexes])
+
+    def __len__(self) -> int:
+        return len(_GETTERS) + len(self.attempt.operation.indexes)
+
+
+def _index_named(name: str) -> Callable[[Attempt], Any]:
+    return lambda attempt: attempt.operation.indexes[name]
 
 
 class Call:
@@ -205,9 +264,9 @@ class Call:
         self.handler = handler
         names = handler.parameters
         if handler.takes_all:
-            allowed = OBJECT_NAMES if handler.cls is not None else OBJECT_NAMES - _NEED_OBJECT
-            names = tuple(sorted(allowed))
-        self._getters = tuple((name, _GETTERS[name]) for name in names)
+            allowed = set(_NEED_NO_OBJECT) if handler.trigger in OF_OPERATORS else set(OBJECT_NAMES)
+            names = tuple(sorted(allowed if handler.trigger in ("mutate", "validate") else allowed - _REVIEWS))
+        self._getters = tuple((name, _GETTERS.get(name) or _index_named(name)) for name in names)
         self._positional = bool(handler.object_parameter)
         self._generator = inspect.isgeneratorfunction(handler.fn)
         self._async_generator = inspect.isasyncgenfunction(handler.fn)
@@ -215,6 +274,8 @@ class Call:
 
     def plain(self, attempt: Attempt) -> Any:
         """Call the function, no more."""
+        if self.handler.lazy:
+            return self.handler.fn(Given(attempt))
         arguments = {name: getter(attempt) for name, getter in self._getters}
         if self._positional:
             return self.handler.fn(attempt.obj, **arguments)

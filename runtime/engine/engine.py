@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from reconcile.client import Client
 from reconcile.clock import Clock
@@ -37,11 +38,13 @@ class Engine:
     """Operators at work.
 
     `admission` is where mutate and validate handlers are installed: the API server's, where it is in the same process.
+    `namespace` is the one whose objects are followed, where it is not all of them.
     `reports` holds the newest failures of handlers; `reports.follow(fn)` hears of each.
     """
 
-    def __init__(self, client: Client, clock: Clock, *, admission: AdmissionHooks | None = None) -> None:
+    def __init__(self, client: Client, clock: Clock, *, admission: AdmissionHooks | None = None, namespace: str = "") -> None:
         self.client, self.clock, self.admission = client, clock, admission
+        self.namespace = namespace
         self.reports = Reports()
         self.journal = Journal(clock)
         self.alarm = Alarm(clock)
@@ -136,6 +139,16 @@ class Engine:
         for informer in self._informers.values():
             informer.poke()
 
+    async def probe(self) -> tuple[dict[str, Any], bool]:
+        """What the probe handlers of all operators say, and whether all of them could say it."""
+        told: dict[str, Any] = {}
+        well = not self._closed
+        for operation in list(self._operations.values()):
+            said, fine = await operation.probe()
+            told |= said
+            well = well and fine
+        return told, well
+
     def statistics(self) -> dict[str, QueueStatistics]:
         """The queues, by name."""
         return {
@@ -148,7 +161,7 @@ class Engine:
         """The shared informer of a kind, started if need be."""
         informer = self._informers.get(identity(kind))
         if informer is None:
-            informer = self._informers[identity(kind)] = Informer(self.client, kind, self.clock)
+            informer = self._informers[identity(kind)] = Informer(self.client, kind, self.clock, namespace=self.namespace)
             tasks = self._running[identity(kind)] = Tasks()
             tasks.spawn(informer.run(), f"informer {kind}")
             self._users[informer] = set()
@@ -158,6 +171,11 @@ class Engine:
     def informers_of(self, user: Operation) -> list[Informer]:
         """The informers that an operator uses."""
         return [informer for informer, users in self._users.items() if user in users]
+
+    @property
+    def informers(self) -> tuple[Informer, ...]:
+        """The informers that run."""
+        return tuple(self._informers.values())
 
     def running(self, kind: Kind) -> Informer | None:
         """The informer of a kind, if one runs."""

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from reconcile.errors import DeclarationError, Tree
-from reconcile.kinds import Resource
+from reconcile.filters import PRESENT, Criterion, holds
+from reconcile.kinds import Resource, typed
 from reconcile.registry import Filters, Handler
 from reconcile.selectors import parse_fields, parse_labels
 from reconcile.views import tree_of
 
 from .access import as_class
+from .progress import at
 
 Predicate = Callable[[Resource], bool]
 
@@ -23,10 +25,13 @@ def compiled(handler: Handler) -> Predicate:
         DeclarationError: a selector cannot be read.
     """
     filters = handler.filters
-    if not (filters.labels or filters.fields or filters.annotations or filters.when):
+    by_value = handler.field and handler.trigger not in ("update", "field")  # those two compare what was with what is
+    if not (filters.labels or filters.fields or filters.annotations or filters.when or by_value):
         return _always
     try:
-        tests = list(_tests(filters))
+        tests = list(_tests(handler, filters))
+        if by_value:
+            tests.append(_value_test(handler.field, PRESENT if filters.value is None else filters.value, _shown(handler)))
     except Exception as error:
         raise DeclarationError(f"handler {handler}: {error}") from error
     when = _as_declared(handler)
@@ -55,19 +60,39 @@ def _always(_: Resource) -> bool:
     return True
 
 
-def _tests(filters: Filters) -> list[Callable[[Tree], bool]]:
+def _tests(handler: Handler, filters: Filters) -> list[Callable[[Tree], bool]]:
     tests: list[Callable[[Tree], bool]] = []
-    if filters.labels:
+    shown = _shown(handler)
+    if isinstance(filters.labels, str) and filters.labels:
         labels = parse_labels(filters.labels).matches
         tests.append(lambda tree: labels(tree["metadata"].get("labels")))
+    elif filters.labels:
+        tests.append(_criteria_test("labels", dict(filters.labels), shown))
     if filters.fields:
         tests.append(parse_fields(filters.fields).matches)
     if filters.annotations:
-        wanted: dict[str, Any] = dict(filters.annotations)  # Any: compared, never used
-
-        def annotated(tree: Tree) -> bool:
-            has = tree["metadata"].get("annotations") or {}
-            return all(has.get(name) == value for name, value in wanted.items())
-
-        tests.append(annotated)
+        tests.append(_criteria_test("annotations", dict(filters.annotations), shown))
     return tests
+
+
+Shown = Callable[[Tree], Any]
+"""Makes the object that a criterion may look at."""
+
+
+def _shown(handler: Handler) -> Shown:
+    cls = handler.cls
+    if cls is None or cls is Resource:
+        return lambda tree: tree
+    return lambda tree: typed(cls, tree, frozen=True)
+
+
+def _criteria_test(part: str, criteria: dict[str, Criterion], shown: Shown) -> Callable[[Tree], bool]:
+    def matches(tree: Tree) -> bool:
+        has = tree["metadata"].get(part) or {}
+        return all(holds(criterion, has.get(name), shown(tree)) for name, criterion in criteria.items())
+
+    return matches
+
+
+def _value_test(path: str, criterion: Criterion, shown: Shown) -> Callable[[Tree], bool]:
+    return lambda tree: holds(criterion, at(tree, path), shown(tree))

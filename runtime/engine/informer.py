@@ -56,10 +56,11 @@ def class_of(kind: Kind) -> type[Resource]:
 
 
 class Informer:
-    """The cache of one kind and its feed."""
+    """The cache of one kind (in one namespace, if one is named) and its feed."""
 
-    def __init__(self, client: Client, kind: Kind, clock: Clock) -> None:
+    def __init__(self, client: Client, kind: Kind, clock: Clock, *, namespace: str = "") -> None:
         self.kind = kind
+        self.namespace = namespace if kind.namespaced else ""
         self.cls = class_of(kind)
         self.cache = Cache()
         self.revision = 0
@@ -162,6 +163,7 @@ class Informer:
                 delay_s = ABSENT_S
             except Exception as error:  # noqa: BLE001 - the outermost loop of this task: it must never die
                 failures += 1
+                # Not from where it was: the server may have been put back to an older state, and would say nothing for long.
                 self._relist = True
                 self._error = error
                 delay_s = self._backoff_s(failures)
@@ -196,7 +198,7 @@ class Informer:
         trees: list[Tree] = []
         token = ""
         while True:
-            page = await self._client.list(self.kind, limit=PAGE, continue_token=token)
+            page = await self._client.list(self.kind, self.namespace, limit=PAGE, continue_token=token)
             trees.extend(page.items)
             token = page.continue_token
             if not token:
@@ -230,7 +232,9 @@ class Informer:
 
     async def _watch(self) -> None:
         limit_s = WATCH_S_MAX * (0.9 + 0.2 * self._clock.random.random())
-        stream = cast(Any, self._client.watch(self.kind, since=self.revision))  # Any: in practice an async generator
+        stream = cast(
+            Any, self._client.watch(self.kind, self.namespace, since=self.revision)
+        )  # Any: in practice an async generator
         renewed = asyncio.timeout(limit_s)
         try:
             async with renewed, aclosing(stream):

@@ -10,13 +10,16 @@ object run one after the other, in the order of their declaration; each has its 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from reconcile.errors import ConflictError, Tree
+from reconcile.filters import PRESENT, Criterion, Judging, Presence, holds
 from reconcile.kinds import Resource, typed
 from reconcile.registry import Handler
+from reconcile.subhandling import DECLARED
 from reconcile.views import tree_of
 
 from .attempt import Attempt, Call
@@ -24,7 +27,7 @@ from .consistency import OwnWrites
 from .filter import Predicate, compiled
 from .informer import Change, Informer
 from .progress import Progress, at, digest, essence, short_hash
-from .queue import HELD_S_MAX, Item, ObjectKey, WorkQueue
+from .queue import HELD_S_MAX, Item, ObjectKey, WorkQueue, backoff_s
 from .status import differences
 from .verdict import Verdict, verdict
 
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
     from .operation import Operation
 
 _DONE = "+"
-_JITTER = 0.1
+_REASONS = {"field": "update"}
 
 
 @attrs.define
@@ -44,6 +47,7 @@ class Trouble:
     retry_at: float
     changed_at: float  # when it may be tried again if the object has changed meanwhile
     stopped: bool
+    first_s: float  # when the first of these attempts began, in seconds since the epoch
 
 
 @attrs.frozen
@@ -69,8 +73,9 @@ class Compiled:
 class Lifecycle:
     """The controller of one operator's lifecycle handlers for one kind."""
 
-    def __init__(self, operation: Operation, handlers: list[Handler], informer: Informer) -> None:
+    def __init__(self, operation: Operation, handlers: list[Handler], informer: Informer, *, keeper: Handler) -> None:
         self.operation, self.informer = operation, informer
+        self._keeper = keeper
         made = [Compiled(h, short_hash(f"{h.trigger} {h.name} {h.field}"), Call(h), compiled(h)) for h in handlers]
         self._living = [c for c in made if c.handler.trigger != "delete"]
         self._deleting = [c for c in made if c.handler.trigger == "delete"]
@@ -82,7 +87,7 @@ class Lifecycle:
         self._resumes = any(c.handler.trigger == "resume" for c in made)
         self.queue = WorkQueue(
             self._process, clock=operation.clock, alarm=operation.alarm, spawn=operation.tasks.spawn,
-            name=f"{operation.domain} lifecycle {informer.kind.plural}", workers=max(h.workers for h in handlers),
+            name=f"{operation.domain} lifecycle {informer.kind.plural}", workers=max((h.workers for h in handlers), default=4),
         )  # fmt: skip
 
     @property
@@ -113,8 +118,7 @@ class Lifecycle:
             return
         if self.writes.park(key, lambda: self.queue.add(key, revision=item.revision, reason=item.reason)):
             return
-        first = (self._living or self._deleting)[0].handler
-        keeper = Attempt(self.operation, first, obj, key=key, writes=self.writes)
+        keeper = Attempt(self.operation, self._keeper, obj, key=key, writes=self.writes)
         progress = self.operation.progress_of(obj)
         try:
             if "deletionTimestamp" in tree_of(obj)["metadata"]:
@@ -127,14 +131,21 @@ class Lifecycle:
             self.queue.failed(key)  # its finalizers or annotations were written by somebody else meanwhile
         except Exception as error:  # noqa: BLE001 - the API refused what the engine itself wrote
             failures = self.queue.failures(key)
-            self.operation.failed(first, error, about=obj, failures=failures, retry_s=self.queue.failed(key))
+            self.operation.failed(self._keeper, error, about=obj, failures=failures, retry_s=self.queue.failed(key))
 
     async def _live_pass(self, item: Item, keeper: Attempt, progress: Progress) -> None:
+        creating = (
+            self._resumes and keeper.cached is not None and self._creation_pending(item.key, tree_of(keeper.cached), progress)
+        )
         try:
             for compiled_ in self._living:
                 obj = keeper.cached
                 assert obj is not None, "a live pass is over an object"
                 if compiled_.matches(obj):
+                    if creating and compiled_.handler.trigger == "resume":
+                        # To be created is more than to be resumed: a function that does both is called once.
+                        self._seen.setdefault(item.key, {})[compiled_.id] = tree_of(obj)
+                        continue
                     due = self._due(compiled_, item.key, tree_of(obj), progress)
                     if due is not None and self._may_run(compiled_, item.key, due.state):
                         await self._run(compiled_, item, obj, due, progress)
@@ -160,7 +171,39 @@ class Lifecycle:
         if handler.trigger == "field" and seen is None and value is None:
             return None
         before = self._seen.get(key, {}).get(compiled_.id)
+        if handler.field and not self._asked_for(handler, seen, before, tree):
+            progress.mark(compiled_.id, state)
+            self._seen.setdefault(key, {})[compiled_.id] = tree
+            return None
         return self._told(handler, state, before, tree)
+
+    def _asked_for(self, handler: Handler, seen: str | None, before: Tree | None, tree: Tree) -> bool:
+        """Whether this change of the field is one that the filters ask for.
+
+        After a restart only the digest of the old value is known: a literal `old` is compared with that, and whether there was
+        a value; a function cannot be asked, and the change is taken to be meant.
+        """
+        filters, new = handler.filters, at(tree, handler.field)
+        old = at(before, handler.field) if before is not None else None
+        known = before is not None or seen is None or seen == digest(None)
+        obj = self._shown(handler, tree)
+
+        def was(criterion: Criterion) -> bool:
+            if known:
+                return holds(criterion, old, obj)
+            if isinstance(criterion, Presence):
+                return criterion is PRESENT
+            return callable(criterion) or isinstance(criterion, Judging) or digest(criterion) == seen
+
+        return (
+            (filters.new is None or holds(filters.new, new, obj))
+            and (filters.old is None or was(filters.old))
+            and (filters.value is None or holds(filters.value, new, obj) or was(filters.value))
+        )
+
+    def _shown(self, handler: Handler, tree: Tree) -> Resource:
+        cls = handler.cls if handler.cls is not None and handler.cls is not Resource else self.informer.cls
+        return typed(cls, tree, frozen=True)
 
     def _told(self, handler: Handler, state: str, before: Tree | None, tree: Tree) -> Due:
         if handler.field:
@@ -168,8 +211,7 @@ class Lifecycle:
             return Due(state, old, new, differences(old, new))
         if before is None:
             return Due(state)
-        cls = handler.cls if handler.cls is not None and handler.cls is not Resource else self.informer.cls
-        return Due(state, typed(cls, before, frozen=True), None, differences(essence(before), essence(tree)))
+        return Due(state, self._shown(handler, before), None, differences(essence(before), essence(tree)))
 
     def _creation_pending(self, key: ObjectKey, tree: Tree, progress: Progress) -> bool:
         if not self._creates:
@@ -203,12 +245,28 @@ class Lifecycle:
     async def _run(self, compiled_: Compiled, item: Item, obj: Resource, due: Due, progress: Progress) -> bool:
         """Run one handler; whether it is done with (it may also be done with because it never will succeed)."""
         key, handler = item.key, compiled_.handler
-        troubles = self._trouble.setdefault(key, {})
-        before = troubles.get(compiled_.id)
+        before = self._trouble.get(key, {}).get(compiled_.id)
         failures = before.failures if before is not None and not before.stopped else 0
         attempt = Attempt(self.operation, handler, obj, key=key, failures=failures, writes=self.writes)
         attempt.old, attempt.new, attempt.diff = due.old, due.new, due.diff
-        with self.operation.noted(handler, self.informer.kind, item) as noted:
+        attempt.reason = _REASONS.get(handler.trigger, handler.trigger)
+        attempt.first_s = before.first_s if before is not None and not before.stopped else self.operation.clock.now()
+        declared: list[Handler] = []
+        token = DECLARED.set(declared)
+        try:
+            done = await self._tried(compiled_, item, attempt, due, failures)
+        finally:
+            DECLARED.reset(token)
+        if done is not None:
+            return done
+        if declared and not await self._parts(compiled_, declared, item, obj, due, progress):
+            return False
+        self._succeeded(compiled_, key, due, progress, tree_of(obj))
+        return True
+
+    async def _tried(self, compiled_: Compiled, item: Item, attempt: Attempt, due: Due, failures: int) -> bool | None:
+        """Call a handler once: None if it succeeded (or its error does not matter), else whether it is done with."""
+        with self.operation.noted(compiled_.handler, self.informer.kind, item) as noted:
             try:
                 await compiled_.call.run(attempt, noted.trigger)
                 await attempt.finish()
@@ -216,25 +274,60 @@ class Lifecycle:
                 judged, delay_s = self._judge(compiled_, attempt, error, due.state, failures)
                 self.operation.engine.journal.failed(noted, error, None if judged.stop else delay_s)
                 await attempt.finish_after(error)
-                return judged.stop
-        troubles.pop(compiled_.id, None)
-        if not troubles:
-            self._trouble.pop(key, None)
+                return None if judged.ignored else judged.stop
+        return None
+
+    def _succeeded(self, compiled_: Compiled, key: ObjectKey, due: Due, progress: Progress, tree: Tree) -> None:
+        troubles, handler = self._trouble.get(key), compiled_.handler
+        if troubles is not None:
+            troubles.pop(compiled_.id, None)
+            if not troubles:
+                del self._trouble[key]
         self.operation.succeeded(handler, self.informer.kind, key)
         if handler.trigger != "resume":
             progress.mark(compiled_.id, _DONE if handler.trigger in ("create", "delete") else due.state)
-        self._seen.setdefault(key, {})[compiled_.id] = tree_of(obj)
-        return True
+        self._seen.setdefault(key, {})[compiled_.id] = tree
+
+    async def _parts(
+        self, parent: Compiled, declared: list[Handler], item: Item, obj: Resource, due: Due, progress: Progress
+    ) -> bool:
+        """Run the sub-handlers that a handler has declared; whether all are through, or never will be."""
+        waiting: list[Trouble] = []
+        for handler in declared:
+            part = attrs.evolve(
+                handler, trigger=parent.handler.trigger, cls=parent.handler.cls, name=f"{parent.handler.name}/{handler.name}"
+            )
+            made = Compiled(part, f"{parent.id}.{short_hash(handler.name, 3)}", Call(part), compiled(part))
+            if progress.seen(made.id) is not None or not made.matches(obj):
+                continue
+            if self._may_run(made, item.key, due.state):
+                await self._run(made, item, obj, due, progress)
+            trouble = self._trouble.get(item.key, {}).get(made.id)
+            if trouble is not None and not trouble.stopped:
+                waiting.append(trouble)
+        if not waiting:
+            progress.forget(f"{parent.id}.")
+            troubles = self._trouble.get(item.key, {})
+            for part_id in [name for name in troubles if name.startswith(f"{parent.id}.")]:
+                del troubles[part_id]
+            return True
+        before = self._trouble.get(item.key, {}).get(parent.id)
+        first_s = before.first_s if before is not None else self.operation.clock.now()
+        failures = before.failures + 1 if before is not None else 1
+        self._trouble.setdefault(item.key, {})[parent.id] = Trouble(
+            failures, due.state, min(t.retry_at for t in waiting), min(t.changed_at for t in waiting), False, first_s
+        )
+        return False
 
     def _judge(self, compiled_: Compiled, attempt: Attempt, error: Exception, state: str, failures: int) -> tuple[Verdict, float]:
         handler, now = compiled_.handler, self.operation.clock.monotonic()
-        judged = verdict(handler, error, failures)
-        delay_s = judged.delay_s
-        if delay_s is None:
-            delay_s = min(handler.backoff_s_first * 2.0 ** min(failures, 60), handler.backoff_s_max)
-            delay_s *= 1 + _JITTER * (2 * self.operation.clock.random.random() - 1)
+        judged = verdict(handler, error, failures, self.operation.clock.now() - attempt.first_s)
+        if judged.ignored:
+            self.operation.failed(handler, error, about=attempt.cached, failures=failures, retry_s=None, quiet=True)
+            return judged, 0.0
+        delay_s = judged.delay_s if judged.delay_s is not None else backoff_s(handler, failures, self.operation.clock)
         self._trouble.setdefault(attempt.key, {})[compiled_.id] = Trouble(
-            failures + 1, state, now + delay_s, now + min(delay_s, HELD_S_MAX), judged.stop
+            failures + 1, state, now + delay_s, now + min(delay_s, HELD_S_MAX), judged.stop, attempt.first_s
         )
         if not judged.stop:
             self.queue.add_after(attempt.key, delay_s, reason="retry")
@@ -247,15 +340,21 @@ class Lifecycle:
     async def _delete_pass(self, item: Item, keeper: Attempt, progress: Progress) -> None:
         obj, key = keeper.cached, item.key
         assert obj is not None, "a delete pass is over an object"
-        if self.operation.operator.finalizer not in obj.metadata.finalizers:
+        held = self.operation.operator.finalizer in obj.metadata.finalizers
+        for compiled_ in self._living:
+            if compiled_.handler.deleted and compiled_.matches(obj):
+                resuming = self._due(compiled_, key, tree_of(obj), progress)
+                if resuming is not None and self._may_run(compiled_, key, resuming.state):
+                    await self._run(compiled_, item, obj, resuming, progress)
+        if not held and not any(compiled_.handler.optional for compiled_ in self._deleting):
             return
-        # No cleanup beside a reconcile of the same object that is still under way.
-        busy = next((c for c in self.operation.reconcilings(self.informer) if c.queue.holds(key)), None)
-        if busy is not None:
-            self.operation.tasks.spawn(self._after(busy.queue, key), "cleanup waits for reconcile")
+        # No cleanup beside a reconcile of the same object that is still under way, or a daemon.
+        quiet = self.operation.busy_with(self.informer, key)
+        if quiet is not None:
+            self.operation.tasks.spawn(self._after(quiet, key), "cleanup waits")
             return
         remaining = False
-        for compiled_ in self._deleting:
+        for compiled_ in self._deleting if held else [c for c in self._deleting if c.handler.optional]:
             if progress.seen(compiled_.id) is not None or not compiled_.matches(obj):
                 continue
             if not self._may_run(compiled_, key, _DONE):
@@ -264,14 +363,16 @@ class Lifecycle:
                 remaining = remaining or not trouble.stopped
             elif not await self._run(compiled_, item, obj, Due(_DONE), progress):
                 remaining = True
+        if not held:
+            return  # somebody else holds it: what was done is remembered while the operator runs
         if remaining:
             await self.operation.keep(keeper, progress)
         else:
             await self.operation.release(keeper)
 
-    async def _after(self, queue: WorkQueue, key: ObjectKey) -> None:
+    async def _after(self, quiet: Callable[[], Coroutine[Any, Any, None]], key: ObjectKey) -> None:
         # Not in a worker: long reconciles of a few objects would keep all others from being cleaned up.
-        await queue.quiet(key)
+        await quiet()
         self.queue.add(key)
 
     def _forget(self, key: ObjectKey) -> None:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from reconcile.causality import TRIGGER, Trigger
+from reconcile.causality import TRIGGER
 from reconcile.client import MERGE_PATCH, Client, Patch
 from reconcile.clock import Clock
 from reconcile.kinds import Kind, Resource, kind_of, typed
 from reconcile.registry import Handler, Operator
 from reconcile.views import tree_of
 
+from .activities import run_activity
 from .admission import install
 from .alarm import Alarm
-from .attempt import Attempt, Call
+from .attempt import Attempt
+from .attending import Attending
 from .filter import Predicate, compiled
+from .indexing import Index, Indexing
 from .informer import Change, Informer
 from .journal import Attempted
 from .lifecycle import Lifecycle
@@ -56,11 +61,12 @@ class Memo(dict[str, Any]):
 class Remembered:
     """What an operator keeps in memory for one object, by uid, while it lives."""
 
-    memo: Memo = attrs.field(factory=Memo)
+    memo: Any = None  # Any: the user's own, or ours
     progress: Progress | None = None
 
 
-Controller = Reconciling | Lifecycle | Timing | Noticing
+Queued = Reconciling | Lifecycle | Timing
+Controller = Queued | Noticing | Attending | Indexing
 
 
 class Operation:
@@ -73,6 +79,8 @@ class Operation:
         self.alarm: Alarm = engine.alarm
         self.tasks = Tasks()
         self.annotation = annotation_of(operator.domain)
+        self.indexes: dict[str, Index] = {}
+        self.stopping = False
         self.controllers: list[Controller] = []
         self._informers: dict[type[Resource], Informer] = {}
         self._handled: dict[Informer, list[Controller]] = {}
@@ -80,7 +88,7 @@ class Operation:
         self._deleters: dict[Informer, list[Predicate]] = {}
         self._by_function: dict[Callable[..., Any], list[Reconciling]] = {}
         self._remembered: dict[str, Remembered] = {}
-        self._memo = Memo()
+        self._memo: Any = operator.memo if operator.memo is not None else Memo()  # Any: the user's own, or ours
         self._uninstall: list[Callable[[], None]] = []
         self._handlers = tuple(operator.handlers)
         self.started = False
@@ -91,15 +99,18 @@ class Operation:
         Raises what a startup handler raises.
         """
         for handler in self._of("startup"):
-            await Call(handler).run(Attempt(self, handler), Trigger(self.trigger_name(handler), 0, "startup"))
+            await run_activity(self, handler)
+        for handler in self._of("index"):
+            self.indexes.setdefault(handler.name, Index())
         declared = self._declared()
         for kind in declared:
             self._notice(kind, self._for(kind))
         for cls in {cls for h in self._handlers for cls in (*h.owns, *(w.cls for w in h.watches))}:
             self.following(kind_of(cls))
-        general = list(self.engine.kinds) if self.of_all_kinds else []
+        general = [kind for kind in self.engine.kinds if self._of_any(kind)] if self.of_all_kinds else []
+        self._warn_of_unmatched(self.engine.kinds)
         for kind in general:
-            self._general.add(self._notice(kind, self._for(None)))
+            self._general.add(self._notice(kind, self._of_any(kind)))
         # A handler that acts on a half-filled cache acts on a world that never was.
         for informer in self.engine.informers_of(self):
             await informer.wait_tried()
@@ -108,34 +119,43 @@ class Operation:
         for kind in declared:
             self._control(kind, self._for(kind))
         for kind in general:
-            self._control(kind, self._for(None))
+            self._control(kind, self._of_any(kind))
         self.started = True
 
     async def stop(self) -> None:
-        """Cancel everything, then call the cleanup handlers."""
-        await self.kill()
+        """Ask daemons to end and cancel everything else, then call the cleanup handlers."""
+        self._leave()
+        await asyncio.gather(*(c.ended() for c in self.controllers if isinstance(c, Attending)))
+        await self.tasks.close()
         if self.started:
             for handler in self._of("cleanup"):
                 try:
-                    await Call(handler).run(Attempt(self, handler), Trigger(self.trigger_name(handler), 0, "cleanup"))
+                    await run_activity(self, handler)
                 except Exception as error:  # noqa: BLE001 - the operator ends all the same
                     self.failed(handler, error, retry_s=None)
         self.engine.reports.forget(self.domain)
 
     async def kill(self) -> None:
         """Cancel everything; nobody is told."""
+        self._leave()
+        await self.tasks.close()
+
+    def _leave(self) -> None:
+        """Hear of nothing any more, and begin nothing."""
+        self.stopping = True
         for uninstall in self._uninstall:
             uninstall()
         for controller in self.controllers:
             controller.stop()
         for informer in self._handled:
             informer.unsubscribe(self._forget)
-        await self.tasks.close()
 
     @property
     def of_all_kinds(self) -> bool:
-        """Whether a handler is for every kind served."""
-        return any(h.cls is Resource and h.trigger not in ("mutate", "validate") for h in self._handlers)
+        """Whether a handler is for every kind served, or for those that it selects."""
+        return any(
+            h.cls is Resource and (h.selects is not None or h.trigger not in ("mutate", "validate")) for h in self._handlers
+        )
 
     @property
     def idle(self) -> bool:
@@ -143,9 +163,20 @@ class Operation:
         return all(controller.idle for controller in self.controllers)
 
     @property
-    def queued(self) -> list[Reconciling | Lifecycle | Timing]:
+    def queued(self) -> list[Queued]:
         """The controllers with a work queue."""
-        return [controller for controller in self.controllers if not isinstance(controller, Noticing)]
+        return [controller for controller in self.controllers if isinstance(controller, Queued)]
+
+    async def probe(self) -> tuple[dict[str, Any], bool]:
+        """What the probe handlers say, by name, and whether all of them could say it."""
+        told: dict[str, Any] = {}
+        well = True
+        for handler in self._of("probe"):
+            try:
+                told[handler.name] = await run_activity(self, attrs.evolve(handler, errors="permanent", retries_max=1))
+            except Exception as error:  # noqa: BLE001 - an answer as well
+                told[handler.name], well = {"error": f"{type(error).__name__}: {error}"}, False
+        return told, well
 
     def _of(self, *triggers: str) -> list[Handler]:
         return [handler for handler in self._handlers if handler.trigger in triggers]
@@ -157,10 +188,21 @@ class Operation:
                 kinds[kind_of(handler.cls)] = None
         return list(kinds)
 
-    def _for(self, kind: Kind | None) -> list[Handler]:
-        """The handlers declared for a kind by name, or those of all kinds."""
-        wanted = Resource if kind is None else kind.cls
-        return [handler for handler in self._handlers if handler.cls is wanted and wanted is not None]
+    def _for(self, kind: Kind) -> list[Handler]:
+        """The handlers declared for a kind by its class."""
+        return [handler for handler in self._handlers if handler.cls is kind.cls and kind.cls is not None]
+
+    def _of_any(self, kind: Kind) -> list[Handler]:
+        """The handlers of all kinds, or of kinds that they select, that are for this one."""
+        return [
+            h for h in self._handlers
+            if h.cls is Resource and h.trigger not in ("mutate", "validate") and (h.selects is None or h.selects(kind))
+        ]  # fmt: skip
+
+    def _warn_of_unmatched(self, kinds: Sequence[Kind]) -> None:
+        for handler in self._handlers:
+            if handler.selects is not None and not any(map(handler.selects, kinds)):
+                log.warning("handler %s: nothing that is served is called %s; it waits for it", handler, handler.selects)
 
     def follow_kinds(self, kinds: Sequence[Kind]) -> None:
         """Start the handlers of all kinds for those that are served now, and were not before.
@@ -168,10 +210,10 @@ class Operation:
         A kind that is served no longer keeps its handlers: its objects are gone, and it may come back.
         """
         for kind in kinds if self.started else ():
-            informer = self.following(kind)
-            if informer not in self._general:
-                self._general.add(self._notice(kind, self._for(None)))
-                self._control(kind, self._for(None))
+            handlers = self._of_any(kind)
+            if handlers and self.following(kind) not in self._general:
+                self._general.add(self._notice(kind, handlers))
+                self._control(kind, handlers)
 
     def _notice(self, kind: Kind, handlers: list[Handler]) -> Informer:
         """Follow a kind and start its event handlers, the inline ones first: others may rely on their models."""
@@ -179,6 +221,7 @@ class Operation:
         if informer not in self._handled:
             self._handled[informer] = []
             informer.subscribe(self._forget)
+        self._begin(informer, [Indexing(self, handler, informer) for handler in handlers if handler.trigger == "index"])
         events = sorted((h for h in handlers if h.trigger == "event"), key=lambda h: not h.inline)
         self._begin(informer, [Noticing(self, handler, informer) for handler in events])
         return informer
@@ -190,9 +233,14 @@ class Operation:
         lifecycle = [h for h in handlers if h.trigger in _LIFECYCLE]
         for handler in handlers:
             lifecycle.extend(handler.cleanup)
-        self._deleters.setdefault(informer, []).extend(compiled(h) for h in lifecycle if h.trigger == "delete")
-        if lifecycle:
-            made.append(Lifecycle(self, lifecycle, informer))
+        daemons = [Attending(self, handler, informer) for handler in handlers if handler.trigger == "daemon"]
+        holding = [daemon for daemon in daemons if daemon.handler.holds]
+        deleters = self._deleters.setdefault(informer, [])
+        deleters.extend(compiled(h) for h in lifecycle if h.trigger == "delete" and not h.optional)
+        deleters.extend(daemon.matches for daemon in holding)
+        if lifecycle or holding:
+            made.append(Lifecycle(self, lifecycle, informer, keeper=(lifecycle or [holding[0].handler])[0]))
+        made.extend(daemons)
         for handler in handlers:
             if handler.trigger == "reconcile":
                 reconciling = Reconciling(self, handler, informer)
@@ -208,9 +256,20 @@ class Operation:
         for controller in made:
             controller.start()
 
-    def reconcilings(self, informer: Informer) -> list[Reconciling]:
-        """The reconcile controllers of a kind."""
-        return [c for c in self._handled.get(informer, ()) if isinstance(c, Reconciling)]
+    def busy_with(self, informer: Informer, key: ObjectKey) -> Callable[[], Coroutine[Any, Any, None]] | None:
+        """How to wait for what is under way beside an object (a reconcile, a daemon that holds it); None if nothing is."""
+        for controller in self._handled.get(informer, ()):
+            if isinstance(controller, Reconciling) and controller.queue.holds(key):
+                return lambda queue=controller.queue: queue.quiet(key)  # type: ignore[misc]  # a default binds it now
+            if isinstance(controller, Attending) and controller.handler.holds and controller.holds(key):
+                return lambda daemons=controller: daemons.quiet(key)  # type: ignore[misc]  # as above
+        return None
+
+    def look_again(self, informer: Informer, key: ObjectKey) -> None:
+        """Have the lifecycle of an object looked at, though it has not changed."""
+        for controller in self._handled.get(informer, ()):
+            if isinstance(controller, Lifecycle):
+                controller.queue.add(key, reason="daemon")
 
     def following(self, kind: Kind) -> Informer:
         """The shared informer of a kind, started if need be; it is kept while this operator runs."""
@@ -261,9 +320,14 @@ class Operation:
 
         self.tasks.spawn(guarded(), name, inherit=True)
 
-    def memo(self, obj: Resource | None) -> Memo:
-        """The scratch space of an object, or of the whole operator."""
-        return self._memo if obj is None else self._of_object(obj).memo
+    def memo(self, obj: Resource | None) -> Any:  # Any: the user's own, or ours
+        """The scratch space of an object (begun as a copy of the operator's, if it gave one), or of the whole operator."""
+        if obj is None:
+            return self._memo
+        remembered = self._of_object(obj)
+        if remembered.memo is None:
+            remembered.memo = copy(self._memo) if self.operator.memo is not None else Memo()
+        return remembered.memo
 
     def progress_of(self, obj: Resource) -> Progress:
         """What the handlers of this operator have done to the object."""

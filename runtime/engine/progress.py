@@ -85,6 +85,11 @@ class Progress:
         """The handler has succeeded on a state with this digest."""
         self._marks[handler_id] = saw
 
+    def forget(self, prefix: str) -> None:
+        """What handlers whose ids begin so have done counts no more."""
+        for handler_id in [known for known in self._marks if known.startswith(prefix)]:
+            del self._marks[handler_id]
+
     def yielded(self, handler_id: str) -> tuple[str, ...]:
         """The kinds (`apps/v1/deployments`) that this handler has ever yielded for this object."""
         kinds = self._marks.get(f"{handler_id}+")

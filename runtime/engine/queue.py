@@ -19,6 +19,7 @@ from typing import Any
 import attrs
 
 from reconcile.clock import Clock
+from reconcile.registry import Handler
 
 from .alarm import Alarm
 
@@ -30,6 +31,13 @@ ObjectKey = tuple[str, str]
 HELD_S_MAX = 1.0
 _SLICE = 32  # items that a worker processes before it lets other tasks run, when nothing it does awaits
 _JITTER = 0.1
+
+
+def backoff_s(handler: Handler, failures: int, clock: Clock) -> float:
+    """How long a handler waits after its failure number `failures` + 1 in a row: exponential, with jitter."""
+    # The exponent is bounded: a key may fail for years.
+    delay_s = min(handler.backoff_s_first * 2.0 ** min(failures, 60), handler.backoff_s_max)
+    return delay_s * (1 + _JITTER * (2 * clock.random.random() - 1))
 
 
 @attrs.define
@@ -81,6 +89,7 @@ class WorkQueue:
         self._processing: dict[ObjectKey, Item | None] = {}  # the value is what to do again afterwards
         self._delayed: dict[ObjectKey, tuple[float, str]] = {}
         self._failures: dict[ObjectKey, int] = {}
+        self._failing_since: dict[ObjectKey, float] = {}
         self._held: dict[ObjectKey, float] = {}
         self._quiet: dict[ObjectKey, list[asyncio.Future[None]]] = {}
         self._workers = 0
@@ -133,6 +142,7 @@ class WorkQueue:
         """Count a failure of `key` and retry it after the back-off (or after `delay_s`); returns that delay."""
         count = self._failures.get(key, 0)
         self._failures[key] = count + 1
+        self._failing_since.setdefault(key, self._clock.now())
         if delay_s is None:
             # The exponent is bounded: a key may fail for years.
             delay_s = min(self._backoff_s_first * 2.0 ** min(count, 60), self._backoff_s_max)
@@ -146,10 +156,15 @@ class WorkQueue:
         """How often in a row `key` has failed."""
         return self._failures.get(key, 0)
 
+    def failing_since(self, key: ObjectKey) -> float:
+        """When the failures of `key` began, in seconds since the epoch; now if it has not failed."""
+        return self._failing_since.get(key) or self._clock.now()
+
     def succeeded(self, key: ObjectKey) -> None:
         """Forget failures of `key`."""
         if self._failures:
             self._failures.pop(key, None)
+            self._failing_since.pop(key, None)
             self._held.pop(key, None)
 
     def forget(self, key: ObjectKey) -> None:

@@ -183,6 +183,7 @@ class Reconciling:
                 self._relation(informer).dependencies.add(read, key)
 
         attempt = Attempt(self.operation, self.handler, obj, key=key, failures=failures, writes=self.writes, track=track)
+        attempt.first_s = self.queue.failing_since(key)
         children = None
         if self._call.yields or self.operation.annotated(obj):
             children = Children(self, attempt)
@@ -227,7 +228,7 @@ class Reconciling:
 
     async def _failed(self, noted: Attempted, attempt: Attempt, error: Exception, failures: int) -> None:
         key = attempt.key
-        judged = verdict(self.handler, error, failures)
+        judged = verdict(self.handler, error, failures, self.operation.clock.now() - attempt.first_s)
         if judged.stop:
             self._given_up[key] = self._state(attempt.cached)
             self.queue.succeeded(key)

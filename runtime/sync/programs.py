@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib
 import linecache
 import re
 import sys
@@ -19,7 +20,7 @@ from typing import Protocol
 import attrs
 
 from reconcile.kinds import Resource
-from reconcile.registry import Operator, renewed_operator
+from reconcile.registry import Operator, default_operator, default_operators, renewed_operator
 
 from .problems import Problem, SourceError
 
@@ -119,10 +120,37 @@ def load_program(root: Path, file: str, source: bytes) -> Program:
         raise SourceError(program_problem(file, path, error)) from error
     finally:
         sys.path.remove(str((root / file).parent))
+    return Program(file, module, _declared(module, operator))
+
+
+def load_module(name: str) -> Program:
+    """Import a module by its name, as `python -m` finds it, and collect what it and what it imports declare.
+
+    Raises:
+        SourceError: it is not there, does not compile, or raised; with line and traceback.
+    """
+    before = set(default_operators())
+    try:
+        module = importlib.import_module(name)
+    except SyntaxError as error:
+        problem = Problem(
+            error.filename or name, error.lineno or 0, error.offset or 0, f"not valid Python: {error.msg}", "mend it"
+        )
+        raise SourceError(problem) from error
+    except (Exception, SystemExit) as error:
+        text = "".join(traceback.format_exception(error))
+        hint = "is it importable from here? PYTHONPATH and the current folder are looked through"
+        raise SourceError(Problem(name, 0, 0, f"{type(error).__name__}: {error}", hint, traceback=text)) from error
+    declared = _declared(module, default_operator(name))
+    others = [op for op in default_operators() if op not in before and op not in declared and op.handlers]
+    return Program(module.__file__ or name, module, (*declared, *others))
+
+
+def _declared(module: ModuleType, operator: Operator) -> tuple[Operator, ...]:
+    """The module's default operator and those that it made, as far as they declare anything."""
     _serve_kinds(module, operator)
     own = [value for value in vars(module).values() if isinstance(value, Operator) and value is not operator]
-    declared = [op for op in (operator, *own) if op.handlers or op.kinds]
-    return Program(file, module, tuple(declared))
+    return tuple(op for op in (operator, *own) if op.handlers or op.kinds)
 
 
 def module_name(file: str) -> str:

@@ -201,7 +201,7 @@ def test_a_yaml_kubeconfig_of_somebody_else_is_read(tmp_path: Path) -> None:
         "apiVersion: v1\nkind: Config\ncurrent-context: a\n"
         "clusters:\n- name: c\n  cluster: {server: 'https://h:1/', certificate-authority: ca.pem}\n"
         f"- name: d\n  cluster: {{server: 'https://i:2', certificate-authority-data: {base64.b64encode(b'D').decode()}}}\n"
-        "users:\n- name: u\n  user: {token: t}\n- name: x\n  user: {exec: {command: aws}}\n"
+        "users:\n- name: u\n  user: {token: t}\n- name: x\n  user: {auth-provider: {name: gcp}}\n"
         "contexts:\n- name: a\n  context: {cluster: c, user: u, namespace: n}\n- name: b\n  context: {cluster: d}\n"
         "- name: e\n  context: {cluster: d, user: x}\n- name: f\n  context: {cluster: none}\n"
     )
@@ -209,7 +209,7 @@ def test_a_yaml_kubeconfig_of_somebody_else_is_read(tmp_path: Path) -> None:
     assert (access.server, access.ca, access.token, access.namespace) == ("https://h:1", b"PEM", "t", "n")
     assert load(file, context="b").ca == b"D"
     assert contexts(read(file)) == ["a", "b", "e", "f"]
-    with pytest.raises(KubeconfigError, match="logs in by exec"):
+    with pytest.raises(KubeconfigError, match="logs in by auth-provider"):
         load(file, context="e")
     with pytest.raises(KubeconfigError, match=r"no cluster 'none'; there are: c, d"):
         load(file, context="f")
