@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from typing import Any
 
 import click
 
+from reconcile.causality import Cause
 from reconcile.clock import parse_timestamp
 from reconcile.errors import Tree
 
@@ -19,7 +19,6 @@ from .target import Named, Target, target_options
 
 _CHANGES_SHOWN = 3
 _VALUE_CHARACTERS = 30
-_CAUSE = re.compile(r"(?P<who>.+) (?P<revision>\d+) (?P<reason>\S+)")
 
 
 @click.command(
@@ -80,10 +79,10 @@ _VERBS = {"ADDED": "created", "MODIFIED": "changed", "DELETED": "deleted"}
 
 def _who(item: Tree) -> tuple[str, str]:
     """Who made a change, and what woke them: the handler and the revision that it saw, or the client's name."""
-    found = _CAUSE.fullmatch(item["cause"] or "")
+    found = Cause.decode(item["cause"])
     if found is None:
-        return item["cause"] or "<unknown>", ""
-    return found["who"], f"from {found['revision']}" if found["revision"] != "0" else ""
+        return "<unknown>", ""
+    return found.handler, f"from {found.revision}" if found.revision else ""
 
 
 def _changed(item: Tree, before: Tree | None, count_max: int | None) -> list[str]:

@@ -21,11 +21,12 @@ from reconcile.runtime.clock import SystemClock
 from reconcile.runtime.cluster import KEPT, ControlPlane, ListenSettings
 from reconcile.runtime.engine.reports import Report
 from reconcile.runtime.network import LoopbackNetwork, claim_network
-from reconcile.runtime.store import HistoryKeep, StoreLockedError
+from reconcile.runtime.store import HistoryKeep, Store, StoreLockedError
 from reconcile.runtime.sync import Folder, FolderSync, SyncSettings
 from reconcile.runtime.sync.watcher import folder_changes
 
 from .assembly import Assembly, assemble
+from .backing import EtcdBacking, refuse_embedded
 from .errors import CommandError
 from .locate import take
 from .scene import PodRow, Scene, pod_row
@@ -55,6 +56,8 @@ class UpSettings:
     etcd: EtcdSettings | None = None
     """How the store is served as an etcd; None: it is not."""
     history: HistoryKeep = KEPT
+    store: str = ""
+    """The address of an etcd cluster; empty: the embedded store."""
 
 
 class Session:
@@ -136,15 +139,15 @@ class Session:
             self._assembly = assemble(
                 settings.data_dir, self.clock, self._network.service_cidr, self._network.pod_cidr, settings.simulated_nodes
             )
+            backing = self._backing()
             plane = ControlPlane(
-                settings.data_dir,
-                self.clock,
-                self._assembly.parts,
-                http=ListenSettings(settings.host, settings.port),
-                history=settings.history,
-            )
+                settings.data_dir, self.clock, self._assembly.parts, http=ListenSettings(settings.host, settings.port),
+                store=backing.opened if backing is not None else None, history=settings.history,
+            )  # fmt: skip
             await plane.start()  # which stops what it started, should it fail
             self._plane = plane
+            if backing is not None:
+                self._tasks.append(asyncio.create_task(backing.keep(), name="claim on the store"))
             self._kinds = {kind.kind: kind for kind in self._plane.api.kinds()}
             self._start_sync(self._plane, await self._folder_name(self._plane))
             for name in _SHOWN:
@@ -163,6 +166,13 @@ class Session:
 
     async def __aexit__(self, *_: object) -> None:
         await self._close()
+
+    def _backing(self) -> EtcdBacking | None:
+        settings = self.settings
+        if settings.store:
+            return EtcdBacking(settings.store, settings.data_dir, settings.folder, self.clock)
+        refuse_embedded(settings.data_dir)
+        return None
 
     async def _folder_name(self, plane: ControlPlane) -> str:
         """The name of the Folder object: the folder's, unless another folder of that name lives in this state folder."""
@@ -219,7 +229,9 @@ class Session:
 
         assert self._plane is not None
         await self._plane.listening()  # the API goes first
-        server = await EtcdServer.serve(self._plane.store, self.clock, self.settings.etcd_listen, settings)
+        store = self._plane.store
+        assert isinstance(store, Store), "`up` refuses --etcd-listen with --store"
+        server = await EtcdServer.serve(store, self.clock, self.settings.etcd_listen, settings)
         try:
             (self.settings.data_dir / ETCD_FILE).write_text(server.address)
             self._tell(f"etcd    {server.address} serves the store")

@@ -49,7 +49,12 @@ class View(Protocol):
 
 @click.command(
     "up",
-    epilog=examples("reconcile up samples/hello", "reconcile up . --keep", "reconcile up deploy --detach --wait --timeout 60"),
+    epilog=examples(
+        "reconcile up samples/hello",
+        "reconcile up . --keep",
+        "reconcile up . --store etcd://127.0.0.1:2379/team-a",
+        "reconcile up deploy --detach --wait --timeout 60",
+    ),
 )
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--data-dir", help="Where state is kept [default: $RECONCILE_HOME, else .reconcile beside FOLDER].")
@@ -69,13 +74,21 @@ class View(Protocol):
 )  # fmt: skip
 @click.option("--allow-empty", is_flag=True, help="Delete the objects even if everything vanishes from FOLDER at once.")
 @click.option("--simulate", type=int, default=0, metavar="N", help="Run pods on N simulated nodes instead of as processes.")
+@click.option(
+    "--store",
+    metavar="ADDRESS",
+    default="",
+    envvar="RECONCILE_STORE",
+    show_envvar=True,
+    help="Keep objects in an etcd cluster: etcd://HOST:2379,HOST:2379/PREFIX (etcds:// for TLS) [default: a store of its own].",
+)
 @click.option("--plain", is_flag=True, help="Plain lines even in a terminal.")
 @click.option("--verbose", "-v", is_flag=True, help="Log what the control plane does to stderr.")
 @click.option("--ready-fd", type=int, default=-1, hidden=True)
 def command(
     folder: Path, data_dir: str | None, host: str, port: int, keep: bool, wait: bool, timeout_s: float, detach: bool,
-    history_keep: str, allow_empty: bool, simulate: int, etcd_listen: str, face: Face, plain: bool, verbose: bool,
-    ready_fd: int,
+    history_keep: str, allow_empty: bool, simulate: int, store: str, etcd_listen: str, face: Face, plain: bool,
+    verbose: bool, ready_fd: int,
 ) -> None:  # fmt: skip
     """Run FOLDER: its YAML becomes running processes, its Python controllers run, and both follow every change.
 
@@ -94,6 +107,8 @@ def command(
     )
     if face.given and not etcd_listen:
         raise CommandError("the --etcd-... options say how to serve an etcd, but not where: add --etcd-listen HOST:PORT")
+    if store and etcd_listen:
+        raise CommandError(f"the objects are in {store}: point etcdctl there; --etcd-listen serves a store of its own only")
     from .running import Session, UpSettings  # heavy: only `up` pays for it
 
     settings = UpSettings(
@@ -107,6 +122,7 @@ def command(
         simulated_nodes=simulate,
         etcd_listen=etcd_listen,
         etcd=face.settings(etcd_listen, name=folder.resolve().name) if etcd_listen else None,
+        store=store,
     )
     asyncio.run(_run(Session(settings), plain=plain, wait=wait, timeout_s=timeout_s, ready_fd=ready_fd))
 

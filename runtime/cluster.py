@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -25,7 +25,7 @@ from reconcile.registry import Operator
 from .api import ApiServer
 from .client import InProcessClient
 from .engine.engine import Engine
-from .store import HistoryKeep, Store, keep_history
+from .store import HistoryKeep, Store, WatchStore, keep_history
 
 if TYPE_CHECKING:
     from .api.http import HttpServer
@@ -75,18 +75,23 @@ class Parts:
 
 
 class ControlPlane:
-    """A control plane in this process. Use as an async context manager, or `start` and `stop`."""
+    """A control plane in this process. Use as an async context manager, or `start` and `stop`.
+
+    It opens an embedded store in `data_dir`, or what `store` gives: a context manager that opens, and closes.
+    """
 
     def __init__(
         self, data_dir: Path, clock: Clock, parts: Parts, *, http: ListenSettings | None = None,
-        history: HistoryKeep = KEPT,
+        store: Callable[[], AbstractAsyncContextManager[WatchStore]] | None = None, history: HistoryKeep = KEPT,
     ) -> None:  # fmt: skip
         self.data_dir, self.clock = data_dir, clock
         self._parts, self._http, self._history = parts, http, history
+        self._opens = store
         self._server: HttpServer | None = None
         self._listening: asyncio.Task[str] | None = None
         self._compacting: asyncio.Task[None] | None = None
-        self._store: Store | None = None
+        self._store: WatchStore | None = None
+        self._opened: AbstractAsyncContextManager[WatchStore] | None = None
         self._api: ApiServer | None = None
         self._engine: Engine | None = None
 
@@ -97,7 +102,7 @@ class ControlPlane:
         return self._api
 
     @property
-    def store(self) -> Store:
+    def store(self) -> WatchStore:
         """The store; there once started."""
         assert self._store is not None, "the control plane is not started"
         return self._store
@@ -125,7 +130,9 @@ class ControlPlane:
             StoreError: the store cannot be opened (another process has it, its schema is newer, ...).
         """
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._store = await Store.open(self.data_dir / STORE, self.clock)
+        opened = self._opens() if self._opens is not None else await Store.open(self.data_dir / STORE, self.clock)
+        self._store = await opened.__aenter__()
+        self._opened = opened
         try:
             namespace = kind_of(self._parts.namespace) if self._parts.namespace else None
             self._api = ApiServer(self._store, self.clock, namespace_kind=namespace)
@@ -175,8 +182,8 @@ class ControlPlane:
     async def stop(self) -> None:
         """Stop everything, last started first; a part that fails to stop skips no other. Nothing acknowledged is lost."""
         async with AsyncExitStack() as steps:  # which takes them from the last to the first
-            if self._store is not None:
-                steps.push_async_callback(self._store.close)
+            if self._opened is not None:
+                steps.push_async_exit(self._opened)
             if self._engine is not None:
                 steps.push_async_callback(self._engine.close)
             if self._server is not None:
@@ -185,7 +192,7 @@ class ControlPlane:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._listening = self._compacting = self._server = self._engine = self._store = None
+            self._listening = self._compacting = self._server = self._engine = self._store = self._opened = None
 
     async def _create_objects(self) -> None:
         """Create what a cluster begins with, where it is not there yet."""

@@ -9,9 +9,9 @@ from typing import Literal
 
 import attrs
 
-from reconcile.errors import BadRequestError, NotFoundError
+from reconcile.errors import BadRequestError
 from reconcile.kinds import Kind
-from reconcile.runtime.store import DELETE, Change, CompactedError, FutureRevisionError, KeepsHistory, StoreError, WatchStore
+from reconcile.runtime.store import DELETE, Change, CompactedError, FutureRevisionError, StoreError, WatchStore
 
 from . import errors, refusals
 from .catalog import Catalog, Served
@@ -61,7 +61,7 @@ class ObjectHistory:
             raise BadRequestError(f"{kind.resource} are computed when they are asked for: they have no history")
         key = served.key(namespace, name)
         try:
-            changes = await self._keeper().history(key, first=first, last=last, limit=limit)
+            changes = await self._store.history(key, first=first, last=last, limit=limit)
         except CompactedError as error:
             raise refusals.expired_list() from error
         except FutureRevisionError as error:
@@ -74,7 +74,7 @@ class ObjectHistory:
 
     async def span(self, at_s: float | None) -> Span:
         """See ApiServer.span."""
-        store = self._keeper()
+        store = self._store
         try:
             newest, oldest = self._store.revision, max(1, self._store.compacted)
             at = await store.revision_at(at_s) if at_s is not None else None
@@ -85,11 +85,6 @@ class ObjectHistory:
             )
         except StoreError as error:
             raise refusals.of_store(error) from error
-
-    def _keeper(self) -> KeepsHistory:
-        if isinstance(self._store, KeepsHistory):
-            return self._store
-        raise NotFoundError("this control plane keeps its state in an etcd cluster, which knows no times and keeps no causes")
 
 
 def _state(change: Change, served: Served) -> PastState:

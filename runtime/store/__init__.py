@@ -42,7 +42,7 @@ from .errors import (
     UnavailableError,
     ValueProvidedError,
 )
-from .interface import KeepsHistory, WatchStore
+from .interface import WatchStore
 from .model import (
     DELETE,
     FROM_KEY,
@@ -98,7 +98,6 @@ __all__ = [
     "FutureRevisionError",
     "HistoryKeep",
     "InlineDatabase",
-    "KeepsHistory",
     "KeyEmptyError",
     "KeyNotFoundError",
     "KeyValue",

@@ -7,7 +7,7 @@ have written; `catch_up` is the one way to know that it is not.
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from .model import Change, DeleteResponse, KeyValue, LeaseStatus, PutResponse, Range, RangeResponse, Txn, TxnResponse
 from .watch import Watch
@@ -37,6 +37,15 @@ class WatchStore(Protocol):
 
     async def catch_up(self) -> int:
         """Return once reads show everything that anybody was told to be written before this call; gives the revision."""
+
+    async def history(self, key: bytes, *, first: int = 0, last: int = 0, limit: int = 0) -> tuple[Change, ...]:
+        """The changes of one key in revisions first..last (0: all that are kept, up to now), oldest first."""
+
+    async def revision_at(self, time_s: float) -> int | None:
+        """What was the newest revision at `time_s`, since the epoch; None when history does not reach back to it."""
+
+    async def time_of(self, revision: int) -> float | None:
+        """When `revision` was made, since the epoch; None if it is not known."""
 
     async def cause(self, revision: int) -> str | None:
         """The cause that was given with the txn that made `revision`; None if there was none, or it is compacted away."""
@@ -81,17 +90,3 @@ class WatchStore(Protocol):
 
     async def close(self) -> None:
         """End the watches and let go of what is held; later calls raise StoreClosedError."""
-
-
-@runtime_checkable
-class KeepsHistory(Protocol):
-    """What the embedded store knows of its past beyond old revisions; an etcd knows no times."""
-
-    async def history(self, key: bytes, *, first: int = 0, last: int = 0, limit: int = 0) -> tuple[Change, ...]:
-        """The changes of one key in revisions first..last (0: all that are kept), oldest first."""
-
-    async def revision_at(self, time_s: float) -> int | None:
-        """What was the newest revision at `time_s`, since the epoch; None when history does not reach back to it."""
-
-    async def time_of(self, revision: int) -> float | None:
-        """When `revision` was made, since the epoch; None if that is not known."""

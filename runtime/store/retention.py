@@ -14,7 +14,7 @@ import attrs
 from reconcile.clock import Clock, duration_s
 
 from .errors import CompactedError, StoreError
-from .store import Store
+from .interface import WatchStore
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class HistoryKeep:
     def __str__(self) -> str:
         return f"{self.seconds:g}s/{self.revisions}"
 
-    async def due(self, store: Store, now_s: float) -> int | None:
+    async def due(self, store: WatchStore, now_s: float) -> int | None:
         """The revision that history may begin at now; None if all that there is shall stay."""
         old = await store.revision_at(now_s - self.seconds)
         if old is None:
@@ -57,7 +57,7 @@ class HistoryKeep:
         return revision if revision > max(1, store.compacted) else None
 
 
-async def keep_history(store: Store, clock: Clock, keep: HistoryKeep) -> None:
+async def keep_history(store: WatchStore, clock: Clock, keep: HistoryKeep) -> None:
     """Forget what `keep` does not ask for, every few minutes, until cancelled or until the store serves no more."""
     check_s = min(_CHECK_S_MAX, max(_CHECK_S_MIN, keep.seconds / 10))
     while True:

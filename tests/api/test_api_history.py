@@ -6,16 +6,10 @@ from typing import Any
 
 import pytest
 
-from reconcile.causality import TRIGGER, Trigger
+from reconcile.causality import TRIGGER, Cause, Trigger
 from reconcile.client import MERGE_PATCH, Patch
 from reconcile.errors import ApiError, BadRequestError, ExpiredError, NotFoundError
 from reconcile.kinds import Kind
-from reconcile.runtime.api import ApiServer
-from reconcile.runtime.client import InProcessClient
-from reconcile.runtime.clock import SystemClock
-from reconcile.runtime.store import MEMORY, InlineDatabase, Store
-
-from .conftest import Site
 
 
 async def test_an_objects_history_tells_each_state_and_its_cause(serving: Any) -> None:
@@ -32,7 +26,9 @@ async def test_an_objects_history_tells_each_state_and_its_cause(serving: Any) -
         assert [state.type for state in states] == ["ADDED", "MODIFIED", "DELETED", "ADDED"]
         assert [state.stored.tree["spec"]["replicas"] for state in states] == [1, 2, 2, 7]
         assert [state.before and state.before.tree["spec"]["replicas"] for state in states] == [None, 1, 2, None]
-        assert states[1].cause == "scaler/up 3 change"
+        cause = Cause.decode(states[1].cause)
+        assert cause is not None
+        assert (cause.handler, cause.revision, cause.reason) == ("scaler/up", 3, "change")
         for state in states:
             assert state.stored.tree["metadata"]["resourceVersion"] == str(state.moment.revision)
         times = [state.moment.time_s for state in states]
@@ -98,20 +94,3 @@ async def test_what_is_computed_has_no_past(serving: Any) -> None:
             await s.api.history(weather, "a", "n")
         with pytest.raises(BadRequestError, match="there are none of old revisions"):
             await s.api.list(weather, "n", resource_version="1", match="Exact")
-
-
-async def test_a_store_that_knows_no_times_says_so() -> None:
-    """On an etcd cluster old revisions can be read, but nobody noted when they were made."""
-
-    class Narrow:
-        def __init__(self, store: Store) -> None:
-            self.revision, self.compacted, self.get, self.watch = store.revision, -1, store.get, store.watch
-
-    async with await Store.open(MEMORY, SystemClock(), database=InlineDatabase) as store:
-        api = ApiServer(Narrow(store), SystemClock())  # type: ignore[arg-type]  # only what is asked for here
-        api.serve(Site.__kind__)
-        assert InProcessClient(api)
-        with pytest.raises(NotFoundError, match="keeps its state in an etcd cluster"):
-            await api.history(Site.__kind__, "a", "n")
-        with pytest.raises(NotFoundError, match="keeps its state in an etcd cluster"):
-            await api.span()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from reconcile.runtime.clock import SystemClock
 from reconcile.runtime.store import (
     DELETE,
     FROM_KEY,
@@ -397,6 +398,96 @@ async def test_the_cause_of_a_revision_is_kept(opened: Opened) -> None:
     async with opened() as store:
         assert [await store.cause(revision) for revision in revisions] == ["handler ü", None, "deleted by ann"]
         assert await store.cause(store.revision + 100) is None
+
+
+async def test_history_tells_of_a_key_what_when_and_why(opened: Opened) -> None:
+    """What was changed, by whom and when is the first question after an accident; also after a restart."""
+    clock = SystemClock()
+    began_s = int(clock.now() * 1000) / 1000
+    async with opened() as store:
+        made = await store.put(b"a", b"1", cause="made")
+        await store.put(b"b", b"1", cause="another key")
+        changed = await store.put(b"a", b"2", cause="changed")
+        await store.txn(Txn((Compare.mod_is(b"a", changed.revision),), (DeleteRange(b"a"),)), "deleted")
+        again = await store.put(b"a", b"3")
+        recent = await store.history(b"a")
+    async with opened() as store:
+        old = await store.history(b"a")
+        await store.put(b"a", b"4", cause="new")
+        both = await store.history(b"a")
+        for changes in (recent, old, both[:-1]):
+            assert [change.cause for change in changes] == ["made", "changed", "deleted", None]
+            assert [change.event.kind for change in changes] == [PUT, PUT, DELETE, PUT]
+            assert [change.event.prev_kv.value if change.event.prev_kv else None for change in changes] == [
+                None,
+                b"1",
+                b"2",
+                None,
+            ]
+            times = [change.time_s for change in changes]
+            assert all(time is not None and began_s <= time <= clock.now() for time in times)
+            assert times == sorted(times, key=lambda time: time or 0.0)
+        assert both[-1].cause == "new"
+        assert [change.revision for change in await store.history(b"a", limit=2)] == [again.revision, store.revision]
+        bounded = await store.history(b"a", first=made.revision + 1, last=again.revision - 1)
+        assert [change.cause for change in bounded] == ["changed", "deleted"]
+        assert await store.history(b"none") == ()
+        with pytest.raises(KeyEmptyError):
+            await store.history(b"")
+        with pytest.raises(FutureRevisionError):
+            await store.history(b"a", first=store.revision + 1_000)
+
+
+async def test_history_begins_with_what_held_when_it_was_cut(opened: Opened) -> None:
+    """Otherwise the oldest change would seem to come out of nothing."""
+    async with opened() as store:
+        await store.put(b"a", b"1")
+        held = await store.put(b"a", b"2")
+        cut = await store.put(b"b", b"1")
+        changed = await store.put(b"a", b"3")
+        await store.compact(cut.revision)
+    async with opened() as store:
+        changes = await store.history(b"a")
+        assert [(change.revision, change.event.kv.value) for change in changes] == [
+            (held.revision, b"2"),
+            (changed.revision, b"3"),
+        ]
+        assert [change.revision for change in await store.history(b"b")] == [cut.revision]
+        with pytest.raises(CompactedError):
+            await store.history(b"a", first=held.revision)
+
+
+async def test_a_moment_has_a_revision_and_a_revision_a_moment(opened: Opened) -> None:
+    """`--at 10:15` reads what held then; how much history is kept is counted in hours."""
+    clock = SystemClock()
+
+    async def later() -> float:
+        """A moment that no write was made at."""
+        now_s = clock.now()
+        while clock.now() < now_s + 0.003:
+            await clock.sleep(0.001)
+        return now_s + 0.002
+
+    async with opened() as store:
+        moments, revisions = [await later()], [store.revision]
+        for number in range(6):
+            revisions.append((await store.put(b"a", b"%d" % number)).revision)
+            moments.append(await later())
+        found = [await store.revision_at(moment) for moment in moments[1:]]
+    async with opened() as store:
+        assert [await store.revision_at(moment) for moment in moments[1:]] == found == revisions[1:]
+        before = await store.revision_at(moments[0])
+        assert before is not None
+        assert before < revisions[1]
+        for moment, revision in zip(moments[1:], revisions[1:], strict=True):
+            made_s = await store.time_of(revision)
+            assert made_s is not None
+            assert made_s <= moment
+        assert await store.time_of(store.revision + 100) is None
+        await store.compact(revisions[3])
+    async with opened() as store:
+        assert await store.revision_at(moments[1]) is None
+        assert await store.revision_at(moments[4]) == revisions[4]
 
 
 # Leases

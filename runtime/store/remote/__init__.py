@@ -15,7 +15,7 @@ object rides along. A write goes to etcd and returns once the mirror shows it: o
 written shows up as soon as their events arrive; who must not miss any of it calls `catch_up`, which asks etcd for its
 revision (one request for all who ask at a time) and waits until the mirror has come there.
 
-Every write also puts the key that is the prefix itself, the *journal*: a number that only this write has, and its cause. The
+Every write also puts the key `<prefix>/`, the *journal*: a number that only this write has, and its cause. The
 mirror sees it in the same revision. So an answer that was lost on the way is found again by reading, never by writing twice,
 and `cause(revision)` works whichever process wrote it.
 """

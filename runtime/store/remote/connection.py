@@ -38,7 +38,7 @@ _OPTIONS = (
     ("grpc.enable_retries", 0),  # what may be sent again is decided here
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 500),
     # A member that vanished without a word is noticed; etcd allows a ping each 5 s.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),

@@ -26,7 +26,8 @@ from reconcile.clock import Clock
 from reconcile.runtime.store.errors import CompactedError, StoreError
 
 from .connection import RANGE, STATUS, WATCH, Connection, Unclear
-from .keyspace import NONCE_BYTES, Keyspace, Message
+from .journal import Entry
+from .keyspace import Keyspace, Message
 from .mirror import Mirror
 
 log = logging.getLogger(__name__)
@@ -37,20 +38,20 @@ _FENCE_AFTER_S = 0.15
 _PAUSE_S, _PAUSE_S_MAX = 0.05, 1.0
 _TRUE_PROGRESS_34, _TRUE_PROGRESS_35 = (3, 4, 25), (3, 5, 8)
 
-Noticed = Callable[[int, bytes, Message], None]
-"""(revision, the journal's value, the events): called right before a revision becomes visible."""
-
 
 class Feed:
     """Reads the prefix once, then follows it until `close`."""
 
     def __init__(self, connection: Connection, keyspace: Keyspace, clock: Clock) -> None:
         self.connected = asyncio.Event()
+        self.cluster_id = 0
+        """Which cluster it is, whatever its endpoints are called; there once loaded."""
         self.why = "not connected yet"
         """Why there is no stream, while there is none."""
         self._connection, self._keyspace, self._clock = connection, keyspace, clock
         self._mirror: Mirror | None = None
         self._stream: Any = None  # Any: a grpc.aio call has no type
+        self._wanted = asyncio.Event()
         self._true_progress = False
         self._notice: Callable[[int, bytes], dict[bytes, object] | None] = lambda _revision, _nonce: None
         self._fence: Callable[[], Awaitable[None]] | None = None
@@ -82,6 +83,7 @@ class Feed:
                     request = pb.RangeRequest(key=start, range_end=keyspace.end, limit=_PAGE, revision=revision)
                     answer = await self._connection.ask(RANGE, request)
                     revision = revision or answer.header.revision
+                    self.cluster_id = answer.header.cluster_id
                     kvs += keyspace.key_values(answer.kvs)
                     if not answer.more:
                         return revision, kvs
@@ -95,6 +97,7 @@ class Feed:
         """Have etcd say how far the mirror has come, although nothing of ours may have happened."""
         stream = self._stream
         if stream is None:
+            self._wanted.set()
             return
         if self._true_progress:
             with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # `_run` sees it as well
@@ -125,8 +128,20 @@ class Feed:
                 self.connected.clear()
             if mirror.revision > before:
                 pause_s = _PAUSE_S
-            await self._clock.sleep(pause_s)
+            await self._pause(pause_s)
             pause_s = min(pause_s * 2, _PAUSE_S_MAX)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not long while somebody else waits for the mirror."""
+        self._wanted.clear()
+        await self._clock.sleep(_PAUSE_S)
+        rest = asyncio.create_task(self._clock.sleep(seconds - _PAUSE_S))
+        wanted = asyncio.create_task(self._wanted.wait())
+        try:
+            await asyncio.wait({rest, wanted}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            rest.cancel()
+            wanted.cancel()
 
     async def _follow(self, mirror: Mirror, endpoint: str) -> None:
         """One stream, until it breaks; returns when what is missing was compacted and the mirror was read anew."""
@@ -164,18 +179,17 @@ class Feed:
         for revision, group in groupby(events, key=lambda event: event.kv.mod_revision):
             if revision <= mirror.revision:
                 continue
-            changes, cause, attachments = [], None, None
+            changes, entry, attachments = [], None, None
             for sub, event in enumerate(group):
                 if event.kv.key == keyspace.root:
-                    value = event.kv.value
-                    attachments = self._notice(revision, value[:NONCE_BYTES])
-                    cause = value[NONCE_BYTES:].decode(errors="replace") or None
+                    entry = Entry.decoded(event.kv.value)
+                    attachments = self._notice(revision, entry.nonce)
                 else:
                     changes.append(keyspace.change(event, sub))
             if attachments:
                 for _, kv in changes:
                     kv.attachment = attachments.get(kv.key)
-            mirror.apply(revision, changes, cause)
+            mirror.apply(revision, changes, entry)
 
     async def _tells_true_progress(self) -> bool:
         try:

@@ -1,6 +1,9 @@
 """Our values as etcd's messages and back, with every key below one prefix.
 
-The key that is the prefix itself is the journal (see the package): it is no key of ours, for ours are longer.
+Below the prefix /team, keys begin with /team/, so that /team-b is no part of it. Where all of our keys begin with `below` (the
+API server's do with a slash), that is left out: /registry/x becomes /team/registry/x.
+
+The key that is /team/ itself is the journal (see the package): it is no key of ours, for ours are longer.
 """
 
 from __future__ import annotations
@@ -32,11 +35,10 @@ from reconcile.runtime.store.model import (
 )
 from reconcile.runtime.store.ring import Record
 
-from .mirror import Change
+from .mirror import Told
 
 Message = Any
 """A generated message: aetcd's stubs have no types."""
-NONCE_BYTES = 8
 _OPERATIONS_MAX = 128
 """etcd's own limit: a longer branch has no room for the journal."""
 _FIELDS = {
@@ -49,9 +51,10 @@ _DELETED = kv_pb2.Event.DELETE
 class Keyspace:
     """All keys that begin with `root`."""
 
-    def __init__(self, prefix: str) -> None:
-        self.root = prefix.encode()
+    def __init__(self, prefix: str, below: bytes) -> None:
+        self.root = prefix.encode() + b"/"
         self.end = prefix_end(self.root)
+        self._below = below
         self._skip = len(self.root)
 
     # Out
@@ -59,8 +62,15 @@ class Keyspace:
     def bounds(self, key: bytes, range_end: bytes) -> tuple[bytes, bytes]:
         """A range of ours as a range of the cluster's."""
         if not range_end:
-            return self.root + key, b""
-        return self.root + key, self.end if range_end == FROM_KEY else self.root + range_end
+            return self._there(key), b""
+        if range_end == FROM_KEY or (range_end > self._below and not range_end.startswith(self._below)):
+            return self._there(key), self.end
+        return self._there(key), self._there(range_end)
+
+    def _there(self, key: bytes) -> bytes:
+        if not key.startswith(self._below):
+            raise ValueError(f"{key!r} does not begin with {self._below!r}, as all keys of this store do")
+        return self.root + key[len(self._below) :]
 
     def range(self, request: Range) -> Message:
         """A RangeRequest."""
@@ -102,7 +112,7 @@ class Keyspace:
     def _operation(self, operation: Operation) -> Message:
         if isinstance(operation, Put):
             put = pb.PutRequest(
-                key=self.root + operation.key, value=operation.value, lease=operation.lease, prev_kv=operation.prev_kv,
+                key=self._there(operation.key), value=operation.value, lease=operation.lease, prev_kv=operation.prev_kv,
                 ignore_value=operation.ignore_value, ignore_lease=operation.ignore_lease,
             )  # fmt: skip
             return pb.RequestOp(request_put=put)
@@ -119,14 +129,14 @@ class Keyspace:
     def key_value(self, kv: Message, sub: int = 0) -> KeyValue:
         """One of our keys."""
         return KeyValue(
-            kv.key[self._skip :], kv.value, kv.create_revision, kv.mod_revision, kv.version, kv.lease, None, sub
+            self._below + kv.key[self._skip :], kv.value, kv.create_revision, kv.mod_revision, kv.version, kv.lease, None, sub
         )  # fmt: skip
 
     def key_values(self, kvs: Iterable[Message]) -> tuple[KeyValue, ...]:
         """Our keys, without the journal."""
         return tuple(self.key_value(kv) for kv in kvs if kv.key != self.root)
 
-    def change(self, event: Message, sub: int) -> Change:
+    def change(self, event: Message, sub: int) -> Told:
         """What happened to one of our keys."""
         return (DELETE if event.type == _DELETED else PUT), self.key_value(event.kv, sub)
 

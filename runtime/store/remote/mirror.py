@@ -18,9 +18,11 @@ from reconcile.runtime.store.model import PUT, Event, EventKind, KeyValue
 from reconcile.runtime.store.ring import Record, record
 from reconcile.runtime.store.settings import Settings
 
+from .journal import Entry
 from .recent import Recent
 
-Change = tuple[EventKind, KeyValue]
+Told = tuple[EventKind, KeyValue]
+"""What etcd tells of a key."""
 
 
 class Mirror:
@@ -33,6 +35,7 @@ class Mirror:
         self._now = clock.now
         self.newest = 0
         """The newest revision that an event below the prefix was seen of, the journal's included."""
+        self._at_ms = 0
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = 0
 
@@ -41,8 +44,11 @@ class Mirror:
         """Everything up to it is here."""
         return self.hub.revision
 
-    def apply(self, revision: int, changes: Sequence[Change], cause: str | None) -> None:
-        """Take in a revision; one that is known already (a stream that was opened again may repeat it) is left out."""
+    def apply(self, revision: int, changes: Sequence[Told], entry: Entry | None) -> None:
+        """Take in a revision, with its entry of the journal if it has one.
+
+        One that is known already (a stream that was opened again may repeat it) is left out.
+        """
         if revision <= self.revision:
             return
         self.newest = revision
@@ -54,7 +60,10 @@ class Mirror:
             events.append(event := Event(kind, kv, prev))
             index.apply(event)
         if events:
-            made = record(revision, tuple(events), int(self._now() * 1000), cause)  # when we learned of it
+            at_ms = entry.at_ms if entry is not None and entry.at_ms else int(self._now() * 1000)  # when we learned of it
+            # Clocks of several writers differ, and times are searched: they never fall.
+            self._at_ms = max(self._at_ms, at_ms)
+            made = record(revision, tuple(events), self._at_ms, entry.cause if entry is not None else None)
             self.recent.append(made)
             self.hub.publish(made)
             self._wake()

@@ -6,7 +6,7 @@ a hole says that nothing of ours happened.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 from reconcile.runtime.store.index import covers
@@ -58,6 +58,14 @@ class Recent(Ring):
     def get(self, revision: int) -> Record | None:
         """The record of `revision`, if it is here."""
         return self._by_revision.get(revision)
+
+    def revision_before(self, at_ms: int) -> int | None:
+        """The newest revision made at `at_ms` or before; None if that is longer ago than the oldest one here."""
+        at = bisect_right(self._order, at_ms, key=lambda revision: self._by_revision[revision].at_ms)
+        if not at:
+            return None
+        # What follows a record, up to the next one, is not ours, and was no later than that.
+        return self._order[at] - 1 if at < len(self._order) else self.last
 
     def undo(self, revision: int, key: bytes, range_end: bytes) -> dict[bytes, KeyValue | None] | None:
         """What the keys of the range held at `revision`, as far as it differs from now; None if that is too long ago."""

@@ -21,6 +21,7 @@ from reconcile.runtime.store.errors import (
     StoreError,
 )
 from reconcile.runtime.store.model import (
+    Change,
     DeleteRange,
     DeleteResponse,
     KeyValue,
@@ -52,9 +53,9 @@ _NUDGE_S, _NUDGE_S_MAX = 0.01, 0.2
 class RemoteSettings:
     """How long to wait, and what is checked and kept here."""
 
-    request_timeout_s: float = 10.0
+    request_timeout_s: float = 6.0
     """A request that is not answered by then is given up: an election of the cluster takes a second or two."""
-    attempt_timeout_s: float = 3.0
+    attempt_timeout_s: float = 2.0
     """An endpoint that does not answer by then is left for the next one."""
     open_timeout_s: float = 5.0
     store: Settings = attrs.field(factory=Settings)
@@ -75,8 +76,12 @@ class EtcdStore:
         self._next: asyncio.Task[int] | None = None
 
     @classmethod
-    async def open(cls, address: EtcdAddress, clock: Clock, *, settings: RemoteSettings | None = None) -> Self:
+    async def open(
+        cls, address: EtcdAddress, clock: Clock, *, below: bytes = b"", settings: RemoteSettings | None = None
+    ) -> Self:
         """Read what is below the prefix and begin to follow it.
+
+        With `below`, all keys are to begin with that, and it does not appear in the cluster.
 
         Raises:
             UnreachableError: no endpoint answers.
@@ -84,7 +89,7 @@ class EtcdStore:
         """
         settings = settings or RemoteSettings()
         connection = Connection(address, clock, settings.open_timeout_s, settings.attempt_timeout_s)
-        keyspace = Keyspace(address.prefix)
+        keyspace = Keyspace(address.prefix, below)
         feed = Feed(connection, keyspace, clock)
         store = cls(connection, keyspace, feed, clock, settings)
         try:
@@ -139,6 +144,11 @@ class EtcdStore:
         """History starts here, as far as we know: others may have compacted further."""
         return self._mirror.hub.compacted
 
+    @property
+    def identity(self) -> str:
+        """The cluster and the prefix: the same whichever endpoints it is reached by."""
+        return f"{self._feed.cluster_id:x}{self._connection.address.prefix}"
+
     def __len__(self) -> int:
         return len(self._mirror.index)
 
@@ -188,11 +198,40 @@ class EtcdStore:
             return answer(request, mirror.revision, index.scan(key, range_end, patch), index.count(key, range_end, patch))
         return await self._past.range(request)
 
+    async def history(self, key: bytes, *, first: int = 0, last: int = 0, limit: int = 0) -> tuple[Change, ...]:
+        """The changes of one key in revisions first..last (0: all that are kept, up to now), oldest first.
+
+        What is older than the mirror's memory is read from etcd with all of the prefix: for a person who asks, not for a loop.
+
+        Raises:
+            KeyEmptyError, FutureRevisionError, CompactedError, UnreachableError.
+        """
+        self._serving()
+        if not key:
+            raise KeyEmptyError("in a history")
+        if max(first, last) > self.revision and max(first, last) > await self.catch_up():
+            raise FutureRevisionError(max(first, last), self.revision)
+        return await self._past.history(key, first, last or self.revision, limit)
+
+    async def revision_at(self, time_s: float) -> int | None:
+        """What was the newest revision at `time_s`, since the epoch, by the clocks of those who wrote."""
+        self._serving()
+        return await self._past.revision_at(int(time_s * 1000))
+
+    async def time_of(self, revision: int) -> float | None:
+        """When `revision` was made, since the epoch; None if it is compacted away, or not ours."""
+        self._serving()
+        record = self._mirror.recent.get(revision)
+        entry = await self._past.entry(revision) if record is None else None
+        at_ms = record.at_ms if record is not None else entry.at_ms if entry is not None else 0
+        return at_ms / 1000 if at_ms else None
+
     async def cause(self, revision: int) -> str | None:
         """The cause that was given with the txn that made `revision`, whoever ran it; None if there was none."""
         self._serving()
         record = self._mirror.recent.get(revision)
-        return record.cause if record is not None else await self._past.cause(revision)
+        entry = await self._past.entry(revision) if record is None else None
+        return record.cause if record is not None else entry.cause if entry is not None else None
 
     async def catch_up(self) -> int:
         """Ask etcd for its revision and wait until the mirror shows it; all who ask meanwhile share the next question.
@@ -378,6 +417,8 @@ class EtcdStore:
     async def _catch_up(self, after: asyncio.Task[int] | None) -> int:
         if after is not None:
             await asyncio.wait({after})
+            if not after.cancelled() and after.exception() is not None:
+                return after.result()  # what could not be asked a moment ago is not asked once more by all who wait
         # The journal is one small key; what matters is the header of a linearizable read.
         found = await self._connection.ask(RANGE, pb.RangeRequest(key=self._keyspace.root, keys_only=True))
         await self.reach(found.header.revision)
@@ -386,6 +427,6 @@ class EtcdStore:
     async def _fence(self) -> None:
         """Make a revision of ours that the feed must come to."""
         try:
-            await self._connection.once(PUT, self._keyspace.journal(self._writing.nonce()))
+            await self._connection.once(PUT, self._keyspace.journal(self._writing.entry().encoded()))
         except (Unclear, StoreError):
             return  # whoever waits nudges again

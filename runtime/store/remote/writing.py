@@ -40,7 +40,8 @@ from reconcile.runtime.store.ring import Record
 
 from .connection import TXN, Connection, Unclear
 from .errors import UncertainWriteError, UnreachableError
-from .keyspace import NONCE_BYTES, Keyspace, Message, guarded
+from .journal import NONCE_BYTES, Entry
+from .keyspace import Keyspace, Message, guarded
 
 
 class Reads(Protocol):
@@ -78,9 +79,10 @@ class Writing:
         self._reads, self._connection, self._keyspace, self._clock = reads, connection, keyspace, clock
         self._pending: dict[bytes, _Pending] = {}
 
-    def nonce(self) -> bytes:
-        """A number that no other write has."""
-        return self._clock.random.getrandbits(8 * NONCE_BYTES).to_bytes(NONCE_BYTES)
+    def entry(self, cause: str | None = None) -> Entry:
+        """An entry of the journal for a write that is made now."""
+        nonce = self._clock.random.getrandbits(8 * NONCE_BYTES).to_bytes(NONCE_BYTES)
+        return Entry(nonce, int(self._clock.now() * 1000), cause)
 
     def notice(self, revision: int, nonce: bytes) -> dict[bytes, object] | None:
         """The mirror comes to a journal entry; gives the objects of the write, where it is one of ours."""
@@ -92,9 +94,9 @@ class Writing:
 
     async def txn(self, request: Txn, cause: str | None) -> TxnResponse:
         """See EtcdStore.txn."""
-        nonce, pending = self.nonce(), _Pending(dict(_attachments(request)))
-        message = self._keyspace.txn(request, nonce + (cause or "").encode())
-        self._pending[nonce] = pending
+        entry, pending = self.entry(cause), _Pending(dict(_attachments(request)))
+        message = self._keyspace.txn(request, entry.encoded())
+        self._pending[entry.nonce] = pending
         try:
             answer = await self._sent(request, message, pending)
             if answer is None:
@@ -106,7 +108,7 @@ class Writing:
                 return await self._rebuilt(request, pending.revision)
             return self._keyspace.txn_response(request, answer, self._reads.record(revision))
         finally:
-            del self._pending[nonce]
+            del self._pending[entry.nonce]
 
     async def _sent(self, request: Txn, message: Message, pending: _Pending) -> Message | None:
         """Send a txn until it is known what became of it; None: it was run, and its answer is lost."""
