@@ -24,7 +24,7 @@ ROOTS: dict[str, tuple[str, ...]] = {
         "Namespace", "Pod", "Node", "ConfigMap", "Secret", "Service", "ServiceAccount", "Event", "Binding", "Endpoints",
         "PersistentVolume", "PersistentVolumeClaim",
     ),
-    "apps/v1": ("Deployment", "ReplicaSet"),
+    "apps/v1": ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "ControllerRevision"),
     "batch/v1": ("Job", "CronJob"),
     "autoscaling/v1": ("HorizontalPodAutoscaler", "Scale"),
     "autoscaling/v2": ("HorizontalPodAutoscaler",),

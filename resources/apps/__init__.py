@@ -1,6 +1,9 @@
-"""Kinds that keep Pods running: Deployment and ReplicaSet. Their controllers stand in modules of their own."""
+"""Kinds that keep Pods running: Deployment, ReplicaSet, StatefulSet, DaemonSet. Controllers stand in their own modules."""
 
+from .controller_revision import ControllerRevision
+from .daemonset import DaemonSet
 from .deployment import Deployment
 from .replicaset import ReplicaSet
+from .statefulset import StatefulSet
 
-__all__ = ["Deployment", "ReplicaSet"]
+__all__ = ["ControllerRevision", "DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"]

@@ -1,4 +1,4 @@
-"""Defaults and rules of Deployment and ReplicaSet.
+"""Defaults and rules of Deployment, ReplicaSet, StatefulSet and DaemonSet.
 
 Source: K/pkg/apis/apps/v1/defaults.go, K/pkg/apis/apps/validation/validation.go
 """
@@ -63,6 +63,49 @@ def default_deployment(tree: Tree) -> None:
     default_pod_template(spec)
 
 
+def default_stateful_set(tree: Tree) -> None:
+    """Fill in a StatefulSet's defaults."""
+    spec = tree.get("spec")
+    if not isinstance(spec, dict):
+        return
+    spec.setdefault("replicas", 1)
+    spec.setdefault("revisionHistoryLimit", 10)
+    if not spec.get("podManagementPolicy"):
+        spec["podManagementPolicy"] = "OrderedReady"
+    strategy = spec["updateStrategy"] = spec.get("updateStrategy") or {}
+    if not strategy.get("type"):
+        strategy["type"] = "RollingUpdate"
+    if strategy["type"] == "RollingUpdate":
+        rolling = strategy["rollingUpdate"] = strategy.get("rollingUpdate") or {}
+        rolling.setdefault("partition", 0)
+    retention = spec["persistentVolumeClaimRetentionPolicy"] = spec.get("persistentVolumeClaimRetentionPolicy") or {}
+    for name in ("whenDeleted", "whenScaled"):
+        retention[name] = retention.get(name) or "Retain"
+    for claim in spec.get("volumeClaimTemplates") or ():
+        claim.setdefault("apiVersion", "v1")
+        claim.setdefault("kind", "PersistentVolumeClaim")
+        if isinstance(claim.get("spec"), dict):
+            claim["spec"].setdefault("volumeMode", "Filesystem")
+        claim.setdefault("status", {"phase": "Pending"})
+    default_pod_template(spec)
+
+
+def default_daemon_set(tree: Tree) -> None:
+    """Fill in a DaemonSet's defaults."""
+    spec = tree.get("spec")
+    if not isinstance(spec, dict):
+        return
+    spec.setdefault("revisionHistoryLimit", 10)
+    strategy = spec["updateStrategy"] = spec.get("updateStrategy") or {}
+    if not strategy.get("type"):
+        strategy["type"] = "RollingUpdate"
+    if strategy["type"] == "RollingUpdate":
+        rolling = strategy["rollingUpdate"] = strategy.get("rollingUpdate") or {}
+        rolling.setdefault("maxUnavailable", 1)
+        rolling.setdefault("maxSurge", 0)
+    default_pod_template(spec)
+
+
 def validate_replica_set(tree: Tree, old: Tree | None) -> Iterator[Cause]:
     """Yield what is wrong with a ReplicaSet."""
     yield from _check_pods(tree, old)
@@ -83,7 +126,62 @@ def validate_deployment(tree: Tree, old: Tree | None) -> Iterator[Cause]:
     yield from _check_status(tree, ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"))
 
 
-def _check_pods(tree: Tree, old: Tree | None) -> Iterator[Cause]:
+_STATEFUL = "statefulset"
+_UPDATES = ("OnDelete", "RollingUpdate")
+_CHANGEABLE = frozenset(
+    ("replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit", "persistentVolumeClaimRetentionPolicy",
+     "minReadySeconds")
+)  # fmt: skip
+
+
+def validate_stateful_set(tree: Tree, old: Tree | None) -> Iterator[Cause]:
+    """Yield what is wrong with a StatefulSet."""
+    yield from _check_pods(tree, old, _STATEFUL)
+    spec = tree.get("spec") or {}
+    policy, strategy = spec.get("podManagementPolicy"), spec.get("updateStrategy") or {}
+    if policy not in ("OrderedReady", "Parallel"):
+        yield unsupported("spec.podManagementPolicy", policy, ("OrderedReady", "Parallel"))
+    if strategy.get("type") not in _UPDATES:
+        yield unsupported("spec.updateStrategy.type", strategy.get("type"), _UPDATES)
+    rolling = strategy.get("rollingUpdate") or {}
+    for number, claim in enumerate(spec.get("volumeClaimTemplates") or ()):
+        if not (claim.get("metadata") or {}).get("name"):
+            yield required(f"spec.volumeClaimTemplates[{number}].metadata.name")
+    yield from not_negative(rolling.get("partition"), "spec.updateStrategy.rollingUpdate.partition")
+    yield from not_negative((spec.get("ordinals") or {}).get("start"), "spec.ordinals.start")
+    yield from not_negative(spec.get("revisionHistoryLimit"), "spec.revisionHistoryLimit")
+    before = (old or {}).get("spec")
+    if before is not None:
+        changed = [name for name in spec.keys() | before.keys() if spec.get(name) != before.get(name)]
+        if any(name not in _CHANGEABLE for name in changed):
+            yield forbidden(
+                "spec",
+                "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "
+                "'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden",
+            )
+
+
+def validate_daemon_set(tree: Tree, old: Tree | None) -> Iterator[Cause]:
+    """Yield what is wrong with a DaemonSet."""
+    yield from _check_pods(tree, old, "daemonset")
+    spec = tree.get("spec") or {}
+    strategy = spec.get("updateStrategy") or {}
+    if strategy.get("type") not in _UPDATES:
+        yield unsupported("spec.updateStrategy.type", strategy.get("type"), _UPDATES)
+        return
+    yield from not_negative(spec.get("revisionHistoryLimit"), "spec.revisionHistoryLimit")
+    if strategy["type"] == "RollingUpdate":
+        rolling, at = strategy.get("rollingUpdate") or {}, "spec.updateStrategy.rollingUpdate"
+        yield from _check_share(rolling.get("maxUnavailable"), f"{at}.maxUnavailable", at_most_all=True)
+        yield from _check_share(rolling.get("maxSurge"), f"{at}.maxSurge", at_most_all=True)
+        none = [_is_zero(rolling.get(name)) for name in ("maxUnavailable", "maxSurge")]
+        if all(none):
+            yield required(f"{at}.maxUnavailable", "cannot be 0 when maxSurge is 0")
+        elif not any(none):
+            yield invalid(f"{at}.maxSurge", rolling.get("maxSurge"), "may not be set when maxUnavailable is non-zero")
+
+
+def _check_pods(tree: Tree, old: Tree | None, what: str = "deployment") -> Iterator[Cause]:
     """Replicas, selector and template, which all of them have."""
     spec = tree.get("spec") or {}
     yield from not_negative(spec.get("replicas"), "spec.replicas")
@@ -92,14 +190,14 @@ def _check_pods(tree: Tree, old: Tree | None) -> Iterator[Cause]:
     if selector is None:
         yield required("spec.selector")
     elif not selector.get("matchLabels") and not selector.get("matchExpressions"):
-        yield invalid("spec.selector", selector, "empty selector is invalid for deployment")
+        yield invalid("spec.selector", selector, f"empty selector is invalid for {what}")
     else:
         yield from check_selector(selector, "spec.selector")
         labels = (template.get("metadata") or {}).get("labels") or {}
         if not selects(selector, labels):
             yield invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
     before = ((old or {}).get("spec") or {}).get("selector")
-    if before is not None and selector is not None and before != selector:
+    if before is not None and selector is not None and before != selector and what != _STATEFUL:
         yield immutable("spec.selector", selector)
     if old is None or (old.get("spec") or {}).get("template") != template:
         yield from validate_template(template, "spec.template")

@@ -6,6 +6,7 @@ Source: k8s.io/kubernetes/pkg/apis/{core,storage}, k8s.io/kubernetes/pkg/printer
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 from reconcile.errors import Cause, Tree
@@ -29,10 +30,12 @@ _MODE = Column("VolumeMode", cell=path_cell("spec", "volumeMode", absent=_UNSET)
 
 def storage_kinds() -> list[Kind]:
     """Everything about volumes."""
-    return [_persistent_volume(), _persistent_volume_claim(), *_classes(), *_drivers()]
+    return [persistent_volume(), persistent_volume_claim(), *_classes(), *_drivers()]
 
 
-def _persistent_volume() -> Kind:
+@lru_cache(maxsize=1)
+def persistent_volume() -> Kind:
+    """The kind of volumes."""
     return declared(
         "v1", "PersistentVolume", "persistentvolumes", "A piece of storage that somebody provisioned.", namespaced=False,
         short_names=("pv",), status=True, has_generation=False,
@@ -53,7 +56,9 @@ def _persistent_volume() -> Kind:
     )  # fmt: skip
 
 
-def _persistent_volume_claim() -> Kind:
+@lru_cache(maxsize=1)
+def persistent_volume_claim() -> Kind:
+    """The kind of claims on volumes."""
     return declared(
         "v1", "PersistentVolumeClaim", "persistentvolumeclaims", "A wish for storage, bound to a volume that fulfils it.",
         short_names=("pvc",), status=True, has_generation=False, defaults={"spec.volumeMode": "Filesystem"},
