@@ -10,6 +10,7 @@ ReconcileError
     ├── SandboxNotFoundError        no such sandbox, or its shim is gone: run_sandbox again
     ├── ContainerNotFoundError      no such container in the sandbox
     ├── ContainerNotRunningError    exec into a container that does not run
+    ├── ExecError                   a command cannot be started in a container
     ├── ExecTimeoutError            a command run by exec took longer than it was given
     ├── StaleAttemptError           an attempt that was removed is asked to start again
     ├── InvalidNameError            a pod uid or container name that cannot be a file name
@@ -63,6 +64,14 @@ class ContainerNotRunningError(RuntimeFailure):
     def __init__(self, pod_uid: str, container: str) -> None:
         super().__init__(f"pod {pod_uid}: container {container!r} does not run; nothing can be executed in it")
         self.pod_uid, self.container = pod_uid, container
+
+
+class ExecError(RuntimeFailure):
+    """A command cannot be started in a container; `exit_code` is what a shell would give."""
+
+    def __init__(self, container: str, exit_code: int, why: str) -> None:
+        super().__init__(f"failed to exec in container {container!r}: {why}")
+        self.container, self.exit_code = container, exit_code
 
 
 class ExecTimeoutError(RuntimeFailure):

@@ -54,6 +54,8 @@ class ContainerConfig:
     `env` is complete: nothing is inherited (a process runtime adds its own RECONCILE_CONTAINER mark). `log_path` is the
     CRI log file to write; its folder is made; empty means the output is thrown away. `labels` are kept and come back in
     `ContainerStatus`: the hash of the spec belongs there, so that re-adoption can tell an outdated container.
+    `stdin` can be written by who is attached (without it there is none); `stdin_once`: it ends with the first of them.
+    With `tty` all its streams are one terminal.
     """
 
     name: str
@@ -64,6 +66,9 @@ class ContainerConfig:
     log_path: str = ""
     stop_signal: int = signal.SIGTERM
     labels: Mapping[str, str] = attrs.field(factory=dict)
+    stdin: bool = False
+    stdin_once: bool = False
+    tty: bool = False
 
 
 @attrs.frozen
@@ -127,6 +132,40 @@ class PodStats:
     cpu_s: float
     memory_bytes: int
     processes: int
+
+
+class Talk(Protocol):
+    """A running command, or a container's first process, that somebody hears and talks to."""
+
+    @property
+    def outputs(self) -> Mapping[str, Output]:
+        """What it says: `stdout`, and `stderr` where that is another stream (with a terminal it is not)."""
+
+    async def write(self, data: bytes) -> None:
+        """Write to its stdin, waiting while it does not read; where it has none, or reads no more, nothing happens."""
+
+    async def close_stdin(self) -> None:
+        """There is no more input."""
+
+    async def resize(self, columns: int, rows: int) -> None:
+        """Its terminal, if it has one, has a window of this size now."""
+
+    async def wait(self) -> int:
+        """Wait for its end; returns the exit code.
+
+        Raises:
+            ShimError: it cannot be told any more how it ended.
+        """
+
+    async def close(self) -> None:
+        """Hang up. A command is ended by that; a container goes on."""
+
+
+class Output(Protocol):
+    """A stream of bytes to be read."""
+
+    async def read(self, bytes_max: int) -> bytes:
+        """Some bytes, as soon as there are any; none at its end."""
 
 
 ExitListener = Callable[[ContainerStatus], None]
@@ -198,6 +237,25 @@ class Runtime(Protocol):
         Raises:
             ExecTimeoutError: it took longer than `timeout_s`, and was killed.
             SandboxNotFoundError, ContainerNotFoundError, ContainerNotRunningError: there is nothing to run it in.
+        """
+
+    async def run(self, pod_uid: str, container_name: str, argv: Sequence[str], *, stdin: bool, tty: bool) -> Talk:
+        """Start a command beside a running container, as `exec` does, to talk to it while it runs.
+
+        It is ended when it is closed, or when the container ends, or the engine.
+
+        Raises:
+            ExecError: it cannot be started.
+            SandboxNotFoundError, ContainerNotFoundError, ContainerNotRunningError: there is nothing to run it in.
+        """
+
+    async def attach(self, pod_uid: str, container_name: str, *, stdin: bool, stdout: bool, stderr: bool, tty: bool) -> Talk:
+        """Hear a running container's first process from now on, and write to its stdin if it has one.
+
+        A container whose output nobody takes waits for that, for a while.
+
+        Raises:
+            SandboxNotFoundError, ContainerNotFoundError, ContainerNotRunningError: there is nothing to attach to.
         """
 
     async def stats(self, pod_uid: str) -> PodStats:

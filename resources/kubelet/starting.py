@@ -131,6 +131,8 @@ class Starter:
         return ContainerConfig(
             container.name, attempt, argv, env, working_dir,
             str(host.log_dir(state.tree) / container.name / f"{attempt}.log"), labels={HASH_LABEL: container.hash},
+            stdin=bool(container.spec.get("stdin")), stdin_once=bool(container.spec.get("stdinOnce")),
+            tty=bool(container.spec.get("tty")),
         )  # fmt: skip  # one field a word reads better packed
 
     async def _environment(self, container: Container, given: Mapping[str, str]) -> dict[str, str]:

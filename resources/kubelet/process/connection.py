@@ -48,13 +48,19 @@ class Connection(asyncio.Protocol):
             raise self._gone()
         self._serial += 1
         serial = self._serial
-        reply = self._waiting[serial] = asyncio.get_running_loop().create_future()
+        reply = self.expect(serial)
         self._transport.write(json.dumps({"id": serial, "op": op, **more}).encode() + b"\n")
         try:
             answer: Message = await reply
         finally:
             self._waiting.pop(serial, None)
         return answer
+
+    def expect(self, serial: int) -> asyncio.Future[Message]:
+        """The reply to the request of that number, which somebody sends by other means."""
+        reply: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._waiting[serial] = reply
+        return reply
 
     def close(self) -> None:
         """Hang up; the shim goes on."""

@@ -16,10 +16,8 @@ import re
 import shutil
 import socket
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-import attrs
 
 from reconcile.clock import Clock
 from reconcile.resources.kubelet.errors import (
@@ -35,11 +33,8 @@ from reconcile.resources.kubelet.errors import (
     StillRunningError,
 )
 from reconcile.resources.kubelet.runtime import (
-    EXIT_CODE_LOST,
-    REASON_LOST,
     REASON_START_ERROR,
     ContainerConfig,
-    ContainerState,
     ContainerStatus,
     ExecResult,
     ExitListener,
@@ -53,6 +48,8 @@ from .connection import Connection, Message, Refusal, dial
 from .launcher import Launcher
 from .shim import processes, records
 from .stats import read_stats
+from .statuses import container_status, lost, sandbox_status
+from .talk import ProcessTalk, open_attachment, open_command
 
 log = logging.getLogger(__name__)
 
@@ -158,10 +155,11 @@ class ProcessRuntime:
             "container_id": own_id, "name": config.name,
             "attempt": config.attempt, "argv": [*config.argv], "env": {**config.env}, "working_dir": config.working_dir,
             "log_path": config.log_path, "stop_signal": int(config.stop_signal), "labels": {**config.labels},
+            "stdin": config.stdin, "stdin_once": config.stdin_once, "tty": config.tty,
         }  # fmt: skip  # one field a word reads better packed
         sandbox.starting[own_id] = None
         try:
-            status = _container(await self._connection(sandbox).request("start", **request))
+            status = container_status(await self._connection(sandbox).request("start", **request))
             # A short command's exit may come in with the reply: then its end is what there is to return.
             status = sandbox.starting[own_id] or status
         except Refusal as refusal:
@@ -184,7 +182,9 @@ class ProcessRuntime:
         grace_s = max(0.0, grace_s)
         try:
             async with asyncio.timeout(grace_s + _SHIM_ANSWER_S_MAX):
-                return _container(await self._connection(sandbox).request("stop", container_id=container_id, grace_s=grace_s))
+                return container_status(
+                    await self._connection(sandbox).request("stop", container_id=container_id, grace_s=grace_s)
+                )
         except Refusal as refusal:
             raise self._error(refusal, pod_uid, container_id) from None
         except TimeoutError:
@@ -239,6 +239,29 @@ class ProcessRuntime:
         if outcome.get("timeout"):
             raise ExecTimeoutError(pod_uid, container_name, " ".join(argv), timeout_s)
         return ExecResult(outcome["exit_code"], base64.b64decode(outcome["output"]))
+
+    async def run(self, pod_uid: str, container_name: str, argv: Sequence[str], *, stdin: bool, tty: bool) -> ProcessTalk:
+        """Have the shim start a command on descriptors of ours."""
+        directory = self._serving(pod_uid)
+        try:
+            return await open_command(directory, container_name, argv, stdin=stdin, tty=tty)
+        except Refusal as refusal:
+            raise self._error(refusal, pod_uid, container_name) from None
+
+    async def attach(
+        self, pod_uid: str, container_name: str, *, stdin: bool, stdout: bool, stderr: bool, tty: bool
+    ) -> ProcessTalk:  # fmt: skip
+        """Have the shim copy the container's output to us, and our input to it."""
+        directory = self._serving(pod_uid)
+        try:
+            return await open_attachment(directory, container_name, stdin=stdin, stdout=stdout, stderr=stderr, tty=tty)
+        except Refusal as refusal:
+            raise self._error(refusal, pod_uid, container_name) from None
+
+    def _serving(self, pod_uid: str) -> str:
+        sandbox = self._sandbox(pod_uid)
+        self._connection(sandbox)
+        return sandbox.directory
 
     async def stats(self, pod_uid: str) -> PodStats:
         """Read /proc below the pod's shim: about 0.2 ms a process."""
@@ -302,7 +325,7 @@ class ProcessRuntime:
         pod = records.read(os.path.join(sandbox.directory, "pod.json"))
         if pod is None:
             return None
-        return _status(pod, map(_container, records.read_containers(sandbox.directory)), ready=False, pid=0)
+        return sandbox_status(pod, map(container_status, records.read_containers(sandbox.directory)), ready=False, pid=0)
 
     async def _settle(self, sandbox: _Sandbox) -> SandboxStatus | None:
         async with sandbox.changing:
@@ -326,7 +349,7 @@ class ProcessRuntime:
                     return await self._hello(sandbox, await self._open(sandbox, dialled))
             except FileNotFoundError:
                 for status in list(sandbox.running.values()):
-                    self._tell(sandbox, _lost(status, self._clock.now()))
+                    self._tell(sandbox, lost(status, self._clock.now()))
                 return None
             except ShimError:
                 sandbox.connection = None  # it died, or an even newer engine spoke up; look again
@@ -350,28 +373,28 @@ class ProcessRuntime:
         if pod is None:
             self._discard(sandbox)  # a power cut took what it was for
             return None
-        lost = await asyncio.to_thread(records.bury, sandbox.directory, pod["mark"] + "/")
-        for record in lost:
-            self._tell(sandbox, _container(record))
-        found = [_container(record) for record in records.read_containers(sandbox.directory)]
+        buried = await asyncio.to_thread(records.bury, sandbox.directory, pod["mark"] + "/")
+        for record in buried:
+            self._tell(sandbox, container_status(record))
+        found = [container_status(record) for record in records.read_containers(sandbox.directory)]
         # What the shim had recorded and could not tell us any more, before it was killed.
         for status in found:
             if status.id in sandbox.running:
                 self._tell(sandbox, status)
-        return _status(pod, found, ready=False, pid=0)
+        return sandbox_status(pod, found, ready=False, pid=0)
 
     def _adopted(self, sandbox: _Sandbox, connection: Connection, message: Message) -> SandboxStatus:
         sandbox.connection, sandbox.shim_pid = connection, message["pid"]
         pod = records.read(os.path.join(sandbox.directory, "pod.json"))
         if pod is None:
             raise FileNotFoundError(sandbox.directory)
-        found = [_container(record) for record in message["containers"]]
+        found = [container_status(record) for record in message["containers"]]
         for status in found:
             if not status.running and status.id in sandbox.running:
                 self._tell(sandbox, status)
             elif status.running:
                 sandbox.running[status.id] = status
-        return _status(pod, found, ready=True, pid=sandbox.shim_pid)
+        return sandbox_status(pod, found, ready=True, pid=sandbox.shim_pid)
 
     async def _open(self, sandbox: _Sandbox, connected: socket.socket) -> Connection:
         uid = os.path.basename(sandbox.directory)
@@ -383,7 +406,7 @@ class ProcessRuntime:
     def _on_event(self, uid: str, message: Message) -> None:
         sandbox = self._sandboxes.get(uid)
         if sandbox is not None:
-            self._tell(sandbox, _container(message["status"]))
+            self._tell(sandbox, container_status(message["status"]))
 
     def _tell(self, sandbox: _Sandbox, status: ContainerStatus) -> None:
         sandbox.running.pop(status.id, None)
@@ -463,30 +486,6 @@ class ProcessRuntime:
         shutil.rmtree(gone, ignore_errors=True)
         os.rename(sandbox.directory, gone)
         shutil.rmtree(gone, ignore_errors=True)
-
-
-def _container(record: Message) -> ContainerStatus:
-    return ContainerStatus(
-        id=record["id"], pod_uid=record["pod_uid"], name=record["name"], attempt=record["attempt"],
-        state=ContainerState.EXITED if record["state"] == "exited" else ContainerState.RUNNING, pid=record["pid"],
-        started_at=record["started_at"], finished_at=record["finished_at"], exit_code=record["exit_code"],
-        signal=record["signal"], reason=record["reason"], message=record["message"], log_path=record["log_path"],
-        log_lost_bytes=record["log_lost_bytes"], labels=record["labels"],
-    )  # fmt: skip  # one field a word reads better packed
-
-
-def _status(pod: Message, containers: Iterable[ContainerStatus], *, ready: bool, pid: int) -> SandboxStatus:
-    return SandboxStatus(
-        uid=pod["uid"], namespace=pod["namespace"], name=pod["name"], ready=ready, created_at=pod["created_at"], pid=pid,
-        labels=pod["labels"], containers=tuple(containers),
-    )  # fmt: skip  # one field a word reads better packed
-
-
-def _lost(status: ContainerStatus, now_s: float) -> ContainerStatus:
-    return attrs.evolve(
-        status, state=ContainerState.EXITED, exit_code=EXIT_CODE_LOST, signal=9, reason=REASON_LOST, finished_at=now_s,
-        message="the folder of its sandbox was deleted, and its exit code with it",
-    )  # fmt: skip  # one field a word reads better packed
 
 
 def _check_name(what: str, name: str) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 from . import processes, pump, records
 from .launch import LaunchError, launch
 from .loop import Loop
+from .talks import TERMINAL, Attachment
+from .writer import Writer
 
 SAVE_AGAIN_S = 1.0
 PATIENCE_S = 0.02
@@ -41,9 +43,13 @@ class Container:
         self.env: Mapping[str, str] = {}
         self.working_dir = "/"
         self.waiters: list[Callable[[], None]] = []
+        self.stdin: Writer | None = None
+        self.terminal = -1
         self._loop, self._members, self._ended = loop, members, ended
         self._path = records.container_path(directory, record)
         self._streams: dict[int, pump.Lines] = {}
+        self._attachments: list[Attachment] = []
+        self._stdin_once = False
         self._log: pump.LogFile | None = None
         self._stop_signal = int(signal.SIGTERM)
         self._stopping = False
@@ -64,11 +70,10 @@ class Container:
         try:
             records.write(self._path, self.record)
             self._log = pump.LogFile(self.record["log_path"])
-            for stream in ("stdout", "stderr"):
-                ours, theirs = os.pipe2(os.O_CLOEXEC)
-                self._streams[ours] = pump.Lines(stream, self._log)
-                ends.append(theirs)
-            self.pid = launch(request["argv"], self.env, self.working_dir, *ends)
+            stdin, stdout, stderr = self._make_streams(request, self._log, ends)
+            self.pid = launch(
+                request["argv"], self.env, self.working_dir, stdin, stdout, stderr, terminal=bool(request.get("tty"))
+            )  # fmt: skip  # one option a word reads better packed
         except LaunchError as error:
             self._refuse(error.exit_code, str(error))
         except OSError as error:
@@ -78,6 +83,22 @@ class Container:
         finally:
             for fd in ends:
                 os.close(fd)
+
+    def attach(self, attachment: Attachment) -> None:
+        """Give `attachment` whatever the container says from now on."""
+        self._attachments.append(attachment)
+
+    def detach(self, attachment: Attachment) -> None:
+        """Forget one that is gone. Its container's stdin ends with it, if that is so declared."""
+        if attachment in self._attachments:
+            self._attachments.remove(attachment)
+            self.input_ended()
+
+    def input_ended(self) -> None:
+        """Who was attached has no more to say."""
+        if self._stdin_once and self.stdin is not None and self.terminal < 0:
+            self.stdin.end()
+            self.stdin = None
 
     def reaped(self, status: int, code: int) -> None:
         """The main process has ended: `code` is a signal's number where `status` is not CLD_EXITED."""
@@ -134,6 +155,30 @@ class Container:
             self.record["log_lost_bytes"] = self._log.lost_bytes
         return self.record
 
+    def _make_streams(
+        self, request: Mapping[str, Any], log: pump.LogFile, ends: list[int]
+    ) -> tuple[int | None, int, int]:  # fmt: skip
+        """The descriptors that its process gets, also added to `ends`; ours are kept. Raises OSError."""
+        stdin: int | None = None
+        self._stdin_once = bool(request.get("stdin_once"))
+        if request.get("tty"):
+            self.terminal, theirs = os.openpty()
+            ends.append(theirs)
+            self._streams[self.terminal] = pump.Lines("stdout", log)
+            if request.get("stdin"):
+                self.stdin = Writer(self._loop, os.dup(self.terminal))
+            self.env = {"TERM": TERMINAL, **self.env}
+            return theirs, theirs, theirs
+        for stream in ("stdout", "stderr"):
+            ours, theirs = os.pipe2(os.O_CLOEXEC)
+            self._streams[ours] = pump.Lines(stream, log)
+            ends.append(theirs)
+        if request.get("stdin"):
+            stdin, ours = os.pipe2(os.O_CLOEXEC)
+            self.stdin = Writer(self._loop, ours)
+            ends.append(stdin)
+        return stdin, ends[0], ends[1]
+
     def _run(self) -> None:
         process = processes.look(self.pid)
         self.record.update(
@@ -167,13 +212,34 @@ class Container:
             chunk = os.read(fd, pump.CHUNK_BYTES)
         except BlockingIOError:
             return False
+        except OSError:
+            chunk = b""  # EIO: nothing has the terminal open any more
         if chunk:
             self._streams[fd].feed(chunk)
+            for attachment in list(self._attachments):
+                if (slow := attachment.give(self._streams[fd].name, chunk)) is not None:
+                    self._pause(fd, slow)
             return True
         self._streams.pop(fd).end()
         self._loop.unwatch(fd)
-        os.close(fd)
+        self._close_source(fd)
         return False
+
+    def _close_source(self, fd: int) -> None:
+        os.close(fd)
+        if fd == self.terminal:
+            self.terminal = -1
+
+    def _pause(self, fd: int, slow: Writer) -> None:
+        """Read no more of a stream until one who is attached has taken what there was of it."""
+        self._loop.unwatch(fd)
+
+        def go_on() -> None:
+            if fd in self._streams:
+                self._loop.unwatch(fd)  # two may have waited
+                self._loop.watch(fd, functools.partial(self._on_readable, fd))
+
+        slow.when_drained(go_on)
 
     def _sweep(self) -> None:
         """Kill what the main process left behind, look again until nothing is left, then finish."""
@@ -202,8 +268,14 @@ class Container:
         for fd, lines in self._streams.items():
             lines.end()
             self._loop.unwatch(fd)
-            os.close(fd)
+            self._close_source(fd)
         self._streams.clear()
+        if self.stdin is not None:
+            self.stdin.close()
+            self.stdin = None
+        for attachment in self._attachments:
+            attachment.finish(self.record["exit_code"])
+        self._attachments.clear()
         if self._log is not None:
             self.status()
             self._log.close()

@@ -31,7 +31,7 @@ class Execution:
         """Start the command; one that cannot run is answered as a shell would: 127 or 126, and why."""
         self._fd, end = os.pipe2(os.O_CLOEXEC)
         try:
-            self.pid = launch(request["argv"], self.container.env, self.container.working_dir, end, end)
+            self.pid = launch(request["argv"], self.container.env, self.container.working_dir, None, end, end)
         except LaunchError as error:
             self._output = f"{error}\n".encode()
             self._finish({"exit_code": error.exit_code})

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import signal
+import termios
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
@@ -42,8 +44,13 @@ def write_title(title: str) -> None:
         ctypes.memmove(start, text, len(text))
 
 
-def launch(argv: Sequence[str], env: Mapping[str, str], working_dir: str, stdout: int, stderr: int) -> int:
+def launch(
+    argv: Sequence[str], env: Mapping[str, str], working_dir: str, stdin: int | None, stdout: int, stderr: int, *,
+    terminal: bool = False,
+) -> int:  # fmt: skip  # one stream a word reads better packed
     """Run `argv` in a session of its own, dying with this process; returns its pid once the exec has happened.
+
+    Without `stdin` it reads nothing; with `terminal`, stdout is a terminal, and becomes the one that controls the session.
 
     Raises:
         LaunchError: there is no such command, directory or permission.
@@ -57,7 +64,7 @@ def launch(argv: Sequence[str], env: Mapping[str, str], working_dir: str, stdout
         os.close(tell)
         raise LaunchError(CANNOT_START, f"no process can be made: {os.strerror(error.errno or 0)}") from None
     if pid == 0:
-        _become(argv, env, working_dir, stdout, stderr, tell, parent)
+        _become(argv, env, working_dir, (stdin, stdout, stderr), tell, parent, terminal=terminal)
     os.close(tell)
     with open(told, "rb") as pipe:
         answer = pipe.read()  # ends at the exec, which closes the other end
@@ -69,17 +76,20 @@ def launch(argv: Sequence[str], env: Mapping[str, str], working_dir: str, stdout
 
 
 def _become(
-    argv: Sequence[str], env: Mapping[str, str], working_dir: str, stdout: int, stderr: int, tell: int, parent: int
-) -> NoReturn:
+    argv: Sequence[str], env: Mapping[str, str], working_dir: str, streams: tuple[int | None, int, int], tell: int, parent: int,
+    *, terminal: bool,
+) -> NoReturn:  # fmt: skip  # one option a word reads better packed
     code, message = CANNOT_START, "the command could not be started"
     try:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(137)  # the shim died before the line above could bind us to it
         os.setsid()
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(stdout, 1)
-        os.dup2(stderr, 2)
+        if terminal:
+            fcntl.ioctl(streams[1], termios.TIOCSCTTY, 0)
+        os.dup2(os.open(os.devnull, os.O_RDONLY) if streams[0] is None else streams[0], 0)
+        os.dup2(streams[1], 1)
+        os.dup2(streams[2], 2)
         _reset_signals()
         _enter(working_dir)
         _exec(argv, env, working_dir)

@@ -40,6 +40,11 @@ class Loop:
         self._handlers[fd] = handler
         self._epoll.register(fd, select.EPOLLIN)
 
+    def watch_write(self, fd: int, handler: Handler) -> None:
+        """Call `handler` with the events whenever `fd` can be written, or is closed at its other end."""
+        self._handlers[fd] = handler
+        self._epoll.register(fd, select.EPOLLOUT)
+
     def want_write(self, fd: int, wanted: bool) -> None:
         """Whether the handler of `fd` is also called when it can be written."""
         self._epoll.modify(fd, select.EPOLLIN | (select.EPOLLOUT if wanted else 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import socket
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from .loop import Loop
 Message = dict[str, Any]  # Any: a decoded JSON object
 IN_BYTES_MAX = 8 * 1024 * 1024
 OUT_BYTES_MAX = 8 * 1024 * 1024
+DESCRIPTORS_MAX = 3
 
 
 class Peer:
@@ -22,7 +24,9 @@ class Peer:
         self._loop, self._connection, self._on_request = loop, connection, on_request
         self._in = b""
         self._out = b""
+        self._descriptors: list[int] = []
         self.open = True
+        self.closed: Callable[[], None] | None = None
         connection.setblocking(False)
         loop.watch(connection.fileno(), self._on_ready)
 
@@ -46,12 +50,21 @@ class Peer:
             except OSError:
                 self.close()
 
+    def take_descriptors(self) -> list[int]:
+        """The descriptors that came with what was read so far; they are the caller's to close."""
+        taken, self._descriptors = self._descriptors, []
+        return taken
+
     def close(self) -> None:
-        """Hang up; what was read and not answered is dropped."""
+        """Hang up, and tell `closed`; what was read and not answered is dropped."""
         if self.open:
             self.open = False
             self._loop.unwatch(self._connection.fileno())
             self._connection.close()
+            for fd in self.take_descriptors():
+                os.close(fd)
+            if self.closed is not None:
+                self.closed()
 
     def _on_ready(self, events: int) -> None:
         if events & select.EPOLLOUT:
@@ -72,7 +85,8 @@ class Peer:
 
     def _read(self) -> None:
         try:
-            data = self._connection.recv(256 * 1024)
+            data, descriptors, _flags, _address = socket.recv_fds(self._connection, 256 * 1024, DESCRIPTORS_MAX)
+            self._descriptors += descriptors
         except BlockingIOError:
             return
         except OSError:

@@ -21,8 +21,10 @@ from .execution import Execution
 from .launch import become_subreaper, write_title
 from .loop import Loop
 from .peer import Message, Peer
+from .talks import Attachment, Command, resize
 
 FOLDER_CHECK_S = 3.0
+_TALKS = ("run", "attach", "resize")
 TERM_GRACE_S = 5.0
 
 
@@ -33,8 +35,9 @@ class Shim:
         self._directory = directory
         self._loop = Loop()
         self._containers: dict[tuple[str, int], Container] = {}
-        self._executions: dict[int, Execution] = {}
+        self._executions: dict[int, Execution | Command] = {}
         self._peers: list[Peer] = []
+        self._talks: dict[Peer, Container] = {}
         self._lock = -1
         self._removal: tuple[Peer, int] | None = None
         self._ending = False
@@ -65,7 +68,7 @@ class Shim:
         self._peers[0].send({"event": "ready", **self._status()})
         self._loop.run()
         processes.end_all(lambda: processes.descendants(os.getpid()), within_s=2.0)
-        for peer in self._peers:
+        for peer in (*self._peers, *self._talks):
             peer.flush()
 
     def _turn_away(self, why: str) -> None:
@@ -109,7 +112,10 @@ class Shim:
                 if other is not peer:
                     other.close()
             self._peers = [peer]
-        if peer is not self._peers[0]:
+        talks = request["op"] in _TALKS
+        if talks and peer not in self._talks and peer in self._peers[1:]:
+            self._peers.remove(peer)  # a connection for one talk: no hello of an engine ends it
+        elif not talks and peer is not self._peers[0]:
             peer.close()  # it did not say hello: not an engine of ours
             return
         try:
@@ -178,13 +184,54 @@ class Shim:
         container.waiters.append(forget)
         return container.stop(0)
 
-    def _do_exec(self, peer: Peer, request: Message) -> None:
-        attempts = [c for (name, _attempt), c in self._containers.items() if name == request["name"]]
+    def _do_run(self, peer: Peer, request: Message) -> None:
+        """Run a command on the descriptors that came along; the connection is this command's alone."""
+        descriptors = peer.take_descriptors()
+        try:
+            container = self._running(request["name"])
+            self._talk(peer, container)
+            command = Command(self._loop, container, peer, request["id"])
+            command.start(request, descriptors)
+        finally:
+            for fd in descriptors:
+                os.close(fd)
+        if command.pid:
+            self._executions[command.pid] = command
+
+    def _do_attach(self, peer: Peer, request: Message) -> None:
+        """Attach the descriptors that came along to a container's first process."""
+        descriptors = peer.take_descriptors()
+        try:
+            container = self._running(request["name"])
+        except _Refused:
+            for fd in descriptors:
+                os.close(fd)
+            raise
+        self._talk(peer, container)
+        attachment = Attachment(self._loop, container, peer, request, descriptors)
+        container.attach(attachment)
+        peer.send({"id": request["id"], "ok": {"pid": container.pid}})
+
+    def _do_resize(self, peer: Peer, request: Message) -> None:
+        container = self._talks.get(peer)
+        if container is not None and container.terminal >= 0:
+            resize(container.terminal, request["columns"], request["rows"])
+        peer.send({"id": request["id"], "ok": {}})
+
+    def _talk(self, peer: Peer, container: Container) -> None:
+        self._talks = {talker: about for talker, about in self._talks.items() if talker.open}
+        self._talks[peer] = container
+
+    def _running(self, name: str) -> Container:
+        attempts = [c for (of, _attempt), c in self._containers.items() if of == name]
         if not attempts:
             raise _Refused("unknown")
-        container = attempts[-1]
-        if not container.pid:
+        if not attempts[-1].pid:
             raise _Refused("not running")
+        return attempts[-1]
+
+    def _do_exec(self, peer: Peer, request: Message) -> None:
+        container = self._running(request["name"])
         execution = Execution(self._loop, container, lambda outcome: peer.send({"id": request["id"], "ok": outcome}))
         execution.start(request)
         if execution.pid:

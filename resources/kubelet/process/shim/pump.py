@@ -81,6 +81,7 @@ class Lines:
     """One stream of a container: bytes go in as they are read, lines come out in the log file."""
 
     def __init__(self, stream: str, file: LogFile) -> None:
+        self.name = stream
         self._full = b" " + stream.encode() + b" F "
         self._partial = b" " + stream.encode() + b" P "
         self._file = file
