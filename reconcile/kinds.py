@@ -25,6 +25,9 @@ import attrs
 from .errors import Cause, DeclarationError, Tree
 from .views import field, struct, tree_of, view
 
+if TYPE_CHECKING:
+    from .subresources import Connection
+
 R = TypeVar("R", bound="Resource")
 
 
@@ -98,6 +101,7 @@ class Hooks:
     - `grace_s(tree, asked_s)`: seconds that a deleted object lingers with deletionTimestamp before somebody deletes it
       with grace 0; 0 deletes at once.
     - `actions`: further subresources written by POST or PUT: (current tree, body) -> new tree; e.g. `binding`.
+    - `connections`: subresources that somebody else answers (`reconcile.subresources`); e.g. `exec`.
     - `finalizers`: set on create (a Namespace's).
     - `wrong_name`: why a new object's name will not do (empty: it will); without it, names are subdomains.
     - `keeps_status`: a new object keeps the status that its writer gives it, as a Node that registers itself does.
@@ -109,6 +113,7 @@ class Hooks:
     grace_s: Callable[[Tree, int | None], int] | None = None
     actions: Mapping[str, Callable[[Tree, Tree], Tree]] = attrs.field(factory=dict)
     wrong_name: Callable[[str], str] | None = None
+    connections: tuple[Connection, ...] = ()
     finalizers: tuple[str, ...] = ()
     prepares_changes: bool = True
     keeps_status: bool = False

@@ -6,7 +6,8 @@ changed; trees that come out are shared and read-only.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from reconcile.client import DeleteOptions, Patch
@@ -15,6 +16,7 @@ from reconcile.errors import Tree
 from reconcile.identity import SYSTEM, Caller
 from reconcile.kinds import Kind
 from reconcile.runtime.store import StoreError, WatchStore
+from reconcile.subresources import Connection
 
 from . import refusals
 from .security import Security
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from .history import PastState, Span
     from .watching import Following
 
+Dial = Callable[[str], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+"""Opens a connection; raises OSError where there is none to be had."""
 FieldValidation = Literal["Ignore", "Warn", "Strict"]
 Match = Literal["", "Exact", "NotOlderThan"]
 REQUEST_BYTES_MAX = 3 << 20
@@ -58,6 +62,7 @@ class ApiServer:
         self.namespace_kind = namespace_kind
         self.security = Security()
         """Who callers are and what they may; whoever serves this over a network asks it. In process nobody is asked."""
+        self.dialers: dict[str, Dial] = {}
         self._catalog = Catalog()
         self._admission = Admission()
         self._answering = Answering(self._catalog)
@@ -141,6 +146,16 @@ class ApiServer:
     def is_virtual(self, kind: Kind) -> bool:
         """Whether the objects of a kind are computed, not stored."""
         return self._catalog.of(kind).provider is not None
+
+    # Subresources that somebody else answers
+
+    def connection(self, kind: Kind, subresource: str) -> Connection | None:
+        """What a kind declares of that name among the subresources that are carried on."""
+        return next((each for each in kind.hooks.connections if each.name == subresource), None)
+
+    def add_dialer(self, scheme: str, dial: Dial) -> None:
+        """Reach backends whose address has this scheme by `dial`; it is given what follows `scheme://`."""
+        self.dialers[scheme] = dial
 
     # Admission
 

@@ -125,6 +125,7 @@ class Discovery:
             for name, asked in self._asked(kind).items()
         ]  # fmt: skip
         parts += [Part(name, *own, name[:1].upper() + name[1:], ("create",)) for name in kind.hooks.actions]
+        parts += [Part(each.name, *own, each.kind, each.verbs) for each in kind.hooks.connections]
         return sorted(parts, key=lambda part: part.name)
 
     def _of(self, group: str, version: str) -> list[Kind]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
@@ -32,6 +33,7 @@ class Request:
     read: Callable[[], Awaitable[bytes]]
     peer_cert: Tree | None = None
     caller: Caller = ANONYMOUS
+    raw_query: str = ""
     may_create: Callable[[], None] = lambda: None
 
     def every(self, header: str) -> list[str]:
@@ -64,6 +66,17 @@ class Stream:
     pieces: AsyncIterator[bytes]
     content_type: str = JSON
     headers: Headers = ()
+    status: int = 200
+
+
+@attrs.frozen(eq=False)
+class Switch:
+    """The connection goes on in another protocol, as `headers` say; `serve` has it from then on, and closes nothing."""
+
+    headers: Headers
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+    abandon: Callable[[], None]
+    """Called instead of `serve` where the client is gone already."""
 
 
 def json_answer(tree: Any, status: int = 200, headers: Headers = (), content_type: str = JSON) -> Answer:

@@ -19,7 +19,7 @@ from reconcile.runtime.api.server import ApiServer
 
 from . import past
 from .discovery import VERBS, VERBS_ASKED, VERBS_VIRTUAL, Discovery
-from .exchange import TEXT, Answer, Request, Stream, json_answer, no_such_path, refusal
+from .exchange import TEXT, Answer, Request, Stream, Switch, json_answer, no_such_path, refusal
 from .identity import Authenticate, access_of, is_open
 from .impersonation import impersonated
 from .inflight import InFlight
@@ -62,7 +62,7 @@ class Face:
         self._discovery.forget()
         self._openapi.forget()
 
-    async def handle(self, request: Request) -> Answer | Stream:
+    async def handle(self, request: Request) -> Answer | Stream | Switch:
         """Answer a request; never raises (but lets cancellation through)."""
         try:
             return await self._handle(request)
@@ -72,7 +72,7 @@ class Face:
             log.exception("request failed", extra={"method": request.method, "path": request.path})
             return refusal(InternalError("the server made a mistake while it answered this request; its log says more"))
 
-    async def _handle(self, request: Request) -> Answer | Stream:
+    async def _handle(self, request: Request) -> Answer | Stream | Switch:
         request.caller = impersonated(request, self._authenticate(request), self._authorize)
         location = locate(request.path)
         access = access_of(request, location)

@@ -118,8 +118,8 @@ def access_of(request: Request, location: Location | None) -> Access:
 def verb_of(request: Request, location: Location) -> str:
     """The verb that authorisation knows: get, list, watch, create, update, patch, delete, deletecollection."""
     if request.method in ("GET", "HEAD"):
-        if wants_watch(request, location):
-            return "watch"
+        if wants_watch(request, location) and not location.subresource:
+            return "watch"  # below a subresource, `watch` is a parameter of whoever answers it
         return "get" if location.name else "list"
     if request.method == "DELETE":
         return "delete" if location.name else "deletecollection"

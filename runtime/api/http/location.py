@@ -15,7 +15,10 @@ _NAMESPACE_PARTS = ("status", "finalize")
 
 @attrs.frozen
 class Location:
-    """What a resource URL names. Empty strings stand for what is absent; `watch` is set by the old /watch/ prefix."""
+    """What a resource URL names. Empty strings stand for what is absent; `watch` is set by the old /watch/ prefix.
+
+    `rest` is the path below the subresource as it came, with its leading slash.
+    """
 
     group: str
     version: str
@@ -24,13 +27,13 @@ class Location:
     name: str = ""
     subresource: str = ""
     watch: bool = False
+    rest: str = ""
 
 
 def locate(path: str) -> Location | None:
     """Read `/api/v1/...` and `/apis/GROUP/VERSION/...`; None where the path names no resource."""
-    parts = path.strip("/").split("/")
-    if "%" in path:
-        parts = [unquote(part) for part in parts]
+    raw = path.strip("/").split("/")
+    parts = [unquote(part) for part in raw] if "%" in path else raw
     if parts[0] == "api" and len(parts) > 2:
         group, version, rest = "", parts[1], parts[2:]
     elif parts[0] == "apis" and len(parts) > 3:
@@ -45,7 +48,12 @@ def locate(path: str) -> Location | None:
         namespace, rest = rest[1], rest[2:]
         if not namespace:
             return None
-    if not all(rest):
+    if not all(rest[:3]):
         return None
-    plural, name, *deeper = *rest[:2], *([""] * (2 - len(rest))), *rest[2:]
-    return Location(group, version, plural, namespace, name, "/".join(deeper), watch)
+    plural, name, subresource, *deeper = *rest, *([""] * (3 - len(rest)))
+    below = ""
+    if subresource and (deeper or path.endswith("/")):
+        below = "/" + "/".join(raw[len(raw) - len(deeper) :] if deeper else [])
+        if deeper and path.endswith("/"):
+            below += "/"
+    return Location(group, version, plural, namespace, name, subresource, watch, below)

@@ -21,7 +21,8 @@ from reconcile.runtime.api.server import ApiServer, FieldValidation, Match
 from reconcile.runtime.api.stored import Deleted, Notes, Stored
 
 from . import bodies, past
-from .exchange import YAML, Answer, Headers, Request, Stream, json_answer, no_such_path, warning_headers
+from .connecting import connect
+from .exchange import YAML, Answer, Headers, Request, Stream, Switch, json_answer, no_such_path, warning_headers
 from .lines import Lines
 from .location import Location
 from .negotiation import Rendering, not_acceptable, rendering_of_objects
@@ -51,7 +52,7 @@ class Objects:
 
         return Messages(self._tables())
 
-    async def answer(self, request: Request, location: Location) -> Answer | Stream:
+    async def answer(self, request: Request, location: Location) -> Answer | Stream | Switch:
         """Do what is asked.
 
         Raises:
@@ -59,6 +60,11 @@ class Objects:
         """
         kind = self._api.find(location.group, location.version, location.plural)
         if kind is None or not _fits(kind, location):
+            return no_such_path()
+        connection = self._api.connection(kind, location.subresource)
+        if connection is not None and (connection.rest or not location.rest):
+            return await connect(self._api, connection, request, location)
+        if location.rest.strip("/"):
             return no_such_path()
         answer = await self._answer(request, location, kind)
         if kind.deprecation:

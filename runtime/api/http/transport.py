@@ -17,13 +17,14 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 from multidict import CIMultiDict
 
-from .exchange import Answer, Headers, Request, Stream, too_large
+from .exchange import Answer, Headers, Request, Stream, Switch, too_large
 from .face import Face
 from .server import HttpSettings
 
 _GZIP_LEVEL = 1  # a third of the time of level 6 for 10 % more bytes
 _LINE_BYTES_MAX = 64 << 10  # selectors can be long
 _PIECE_BYTES_SMALL = 32 << 10  # half of what a transport takes before it asks its writer to wait
+_RELAY_BYTES_MAX = 64 << 10
 _SHUTDOWN_S = 2.0  # what answers that are on their way get, after watches were ended and writes waited for
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class Transport:
         self._face = face
         self._settings = settings
         self._tls = tls
-        self._writes: set[asyncio.Task[Answer | Stream]] = set()
+        self._writes: set[asyncio.Task[Answer | Stream | Switch]] = set()
         self._streams: set[asyncio.Task[object]] = set()
         self._stopping = False
         self._runner: web.ServerRunner | None = None
@@ -75,7 +76,7 @@ class Transport:
         path, _, query = incoming.raw_path.partition("?")
         request = Request(
             incoming.method, path, dict(parse_qsl(query, keep_blank_values=True)) if query else {},
-            cast("CIMultiDict[str]", incoming.headers), lambda: self._body(incoming),
+            cast("CIMultiDict[str]", incoming.headers), lambda: self._body(incoming), raw_query=query,
         )  # fmt: skip
         if self._tls is not None and incoming.transport is not None:
             request.peer_cert = incoming.transport.get_extra_info("peercert")
@@ -85,13 +86,15 @@ class Transport:
             answer = await self._shielded(request)
         if isinstance(answer, Stream):
             return await self._stream(incoming, answer)
+        if isinstance(answer, Switch):
+            return await self._switch(incoming, answer)
         body, headers = answer.body, answer.headers
         if len(body) >= self._settings.gzip_bytes_min and "gzip" in incoming.headers.get("Accept-Encoding", ""):
             body = await asyncio.to_thread(gzip.compress, body, _GZIP_LEVEL)
             headers = (*headers, ("Content-Encoding", "gzip"))
         return _whole(answer, body, headers)
 
-    async def _shielded(self, request: Request) -> Answer | Stream:
+    async def _shielded(self, request: Request) -> Answer | Stream | Switch:
         """A write runs to its end even when the client is gone: it may be half-way to the disk."""
         task = asyncio.create_task(self._face.handle(request))
         self._writes.add(task)
@@ -115,7 +118,7 @@ class Transport:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _stream(self, incoming: web.BaseRequest, stream: Stream) -> web.StreamResponse:
-        response = web.StreamResponse(headers=_headers(stream.content_type, stream.headers))
+        response = web.StreamResponse(status=stream.status, headers=_headers(stream.content_type, stream.headers))
         response.enable_chunked_encoding()
         task = cast("asyncio.Task[object]", asyncio.current_task())
         self._streams.add(task)
@@ -145,6 +148,47 @@ class Transport:
             if close is not None:
                 await close()
         return response
+
+    async def _switch(self, incoming: web.BaseRequest, switch: Switch) -> web.StreamResponse:
+        """Take the connection out of aiohttp's hands, and give it to `serve`."""
+        former, transport = incoming.protocol, incoming.transport
+        if transport is None or transport.is_closing():
+            switch.abandon()
+            return web.Response()
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=_RELAY_BYTES_MAX, loop=loop)
+        taken = _Taken(reader, former)
+        lines = ["HTTP/1.1 101 Switching Protocols", *(f"{name}: {value}" for name, value in switch.headers), "", ""]
+        transport.write("\r\n".join(lines).encode("latin-1"))
+        transport.set_protocol(taken)
+        taken.connection_made(transport)
+        writer = asyncio.StreamWriter(transport, taken, reader, loop)
+        task = cast("asyncio.Task[object]", asyncio.current_task())
+        self._streams.add(task)
+        try:
+            await switch.serve(reader, writer)
+        except ConnectionError:
+            transport.abort()  # the client is gone: nobody is left to tell
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+            task.uncancel()
+        finally:
+            self._streams.discard(task)
+            transport.close()
+        return web.Response()  # aiohttp finds the connection closed, and sends nothing of this
+
+
+class _Taken(asyncio.StreamReaderProtocol):
+    """Reads a connection that aiohttp accepted, and tells aiohttp's own protocol of its end."""
+
+    def __init__(self, reader: asyncio.StreamReader, former: asyncio.BaseProtocol) -> None:
+        super().__init__(reader)
+        self._former = former
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._former.connection_lost(exc)
 
 
 def _abort(incoming: web.BaseRequest) -> None:
