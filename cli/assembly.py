@@ -18,7 +18,7 @@ from reconcile.registry import Operator
 from reconcile.resources import bootstrap_objects, builtin_kinds, controllers
 from reconcile.resources.apiextensions import custom_resources
 from reconcile.resources.core import Namespace, Pod
-from reconcile.resources.kubelet import Kubelet, kubelet
+from reconcile.resources.kubelet import Kubelet, endpoint, kubelet
 from reconcile.resources.kubelet.errors import NoSuchLogError
 from reconcile.resources.kubelet.logs import LogQuery
 from reconcile.resources.kubelet.process import ProcessRuntime
@@ -27,6 +27,7 @@ from reconcile.resources.proxy import service_proxy
 from reconcile.resources.scheduler import scheduler
 from reconcile.resources.wire import wire_tables
 from reconcile.runtime.api import ApiServer
+from reconcile.runtime.api.server import Dial
 from reconcile.runtime.cluster import ControlPlane, Parts
 from reconcile.runtime.sync import Folder
 
@@ -109,9 +110,21 @@ def assemble(data_dir: Path, clock: Clock, service_cidr: str, pod_cidr: str, sim
         guards.connect(api)
         if agent is not None:
             _connect_kubelet(api, agent, NodeMeter(name, clock), clock)
+            api.add_dialer("node", _kubelets({name: agent.folder}))
 
     parts = Parts([*builtin_kinds(), Folder], Namespace, bootstrap_objects(), operators, connect, wire_tables)
     return Assembly(parts, agent)
+
+
+def _kubelets(folders: Mapping[str, Path]) -> Dial:
+    """Reaches kubelets by the name of their node: those of this machine, on a socket in a folder."""
+
+    async def dial(node: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if node not in folders:
+            raise OSError(f"node {node!r} is none of this control plane's: its kubelet cannot be reached")
+        return await endpoint.connect(folders[node])
+
+    return dial
 
 
 def _connect_kubelet(api: ApiServer, agent: Kubelet, meter: NodeMeter, clock: Clock) -> None:

@@ -6,6 +6,7 @@ from reconcile.kinds import Hooks, Resource, kind
 from reconcile.views import field
 
 from .pod_columns import POD_COLUMNS
+from .pod_connections import POD_CONNECTIONS
 from .pod_defaults import default_pod
 from .pod_lifecycle import bind, pod_grace_s, prepare_pod
 from .pod_spec import PodSpec
@@ -21,7 +22,7 @@ from .pod_validation import validate_pod
     ),
     hooks=Hooks(
         default=default_pod, prepare=prepare_pod, validate=validate_pod, grace_s=pod_grace_s, actions={"binding": bind},
-        prepares_changes=False,
+        connections=POD_CONNECTIONS, prepares_changes=False,
     ),
 )  # fmt: skip
 class Pod(Resource):

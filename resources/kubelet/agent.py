@@ -26,7 +26,9 @@ from reconcile.resources.core.config import ConfigMap, Secret
 from reconcile.resources.core.pod import Pod
 from reconcile.views import tree_of
 
+from .access import PodAccess
 from .addresses import PodAddresses
+from .endpoint import Endpoint
 from .errors import NoSuchLogError, RuntimeFailure
 from .host import Host
 from .logs import LogQuery, read
@@ -71,6 +73,7 @@ class Kubelet:
             node_name, runtime, self._settings, PodAddresses(pod_cidr), data_dir.resolve(), field_manager=self.operator.domain
         )
         self._workers: dict[str, PodWorker] = {}
+        self._endpoint = Endpoint(PodAccess(self._host, self._workers))
         self._adopted: dict[str, SandboxStatus] = {}
         self._users: dict[_SourceKey, set[str]] = {}
         self._uses: dict[str, set[_SourceKey]] = {}
@@ -104,6 +107,7 @@ class Kubelet:
         # Volumes hold secrets, and logs what programs say: the folder above may be one that everybody may read.
         host.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         await host.runtime.start()
+        await self._endpoint.start(host.data_dir)
         host.runtime.subscribe(self._exited)
         self._adopted = {sandbox.uid: sandbox for sandbox in await host.runtime.list()}
         for sandbox in self._adopted.values():
@@ -235,12 +239,18 @@ class Kubelet:
         the API and are started again by the next kubelet. Without it, everything runs on.
         """
         self._closing = True
+        await self._endpoint.close()
         # Also where nothing is stopped: a probe that finds the runtime gone must not be taken for a sick container.
         ends = [worker.close() if stop_pods else worker.leave() for worker in self._workers.values()]
         await asyncio.gather(*ends)
         await self._host.runtime.close(stop=stop_pods)
 
     # What it answers.
+
+    @property
+    def folder(self) -> Path:
+        """Where its endpoint listens (`reconcile.resources.kubelet.endpoint`)."""
+        return self._host.data_dir
 
     async def logs(
         self, namespace: str, name: str, container: str = "", *, previous: bool = False, follow: bool = False,

@@ -100,7 +100,8 @@ async def test_a_request_reaches_the_backend_without_the_callers_credentials(ser
         streams[1].write(b"HTTP/1.1 418 Teapot\r\nContent-Length: 5\r\nX-Panel: yes\r\n\r\nshort")
 
     async with serve() as site, printer(site, answer):
-        head, body = await ask(site, "PUT", f"{PATH}/panel/a%20b/c?d=1&d=2", "X-Mine: 1", "Impersonate-User: x", body=b"data")
+        masked = ("Impersonate-User: x", "Impersonate-Group: system:masters")
+        head, body = await ask(site, "PUT", f"{PATH}/panel/a%20b/c?d=1&d=2", "X-Mine: 1", *masked, body=b"data")
         assert head.startswith(b"HTTP/1.1 418")
         assert b"X-Panel: yes" in head
         assert b"short" in body

@@ -107,11 +107,9 @@ class ProcessTalk:
     async def _reader(self, fd: int) -> Output:
         reader = asyncio.StreamReader(limit=READ_BYTES_MAX)
         file = open(fd, "rb", buffering=0)  # noqa: ASYNC230, SIM115  # a descriptor, which the transport closes
-        transport, _protocol = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), file
-        )
+        transport, _protocol = await asyncio.get_running_loop().connect_read_pipe(lambda: _Ending(reader), file)
         self._transports.append(transport)
-        return _Pipe(reader)
+        return reader
 
     async def _writer(self, fd: int) -> asyncio.StreamWriter:
         loop = asyncio.get_running_loop()
@@ -121,17 +119,11 @@ class ProcessTalk:
         return asyncio.StreamWriter(transport, protocol, None, loop)
 
 
-class _Pipe:
-    """A pipe or terminal to be read; a terminal that nothing has open any more is at its end."""
+class _Ending(asyncio.StreamReaderProtocol):
+    """A terminal that nothing has open any more gives EIO: that is its end, and what was said before is read first."""
 
-    def __init__(self, reader: asyncio.StreamReader) -> None:
-        self._reader = reader
-
-    async def read(self, bytes_max: int) -> bytes:
-        try:
-            return await self._reader.read(bytes_max)
-        except OSError:
-            return b""
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(None)
 
 
 async def open_command(directory: str, name: str, argv: Sequence[str], *, stdin: bool, tty: bool) -> ProcessTalk:

@@ -85,6 +85,18 @@ async def test_a_command_with_a_terminal_has_its_size(open_node: NodeMaker) -> N
         await talk.close()
 
 
+async def test_what_a_command_said_on_a_terminal_is_read_after_its_end(open_node: NodeMaker) -> None:
+    """A terminal whose other end is closed gives an error instead of an end; that must not hide what came before."""
+    async with open_node() as node:
+        await node.sh("p", "sleep 100")
+        talk = await node.runtime.run("p", "main", ["echo", "last words"], stdin=True, tty=True)
+        await talk.wait()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert await said(talk) == b"last words\r\n"
+        await talk.close()
+
+
 async def test_a_command_that_cannot_be_started_says_why(open_node: NodeMaker) -> None:
     async with open_node() as node:
         await node.sh("p", "sleep 100")
