@@ -133,6 +133,7 @@ async def test_starting_the_same_attempt_again_runs_no_second_process(open_node:
         first = await node.sh("pod", script)
         again = await node.sh("pod", script)
         assert again == first
+        await node.until(lambda: (tmp_path / "starts").exists() and (tmp_path / "starts").read_text() == "x\n")
         ended = await node.runtime.stop_container("pod", first.id, 0)
         assert await node.sh("pod", script) == ended
         second = await node.sh("pod", script, attempt=1)
@@ -167,10 +168,11 @@ async def test_a_container_that_ignores_the_stop_signal_is_killed_after_its_grac
 async def test_a_shell_wrapper_passes_the_stop_on_to_what_it_runs(open_node: NodeMaker) -> None:
     """`sh -c "server; true"` is how people write commands; the server must get its SIGTERM, not only its SIGKILL."""
     code = (
-        "import signal, sys\n"
+        "import os, signal, sys\n"
         "import time\n"
-        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.1), print('asked', flush=True), sys.exit(0)))\n"
-        "print('up', flush=True)\n"
+        # os.write, because the signal may come while `print` is still at it.
+        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.1), os.write(1, b'asked\\n'), sys.exit(0)))\n"
+        "os.write(1, b'up\\n')\n"
         "signal.pause()\n"
     )
     async with open_node() as node:
