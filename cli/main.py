@@ -33,6 +33,7 @@ _COMMANDS = {
     "api-resources": "List the kinds that are served.",
     "explain": "Show the fields of a kind.",
     "kubeconfig": "Print the path of the kubeconfig.",
+    "sim": "Run controllers under every fault, in virtual time.",
     "store": "Serve a store as an etcd, and look after its file.",
     "version": "Print the versions of client and server.",
 }
@@ -41,6 +42,7 @@ _GROUPS = (
     ("Look", ("status", "get", "describe", "logs", "events", "history", "diff", "top")),
     ("Change", ("apply", "delete", "scale", "rollout")),
     ("Know", ("api-resources", "explain", "kubeconfig", "version")),
+    ("Test", ("sim",)),
     ("Store", ("store",)),
 )
 

@@ -18,7 +18,7 @@ from reconcile.runtime.testing.plan import SIEVE, Chaos, Pattern, read_plan
 from reconcile.runtime.testing.report import report
 from reconcile.runtime.testing.state import Ignore
 
-from .ground import surroundings
+from .ground import ignored, surroundings
 
 if TYPE_CHECKING:
     import pytest
@@ -144,7 +144,13 @@ def _prepared(
     base = Path(inspect.getfile(test)).parent
     return Convergence(
         Experiment(
-            apps_of(app), workload, surroundings(cluster=cluster), laws_of(vars(module)), dict(ignore or {}), base, births_factor
+            apps_of(app),
+            workload,
+            surroundings(cluster=cluster),
+            laws_of(vars(module)),
+            ignored(cluster, ignore),
+            base,
+            births_factor,
         )
     )
 

@@ -8,11 +8,26 @@ from reconcile.resources.gc import garbage_collector
 from reconcile.resources.kubelet.simulated import simulated_nodes
 from reconcile.resources.scheduler import scheduler
 from reconcile.runtime.cluster import Parts
+from reconcile.runtime.testing.state import Ignore
 from reconcile.runtime.testing.universe import Ground
 
 _NAMESPACES = ("default", "kube-system", "kube-node-lease")
 """Always these: plans name revisions, and what a new cluster holds may change."""
 SERVICE_CIDR = "10.96.0.0/16"
+
+CHANCE: Ignore = {
+    "pods": ["spec.nodeName", "status.podIP", "status.podIPs", "status.hostIP", "status.hostIPs"],
+    "endpointslices": ["endpoints.addresses", "endpoints.nodeName"],
+}
+"""What is chance in a cluster: where a Pod runs, and which address it gets."""
+
+
+def ignored(cluster: bool, ignore: Ignore | None) -> Ignore:
+    """What may differ: what was declared, and with a cluster what is chance there."""
+    found = {kind: list(paths) for kind, paths in (CHANCE if cluster else {}).items()}
+    for kind, paths in (ignore or {}).items():
+        found.setdefault(kind, []).extend(paths)
+    return found
 
 
 def surroundings(*, cluster: bool = False, nodes: int = 2, bare: bool = False) -> Ground:

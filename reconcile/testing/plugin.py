@@ -47,13 +47,18 @@ class Recipe:
         from reconcile.runtime.testing.virtual import run_virtual
 
         from .converging import laws_of
-        from .ground import surroundings
+        from .ground import ignored, surroundings
 
         laws = laws_of(vars(self._module)) if self._module is not None else []
 
         async def scenario(clock: VirtualClock) -> None:
             world = World(
-                clock, apps_of(self._apps), surroundings(cluster=self._cluster), laws=laws, ignore=self._ignore, base=self._base
+                clock,
+                apps_of(self._apps),
+                surroundings(cluster=self._cluster),
+                laws=laws,
+                ignore=ignored(self._cluster, self._ignore),
+                base=self._base,
             )
             async with world:
                 await test(world=world, **fixtures)

@@ -20,7 +20,7 @@ from reconcile.views import tree_of
 
 from .deployment import Deployment
 from .deployment_status import check_after_s, counted, is_complete, judged, put_paused
-from .ownership import Orphans, claim, settle
+from .ownership import Orphans, claim, is_still_there, settle
 from .replicaset import ReplicaSet
 from .revisions import desired_replicas, forgotten, size_of
 from .rolling import active_or_latest, new_size, proportional, rolling_step
@@ -82,6 +82,8 @@ async def _pass(
         if tree["spec"].get("paused"):
             await _forget(state)
         return await _count_only(state)
+    if state.new is None and state.status.get("observedGeneration") and not await is_still_there(cluster, deployment):
+        return None
     if (tree["spec"].get("strategy") or {}).get("type") == "Recreate":
         await _recreate(state)
     else:

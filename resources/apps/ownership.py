@@ -64,7 +64,7 @@ async def settle(cluster: Cluster, cls: type[R], owner: Resource, found: Claim) 
     members = list(found.kept)
     # The owner is read from the server before it adopts: one that is being deleted, or was replaced by another of its
     # name, must not take hold of anything.
-    if found.adopted and await _may_adopt(cluster, owner):
+    if found.adopted and await is_still_there(cluster, owner):
         for obj in found.adopted:
             references = [*(obj["metadata"].get("ownerReferences") or ()), tree_of(owner.owner_reference())]
             adopted = await _own(cluster, cls, obj, references)
@@ -76,7 +76,11 @@ async def settle(cluster: Cluster, cls: type[R], owner: Resource, found: Claim) 
     return members
 
 
-async def _may_adopt(cluster: Cluster, owner: Resource) -> bool:
+async def is_still_there(cluster: Cluster, owner: Resource) -> bool:
+    """Ask the server, not the cache, whether an owner lives: before it takes hold of anything, or replaces what vanished.
+
+    News of its end may come later than news of what it owned, which the garbage collector has deleted for just that reason.
+    """
     try:
         newest = await cluster.fresh(type(owner), owner.name, owner.namespace)
     except NotFoundError:

@@ -25,7 +25,7 @@ from reconcile.selectors import label_selector
 from reconcile.views import tree_of
 
 from .deletion_ranking import pods_to_delete
-from .ownership import Orphans, claim, settle
+from .ownership import Orphans, claim, is_still_there, settle
 from .pod_batches import BURST_MAX, all_at_once, slow_start
 from .pod_state import controller_of, is_active
 from .replicaset import ReplicaSet
@@ -104,6 +104,9 @@ class _Pass:
         if not self.owner.deleting:
             active = [pod for pod in pods if is_active(pod)]
             surplus = len(active) - tree["spec"].get("replicas", 1)
+            vanished = len(active) < (tree.get("status") or {}).get("replicas", 0)
+            if surplus < 0 and vanished and not await is_still_there(self.cluster, self.owner):
+                return None
             if surplus < 0:
                 error = await self._create(tree, min(-surplus, BURST_MAX))
                 failure = Failure("FailedCreate", error.message) if error else None

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Mapping
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 
 import attrs
 
@@ -40,6 +41,8 @@ from .simulated_objects import (
     running_status,
     should_be_ready,
 )
+
+log = logging.getLogger(__name__)
 
 _WRITERS = 64
 _FINISHED = ("Succeeded", "Failed")
@@ -288,15 +291,25 @@ class _Fleet:
 
     async def _register(self) -> None:
         namespace = typed(Namespace, {"metadata": {"name": LEASE_NAMESPACE}})
-        await self._make(namespace)
+        await self._insist(lambda: self._make(namespace))
         turns = asyncio.Semaphore(_WRITERS)
 
         async def register(number: int) -> None:
             async with turns:
-                await self._register_one(number)
+                await self._insist(lambda: self._register_one(number))
 
         await asyncio.gather(*(register(number) for number in range(self._settings.count)))
         await self._renew_leases()
+
+    async def _insist(self, act: Callable[[], Awaitable[None]]) -> None:
+        """Do it again until the server takes it: a node that failed to register once would be missing for ever."""
+        while True:
+            try:
+                await act()
+                return
+            except ApiError as error:
+                log.warning("a simulated node could not register, again in %g s: %s", _RETRY_S, error)
+                await self._clock.sleep(_RETRY_S)
 
     async def _register_one(self, number: int) -> None:
         settings, now_s = self._settings, self._clock.now()

@@ -72,6 +72,11 @@ def _some(rows: list[str]) -> list[str]:
     return [*rows[:_SHOWN_MAX], *([f"and {more} more"] if more > 0 else [])]
 
 
+def findings(failure: Failure) -> dict[str, list[str]]:
+    """What is wrong, by name: lost, gained, changed, made, error."""
+    return {name: rows for name, rows in _findings(failure) if rows}
+
+
 def _row(name: str, rows: Sequence[str]) -> str:
     return "\n".join(f"{name if not i else '':<8}{row}" for i, row in enumerate(rows))
 

@@ -21,13 +21,9 @@ from reconcile.runtime.cluster import Parts
 from reconcile.runtime.testing.apps import apps_of
 from reconcile.runtime.testing.convergence import Experiment
 from reconcile.testing import World
+from reconcile.testing.ground import CHANCE
 
 SERVICE_CIDR = "10.96.0.0/16"
-IGNORE = {
-    # Where a Pod runs is chance.
-    "pods": ["spec.nodeName", "status.podIP", "status.podIPs", "status.hostIP", "status.hostIPs"],
-    "endpointslices": ["endpoints.addresses", "endpoints.nodeName"],
-}
 
 
 def nodes() -> Operator:
@@ -51,7 +47,7 @@ def cluster_experiment(workload: Callable[[World], Awaitable[None]], apps: Seque
         around = [make() for make in CLUSTER if make not in apps]
         return Parts(builtin_kinds(), Namespace, bootstrap_objects(), around)
 
-    return Experiment(apps_of(list(apps)), workload, parts, ignore=IGNORE)
+    return Experiment(apps_of(list(apps)), workload, parts, ignore=CHANCE)
 
 
 def deployment(image: str = "web:1", replicas: int = 3) -> Tree:

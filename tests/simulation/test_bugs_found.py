@@ -8,6 +8,7 @@ from reconcile.runtime.testing.convergence import Convergence
 from reconcile.runtime.testing.plan import read_plan
 from reconcile.testing import World
 
+from .builtins import cluster_experiment, rollout
 from .conftest import grow_and_shrink
 
 Make = Callable[[str, Callable[[World], Awaitable[None]]], Convergence]
@@ -31,3 +32,35 @@ def test_a_refused_delete_of_an_object_that_is_still_there_is_tried_again(experi
     convergence = experiment("random_names", grow_and_shrink)
     deleted = [w for w in convergence.reference.writes if w.verb == "delete"]
     assert convergence.check(read_plan(f"conflict:random-names:{deleted[0].nth}")) is None
+
+
+def built_in(workload: Callable[[World], Awaitable[None]]) -> Convergence:
+    return Convergence(cluster_experiment(workload))
+
+
+def last_heard(convergence: Convergence, process: str, type_: str, plural: str) -> int:
+    """The number of the last such event of a process."""
+    return [e.nth for e in convergence.reference.events if (e.process, e.type) == (process, type_) and f"{plural}/" in e.key][-1]
+
+
+def test_a_deployment_whose_end_is_heard_late_makes_nothing_anew() -> None:
+    """It made 12 ReplicaSets and 36 Pods where 2 and 6 were needed, against the garbage collector, for ten seconds."""
+    convergence = built_in(rollout)
+    nth = last_heard(convergence, "deployment-controller", "DELETED", "deployments")
+    assert convergence.check(read_plan(f"delay:deployment-controller:{nth}:10")) is None
+
+
+def test_a_replica_set_whose_end_is_missed_makes_no_pods_anew() -> None:
+    """It made 96 Pods where 6 were needed."""
+    convergence = built_in(rollout)
+    nth = last_heard(convergence, "replicaset-controller", "DELETED", "replicasets")
+    assert convergence.check(read_plan(f"delay:replicaset-controller:{nth}:10")) is None
+    assert convergence.check(read_plan(f"drop:replicaset-controller:{nth}")) is None
+
+
+def test_a_simulated_node_that_is_refused_once_registers_again() -> None:
+    """One refused write at the start, and the node was missing (or without a status) for ever."""
+    convergence = built_in(rollout)
+    for write in [w for w in convergence.reference.writes if w.process == "simulated-nodes" and w.key == "nodes/sim-0"]:
+        for plan in (f"500:simulated-nodes:{write.nth}", f"500:simulated-nodes:{write.nth}:1"):
+            assert convergence.check(read_plan(plan)) is None, plan
