@@ -28,7 +28,7 @@ from reconcile.resources.scheduler import scheduler
 from reconcile.resources.wire import wire_tables
 from reconcile.runtime.api import ApiServer
 from reconcile.runtime.api.server import Dial
-from reconcile.runtime.cluster import ControlPlane, Parts
+from reconcile.runtime.cluster import ControlPlane, Front, Parts
 from reconcile.runtime.sync import Folder
 
 from .guarding import Guards
@@ -92,7 +92,7 @@ def assemble(data_dir: Path, clock: Clock, service_cidr: str, pod_cidr: str, sim
     definitions = custom_resources(
         lambda kind: serving[0].serve_declared(kind), lambda kind: serving[0].withdraw_declared(kind)
     )  # fmt: skip
-    guards = Guards()
+    guards = Guards(clock)
     # First of all, so that what clients declared is served again, and judged, before anybody asks for it.
     operators: list[Operator] = [definitions, *guards.operators(), *controllers(service_cidr), scheduler()]
     agent: Kubelet | None = None
@@ -105,10 +105,12 @@ def assemble(data_dir: Path, clock: Clock, service_cidr: str, pod_cidr: str, sim
         agent = kubelet(name, runtime, pod_cidr=pod_cidr, data_dir=data_dir / "kubelet")
         operators += [agent.operator, service_proxy()]
 
-    def connect(api: ApiServer) -> None:
+    def connect(api: ApiServer, front: Front | None) -> None:
         serving.append(api)
-        guards.connect(api)
+        guards.connect(api, front)
         if agent is not None:
+            if front is not None:
+                agent.reach_api(front.host, front.port)
             _connect_kubelet(api, agent, NodeMeter(name, clock), clock)
             api.add_dialer("node", _kubelets({name: agent.folder}))
 

@@ -51,6 +51,14 @@ ANONYMOUS = Caller("system:anonymous", (UNAUTHENTICATED,))
 
 
 @attrs.frozen
+class Identity:
+    """Who a token stands for, and which of the wanted audiences it is meant for (none: it is for the API server)."""
+
+    caller: Caller
+    audiences: tuple[str, ...] = ()
+
+
+@attrs.frozen
 class Access:
     """What somebody wants to do: a verb on a resource, or (with a `path`, and no `resource`) on a bare URL path."""
 

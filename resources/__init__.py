@@ -25,12 +25,13 @@ def builtin_kinds() -> list[type[Resource] | Kind]:
 
 
 def question_kinds() -> list[type[Resource]]:
-    """The built-in kinds that are asked, not stored; who serves them answers."""
+    """The built-in kinds of questions, which are answered, not stored (TokenRequests at `serviceaccounts/token`)."""
     from . import authentication, authorization
 
     return [
         authorization.SubjectAccessReview, authorization.SelfSubjectAccessReview, authorization.LocalSubjectAccessReview,
         authorization.SelfSubjectRulesReview, authentication.TokenReview, authentication.SelfSubjectReview,
+        authentication.TokenRequest,
     ]  # fmt: skip
 
 

@@ -8,8 +8,9 @@ loading it takes longer than starting the first pods.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
-import os
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
@@ -25,6 +26,7 @@ from reconcile.registry import Operator
 from .api import ApiServer
 from .client import InProcessClient
 from .engine.engine import Engine
+from .front import PKI, Front, ListenError, ListenSettings, make_front, open_listener
 from .store import HistoryKeep, Store, WatchStore, keep_history
 
 if TYPE_CHECKING:
@@ -35,25 +37,7 @@ log = logging.getLogger(__name__)
 
 KUBECONFIG = "kubeconfig"
 STORE = "store"
-PKI = "pki"
-PORT = "port"
 KEPT = HistoryKeep()
-
-
-class ListenError(ReconcileError):
-    """The API cannot listen on the address that it was given."""
-
-    def __init__(self, host: str, port: int, error: OSError) -> None:
-        why = os.strerror(error.errno) if error.errno else str(error)
-        super().__init__(f"the API cannot listen on {host}:{port}: {why.lower()}; give it another address or port")
-
-
-@attrs.frozen
-class ListenSettings:
-    """Where the API listens; port 0 takes the one it had before, or any free one."""
-
-    host: str = "127.0.0.1"
-    port: int = 0
 
 
 @attrs.frozen
@@ -68,8 +52,8 @@ class Parts:
     namespace: type[Resource] | None = None
     objects: Sequence[Tree] = ()
     operators: Sequence[Operator] = ()
-    connect: Callable[[ApiServer], None] = lambda api: None  # noqa: ARG005 - connects nothing
-    """Called before the operators start: adds streaming subresources and computed kinds to the API."""
+    connect: Callable[[ApiServer, Front | None], None] = lambda api, front: None  # noqa: ARG005 - connects nothing
+    """Called before the operators start: adds to the API what is not stored, and tells where it will answer (None: nowhere)."""
     wire: Callable[[], Tables] = dict
     """Gives the tables by which protobuf bodies of `kinds` are read; called when the first one comes."""
 
@@ -90,6 +74,8 @@ class ControlPlane:
         self._server: HttpServer | None = None
         self._listening: asyncio.Task[str] | None = None
         self._compacting: asyncio.Task[None] | None = None
+        self._listener: socket.socket | None = None
+        self._fronting: asyncio.Task[Front] | None = None
         self._store: WatchStore | None = None
         self._opened: AbstractAsyncContextManager[WatchStore] | None = None
         self._api: ApiServer | None = None
@@ -128,19 +114,22 @@ class ControlPlane:
 
         Raises:
             StoreError: the store cannot be opened (another process has it, its schema is newer, ...).
+            ListenError: the API cannot have its address.
         """
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        opened = self._opens() if self._opens is not None else await Store.open(self.data_dir / STORE, self.clock)
-        self._store = await opened.__aenter__()
-        self._opened = opened
         try:
+            self._fronting = self._begin_front()
+            opened = self._opens() if self._opens is not None else await Store.open(self.data_dir / STORE, self.clock)
+            self._store = await opened.__aenter__()
+            self._opened = opened
+            front = await self._fronting if self._fronting is not None else None
             namespace = kind_of(self._parts.namespace) if self._parts.namespace else None
             self._api = ApiServer(self._store, self.clock, namespace_kind=namespace)
             for cls in self._parts.kinds:
                 self._api.serve(kind_of(cls))
             self._engine = Engine(self.client, self.clock, admission=self._api)
             self._api.on_kinds_changed(self._engine.kinds_changed)
-            self._parts.connect(self._api)
+            self._parts.connect(self._api, front)
             await self._create_objects()
             for operator in self._parts.operators:
                 await self.start_operator(operator)
@@ -150,6 +139,14 @@ class ControlPlane:
         self._compacting = asyncio.create_task(keep_history(self._store, self.clock, self._history), name="history")
         if self._http is not None:
             self._listening = asyncio.create_task(self._listen(self._http), name="http server")
+
+    def _begin_front(self) -> asyncio.Task[Front] | None:
+        """Take the API's address, and make what vouches for it while the store is opened; None: there is no HTTP."""
+        if self._http is None:
+            return None
+        self._listener = open_listener(self._http, self.data_dir)
+        make = functools.partial(make_front, self._http, self._listener, self.data_dir, self.clock)
+        return asyncio.create_task(asyncio.to_thread(make), name="front")
 
     async def listening(self) -> str:
         """Wait until HTTP listens and the kubeconfig is written; returns the server's URL."""
@@ -186,13 +183,17 @@ class ControlPlane:
                 steps.push_async_exit(self._opened)
             if self._engine is not None:
                 steps.push_async_callback(self._engine.close)
+            if self._listener is not None:
+                steps.callback(self._listener.close)
             if self._server is not None:
                 steps.push_async_callback(self._server.stop)
             tasks = [task for task in (self._listening, self._compacting) if task is not None]
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            self._listening = self._compacting = self._server = self._engine = self._store = self._opened = None
+            front = [self._fronting] if self._fronting is not None else []  # a thread, which cannot be cancelled
+            await asyncio.gather(*tasks, *front, return_exceptions=True)
+            self._listening = self._compacting = self._server = self._engine = self._store = None
+            self._opened = self._listener = None
 
     async def _create_objects(self) -> None:
         """Create what a cluster begins with, where it is not there yet."""
@@ -205,23 +206,15 @@ class ControlPlane:
                 await _unless_there(self.client.create(kind, tree, namespace, field_manager="bootstrap"))
 
     async def _listen(self, settings: ListenSettings) -> str:
-        """Serve HTTPS and write the kubeconfig; the port is kept, so that kubeconfigs outlive a restart."""
-        # Loading HTTP and certificates takes longer than starting the first pods.
+        """Serve HTTPS and write the kubeconfig."""
+        # Loading HTTP takes longer than starting the first pods.
         from .api.http import Credentials, HttpServer, HttpSettings
         from .client.kubeconfig import Access, tree_of, write
 
+        assert self._listener is not None, "the socket is opened first"
         credentials = Credentials.load_or_make(self.data_dir / PKI, self.clock.now(), (settings.host,))
         self._server = HttpServer(self.api, HttpSettings(credentials=credentials, wire=self._parts.wire))
-        note = self.data_dir / PORT
-        wanted = settings.port or _noted_port(note)
-        try:
-            address = await self._server.start(settings.host, wanted)
-        except OSError as error:
-            if settings.port or not wanted:
-                raise ListenError(settings.host, wanted, error) from error
-            log.warning("the port of the last run is taken", extra={"port": wanted})
-            address = await self._server.start(settings.host, 0)
-        note.write_text(f"{address.port}\n")
+        address = await self._server.start_on(self._listener)
         access = Access(address.url, ca=credentials.ca_file.read_bytes(), token=credentials.token)
         write(self.kubeconfig, tree_of(access))
         return address.url
@@ -241,8 +234,4 @@ async def _unless_there(creation: Awaitable[Tree]) -> None:
         log.debug("created meanwhile by somebody else")
 
 
-def _noted_port(note: Path) -> int:
-    try:
-        return int(note.read_text())
-    except (OSError, ValueError):
-        return 0
+__all__ = ["ControlPlane", "Front", "ListenError", "ListenSettings", "Parts"]

@@ -49,7 +49,7 @@ ROOTS: dict[str, tuple[str, ...]] = {
     "authorization.k8s.io/v1": (
         "SubjectAccessReview", "SelfSubjectAccessReview", "LocalSubjectAccessReview", "SelfSubjectRulesReview",
     ),
-    "authentication.k8s.io/v1": ("TokenReview", "SelfSubjectReview"),
+    "authentication.k8s.io/v1": ("TokenReview", "SelfSubjectReview", "TokenRequest"),
     "meta.k8s.io/v1": ("DeleteOptions",),
 }  # fmt: skip
 _SCALARS = {"string": "string", "bool": "bool", "int32": "int32", "int64": "int64", "int": "int64", "float64": "double",

@@ -11,24 +11,12 @@ from typing import Protocol
 import attrs
 
 from reconcile.errors import Tree, UnauthorizedError
-from reconcile.identity import AUTHENTICATED, Caller
+from reconcile.identity import AUTHENTICATED, Caller, Identity
 from reconcile.kinds import Kind, kind_of
 
 from .reviews import SelfSubjectReview, TokenReview
 
 Respond = Callable[[Tree, Caller], Tree]
-
-
-class Identity(Protocol):
-    """Who a token stands for, and for which of the wanted audiences."""
-
-    @property
-    def caller(self) -> Caller:
-        """Who."""
-
-    @property
-    def audiences(self) -> tuple[str, ...]:
-        """For whom the token is meant."""
 
 
 class Identify(Protocol):

@@ -149,7 +149,7 @@ class Secret(Resource):
 
 @kind("", "v1", plural="serviceaccounts", short_names=("sa",), builtin=True, has_generation=False, columns=(AGE,))
 class ServiceAccount(Resource):
-    """An identity for Pods. Stored only: nothing hands out tokens for it yet."""
+    """An identity for Pods, which `serviceaccounts/token` hands out tokens for."""
 
     secrets: list[ObjectReference] = field(
         factory=list, list_type="map", list_map_keys=("name",), merge_key="name", merge_strategy="merge"

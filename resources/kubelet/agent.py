@@ -82,6 +82,10 @@ class Kubelet:
         self._closing = False
         self._declare()
 
+    def reach_api(self, host: str, port: int) -> None:
+        """Tell containers that start from now on that the API answers there."""
+        self._host.api_address = (host, port)
+
     def _declare(self) -> None:
         on, node = self.operator.on, self._host.node_name
 

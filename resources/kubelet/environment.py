@@ -29,6 +29,9 @@ class Sources(Protocol):
     async def source(self, kind: SourceKind, namespace: str, name: str) -> Tree | None:
         """The object, or None where there is none."""
 
+    async def token(self, pod: Tree, audience: str, lasts_s: int) -> tuple[str, str]:
+        """A token of the pod's service account, and when it expires. Raises ApiError."""
+
     async def services(self, namespace: str) -> Sequence[Tree]:
         """The Services of a namespace, oldest first."""
 

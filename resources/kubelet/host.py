@@ -13,7 +13,7 @@ from reconcile.clock import Clock
 from reconcile.errors import ConflictError, NotFoundError, Tree
 from reconcile.handling import Cluster, EventRecorder
 from reconcile.kinds import Resource, kind_of
-from reconcile.resources.core.config import ConfigMap, Secret
+from reconcile.resources.core.config import ConfigMap, Secret, ServiceAccount
 from reconcile.resources.core.pod import Pod
 from reconcile.resources.core.service import Service
 from reconcile.views import tree_of
@@ -37,6 +37,8 @@ class Host:
     data_dir: Path
     field_manager: str
     allocatable: dict[str, str] = attrs.field(factory=dict)
+    api_address: tuple[str, int] | None = None
+    """Where containers reach the API."""
     _cluster: Cluster | None = None
     _clock: Clock | None = None
     _events: EventRecorder | None = None
@@ -81,6 +83,21 @@ class Host:
             except NotFoundError:
                 return None
         return tree_of(found)
+
+    async def token(self, pod: Tree, audience: str, lasts_s: int) -> tuple[str, str]:
+        """A token of the pod's service account that lives with the pod, and when it expires.
+
+        Raises:
+            ApiError: there is no such account, or none for this pod.
+        """
+        meta = pod["metadata"]
+        bound = {"apiVersion": "v1", "kind": "Pod", "name": meta["name"], "uid": meta["uid"]}
+        spec = {"expirationSeconds": lasts_s, "boundObjectRef": bound, **({"audiences": [audience]} if audience else {})}
+        account = pod["spec"].get("serviceAccountName") or "default"
+        answer = await self.cluster.client.act(
+            kind_of(ServiceAccount), account, "token", {"spec": spec}, meta["namespace"]
+        )  # fmt: skip
+        return answer["status"]["token"], answer["status"]["expirationTimestamp"]
 
     async def services(self, namespace: str) -> Sequence[Tree]:
         """The Services of a namespace, oldest first, so that of two whose names clash the newer one wins."""

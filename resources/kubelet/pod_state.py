@@ -64,7 +64,7 @@ class PodState:
         """Begin with a pod, and with what still runs of it."""
         tree = tree_of(pod)
         uid = tree["metadata"]["uid"]
-        state = cls(host, pod, PodVolumes(host.pod_dir(uid), host, host.clock.uid), tree=tree)
+        state = cls(host, pod, PodVolumes(host.pod_dir(uid), host, host.clock.uid, host.clock.now), tree=tree)
         settings = host.settings
         fresh = CrashLoopBackOff(settings.backoff_s_first, settings.backoff_s_max, settings.backoff_reset_s)
         state.containers = containers_of(tree["spec"], fresh)

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from reconcile.errors import ApiError, ReconcileError, Tree
 
+from .api_access import ACCOUNT_PATH, api_environment
 from .container import HASH_LABEL, Container
 from .environment import environment
 from .errors import PodConfigError, SandboxNotFoundError, StartError
@@ -157,6 +158,9 @@ class Starter:
             **self._host.settings.environment, "TMPDIR": str(scratch), "POD_IP": state.address, "POD_NAME": meta["name"],
             "POD_NAMESPACE": meta["namespace"], "HOSTNAME": state.spec.get("hostname") or meta["name"],
         }  # fmt: skip  # pairs read better packed
+        if self._host.api_address is not None:
+            own = self._host.pod_dir(state.uid)
+            given |= api_environment(container, meta["namespace"], self._host.api_address, state.volumes.paths, own)
         ports = container.get("ports") or ()
         return {**given, "PORT": str(ports[0]["containerPort"])} if ports else given
 
@@ -190,7 +194,8 @@ class Starter:
     def _tell_about_mounts(self, container: Container, mounts: Mounts, refused: Sequence[str]) -> None:
         """Say once what a mount means on a node without mount namespaces."""
         declared = {mount["mountPath"].rstrip("/") for mount in container.spec.get("volumeMounts") or ()}
-        moved = [path for path in mounts.rewrites if path in declared]
+        # The account's own volume is in every pod, and its clients find it by a variable.
+        moved = [path for path in mounts.rewrites if path in declared and path != ACCOUNT_PATH]
         if moved and f"mount {container.name}" not in self._told:
             self._told.add(f"mount {container.name}")
             self._host.events.normal(

@@ -1,4 +1,4 @@
-"""A pod's volumes on disk: emptyDir, hostPath, configMap, secret, downwardAPI, projected.
+"""A pod's volumes on disk: emptyDir, hostPath, configMap, secret, downwardAPI, projected (with service account tokens).
 
 Each lies in `<pod folder>/volumes/<name>`; those with content from the API are written by `atomic`, so that a running
 container sees a change as one. It leaves how containers reach them to `mounts`.
@@ -13,12 +13,13 @@ import stat
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from reconcile.errors import Tree
+from reconcile.errors import ApiError, Tree
 
 from .atomic import Projection, write_atomically
 from .environment import SourceKind, Sources, values_of
 from .errors import PodConfigError
 from .fields import container_named, field_value, resource_value
+from .tokens import PodTokens
 
 _MODE = 0o644
 _SUPPORTED = "emptyDir, hostPath, configMap, secret, downwardAPI and projected"
@@ -27,10 +28,16 @@ _SUPPORTED = "emptyDir, hostPath, configMap, secret, downwardAPI and projected"
 class PodVolumes:
     """The volumes of one pod."""
 
-    def __init__(self, folder: Path, sources: Sources, version: Callable[[], str]) -> None:
+    def __init__(self, folder: Path, sources: Sources, version: Callable[[], str], now_s: Callable[[], float]) -> None:
         """`version` names each new state of a volume's files; no two may be equal."""
         self._folder, self._sources, self._version = folder, sources, version
         self.paths: dict[str, Path] = {}
+        self._tokens = PodTokens(sources, now_s)
+
+    @property
+    def due_at(self) -> float | None:
+        """When a token in them has to be renewed."""
+        return self._tokens.due_at
 
     async def prepare(self, pod: Tree, addresses: Mapping[str, str], allocatable: Mapping[str, str]) -> bool:
         """Make every volume, or bring those with content from the API up to date; returns whether files changed.
@@ -71,8 +78,15 @@ class PodVolumes:
             elif source.get("downwardAPI") is not None:
                 files |= _downward(pod, source["downwardAPI"], addresses, allocatable, mode)
             elif source.get("serviceAccountToken"):
-                continue  # tokens come with service accounts; a pod that names the path finds no file
+                token = await self._token(pod, name, source["serviceAccountToken"])
+                files[source["serviceAccountToken"]["path"]] = Projection(token.encode(), mode)
         return files
+
+    async def _token(self, pod: Tree, volume: str, source: Tree) -> str:
+        try:
+            return await self._tokens.token(pod, source.get("audience") or "", int(source.get("expirationSeconds") or 3600))
+        except ApiError as error:
+            raise _failed(volume, f"failed to fetch token: {error}") from error
 
     async def _keys(self, pod: Tree, volume: str, kind: SourceKind, source: Tree, mode: int) -> dict[str, Projection]:
         namespace = pod["metadata"]["namespace"]

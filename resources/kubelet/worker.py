@@ -33,6 +33,7 @@ from .termination_message import message_file, termination_message
 
 _FIRST_STATUS_S = 0.15  # a container that starts within this is told in one write
 _DELETE_RETRY_S = 1.0
+_RENEW_RETRY_S = 10.0
 
 
 class PodWorker:
@@ -53,6 +54,7 @@ class PodWorker:
         self._gone = False
         self._leaving = False
         self._stale_volumes = False
+        self._renewed_at = 0.0
         self._closed = asyncio.Event()
         self._task: asyncio.Task[Any] | None = None  # Any: whatever the engine makes of the coroutine that runs it
 
@@ -169,6 +171,9 @@ class PodWorker:
             self._maybe_end(now)
         if state.stage is not Stage.SYNC:
             return None
+        renew_at = state.volumes.due_at
+        if renew_at is not None and now >= max(renew_at, self._renewed_at + _RENEW_RETRY_S):
+            self._stale_volumes, self._renewed_at = True, now
         if self._stale_volumes and state.sandboxed:
             self._stale_volumes = False
             self._spawn(self._refresh(), f"volumes of {state.name}")
@@ -183,6 +188,8 @@ class PodWorker:
         if decided.due_at is not None:
             self._writer.mark()  # a pause begins: CrashLoopBackOff is told
         times = [at for at in (decided.due_at, state.deadline_at) if at is not None]
+        if renew_at is not None:
+            times.append(max(renew_at, self._renewed_at + _RENEW_RETRY_S))
         return min(times, default=None)
 
     def _maybe_end(self, now: float) -> None:
@@ -297,6 +304,7 @@ class PodWorker:
         except (PodConfigError, UnsafePathError, ApiError, OSError) as error:
             # A running pod keeps the files it has; the next change of the source is the next try.
             self._host.events.warning("FailedMount", str(error), about=self.state.pod)
+        self._wake.set()  # it may be known now when its tokens are to be renewed
 
     # Ending.
 

@@ -1,7 +1,7 @@
 """Admission: functions that see each write before it is stored, and may change or refuse it.
 
-Mutators run first, then defaults and the schema's rules, then validators. They are called in the order in which they were
-added, those for all kinds first. A dry run calls them too (`review.dry_run` tells).
+Mutators run first, then defaults, then what completes new objects, then the schema's rules, then validators. They are called
+in the order in which they were added, those for all kinds first. A dry run calls them too (`review.dry_run` tells).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class Admission:
     def __init__(self) -> None:
         self._mutators: dict[_Key, list[Admit]] = {}
         self._validators: dict[_Key, list[Admit]] = {}
+        self._initializers: dict[_Key, list[Admit]] = {}
 
     def add_mutator(self, kind: Kind | None, admit: Admit) -> Callable[[], None]:
         """Register a mutator; returns a function that removes it."""
@@ -31,6 +32,19 @@ class Admission:
     def add_validator(self, kind: Kind | None, admit: Admit) -> Callable[[], None]:
         """Register a validator; returns a function that removes it."""
         return _add(self._validators, kind, admit)
+
+    def add_initializer(self, kind: Kind, admit: Admit) -> Callable[[], None]:
+        """Register what completes new objects; returns a function that removes it."""
+        return _add(self._initializers, kind, admit)
+
+    def initializes(self, kind: Kind) -> bool:
+        """Whether somebody completes new objects of this kind (its tree must then be its own)."""
+        return (kind.group, kind.plural) in self._initializers
+
+    async def initialize(self, kind: Kind, review: AdmissionReview) -> None:
+        """Call the initializers. Raises what refuses."""
+        for admit in _of(self._initializers, kind):
+            await _call(admit, review)
 
     def mutates(self, kind: Kind) -> bool:
         """Whether a mutator wants to see writes of this kind (its tree must then be its own)."""

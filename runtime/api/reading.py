@@ -16,7 +16,7 @@ import binascii
 
 import orjson
 
-from reconcile.errors import BadRequestError, Cause, InvalidError
+from reconcile.errors import ApiError, BadRequestError, Cause, InvalidError, Tree
 from reconcile.kinds import Kind
 from reconcile.runtime.store import CompactedError, KeyValue, Range, StoreError, WatchStore
 from reconcile.selectors import FieldSelector, LabelSelector, parse_labels
@@ -60,6 +60,15 @@ class Reading:
         if subresource == "status" and served.kind.status:
             return found
         raise refusals.no_such_resource()
+
+    def peek(self, kind: Kind, name: str, namespace: str) -> Tree | None:
+        """See ApiServer.peek."""
+        served = self._catalog.stored(kind)
+        try:
+            kv = self._store.get(served.key(namespace, name))
+        except (ApiError, StoreError):
+            return None  # such a name nothing can have, or the store is gone
+        return _object(kv, served).tree if kv is not None else None
 
     async def list(
         self, kind: Kind, namespace: str, labels: str, fields: str, limit: int, token: str, resource_version: str, match: str

@@ -9,17 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import attrs
-
-from reconcile.identity import Access, Authorizer, Caller, Decision
-
-
-@attrs.frozen
-class Identity:
-    """Who a token stands for, and which of the wanted audiences it is meant for (none: it is for the API server)."""
-
-    caller: Caller
-    audiences: tuple[str, ...] = ()
+from reconcile.identity import Access, Authorizer, Caller, Decision, Identity
 
 
 class TokenReader(Protocol):

@@ -33,6 +33,8 @@ Dial = Callable[[str], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWrite
 """Opens a connection; raises OSError where there is none to be had."""
 FieldValidation = Literal["Ignore", "Warn", "Strict"]
 Match = Literal["", "Exact", "NotOlderThan"]
+MakeDocument = Callable[[str], Tree]
+"""(the server's host and port) -> a document."""
 REQUEST_BYTES_MAX = 3 << 20
 NOW = DeleteOptions()
 
@@ -63,6 +65,7 @@ class ApiServer:
         self.security = Security()
         """Who callers are and what they may; whoever serves this over a network asks it. In process nobody is asked."""
         self.dialers: dict[str, Dial] = {}
+        self.documents: dict[str, tuple[MakeDocument, str]] = {}
         self._catalog = Catalog()
         self._admission = Admission()
         self._answering = Answering(self._catalog)
@@ -111,6 +114,10 @@ class ApiServer:
         self._answering.add_part(kind, subresource, Part(questions, respond))
         self._catalog.changed()
 
+    def add_document(self, path: str, make: MakeDocument, content_type: str = "application/json") -> None:
+        """Serve a document at a URL path that is no resource; `make` is given the address that the client used."""
+        self.documents[path] = (make, content_type)
+
     def asked_parts(self, kind: Kind) -> Mapping[str, Part]:
         """The subresources of a kind that answer questions."""
         return self._answering.parts(kind)
@@ -118,6 +125,10 @@ class ApiServer:
     def is_asked(self, kind: Kind) -> bool:
         """Whether objects of a kind are questions: answered, not stored."""
         return self._catalog.of(kind).respond is not None
+
+    def peek(self, kind: Kind, name: str, namespace: str = "") -> Tree | None:
+        """The object as this server has it now, or None; without waiting, not even for what other servers wrote."""
+        return self._reading.peek(kind, name, namespace)
 
     def kinds(self) -> tuple[Kind, ...]:
         """Everything served, in the order it was registered."""
@@ -165,6 +176,14 @@ class ApiServer:
         It may change `review.tree` in place, or raise an ApiError to refuse. It may be a coroutine function.
         """
         return self._admission.add_mutator(kind, admit)
+
+    def add_initializer(self, kind: Kind, admit: Admit) -> Callable[[], None]:
+        """Call `admit(review)` for each new object, after mutators and defaults; returns a function that ends this.
+
+        What it adds to `review.tree` has to be complete, for no defaults are put into it any more. That is what makes it
+        cheap: for what the control plane itself adds, where `Hooks.prepare` would have to know other objects.
+        """
+        return self._admission.add_initializer(kind, admit)
 
     def add_validator(self, kind: Kind | None, admit: Admit) -> Callable[[], None]:
         """Call `admit(review)` before each write is stored, after all mutators and the schema; see `add_mutator`."""

@@ -12,7 +12,6 @@ server for objects older than the feature.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
@@ -24,7 +23,6 @@ from reconcile.errors import (
     AlreadyExistsError,
     ApiError,
     BadRequestError,
-    Cause,
     ConflictError,
     Tree,
     UnsupportedMediaTypeError,
@@ -39,6 +37,7 @@ from .admission import Admission
 from .catalog import Catalog, Served
 from .freshness import is_newest, newest, stands
 from .jsonpatch import apply_json_patch
+from .judging import judge, judged_if_stumbling
 from .mergepatch import apply_merge_patch
 from .stored import Notes, Stored, stored_of
 from .strategic import apply_strategic_patch
@@ -47,7 +46,6 @@ from .transaction import cause_of, encoded, noted
 ATTEMPTS_MAX = 100
 """How often a write without a precondition is made again after losing a race."""
 _NAMES_TRIED_MAX = 8
-_GO_TYPES = {"integer": "int64", "boolean": "bool", "number": "float64", "array": "slice", "object": "struct"}
 _OWN = ("apiVersion", "kind", "metadata", "status")
 _OWN_WITHOUT_STATUS = _OWN[:3]
 Operation = Literal["CREATE", "UPDATE"]
@@ -182,19 +180,29 @@ class Writing:
         tree = served.complete(tree, None, unknown)
         if unknown:
             refusals.tell_unknown(kind, unknown, write.field_validation, write.notes)
+        with judged_if_stumbling(served, tree, None, name):
+            tree = await self._completed(served, tree, write)
+        meta = tree["metadata"]
+        causes = metadata.check_new(kind, meta, kind is self._namespace_kind)
+        judge(served, tree, None, meta.get("name", ""), causes)
+        write.warn(await self._admission.validate(kind, lambda: _review("CREATE", tree, None, write)))
+        return await self._insert(served, tree, write)
+
+    async def _completed(self, served: Served, tree: Tree, write: Write) -> Tree:
+        """A new object with all that the server adds to it."""
+        kind = served.kind
         # What mutators and the kind's prepare hook add is nobody's, as on the reference server: who applies the object later
         # without these fields does not take them away.
         tree = self._owned(served, None, self._defaulted(kind, tree, None), write)
         tree = await self._mutated("CREATE", served, tree, None, write)
+        own = kind.hooks.default is not None  # that hook has had a copy made already, which is this one
         if kind.hooks.prepare is not None:
-            # A default hook has had a copy made already, which is this one.
-            tree = tree if kind.hooks.default is not None else _own(tree)
+            tree, own = tree if own else _own(tree), True
             kind.hooks.prepare(tree, None)
-        meta = tree["metadata"]
-        causes = metadata.check_new(kind, meta, kind is self._namespace_kind)
-        self._judge(served, tree, None, meta.get("name", ""), causes)
-        write.warn(await self._admission.validate(kind, lambda: _review("CREATE", tree, None, write)))
-        return await self._insert(served, tree, write)
+        if self._admission.initializes(kind):
+            tree = tree if own else _own(tree)
+            await self._admission.initialize(kind, _review("CREATE", tree, None, write))
+        return tree
 
     async def _insert(self, served: Served, tree: Tree, write: Write) -> Stored:
         meta = tree["metadata"]
@@ -283,11 +291,12 @@ class Writing:
         tree = served.complete(tree, before, unknown)
         if unknown:
             refusals.tell_unknown(kind, unknown, write.field_validation, write.notes)
-        tree = await self._mutated("UPDATE", served, self._defaulted(kind, tree, before), before, write)
         hooks = kind.hooks
-        if hooks.prepare is not None and hooks.prepares_changes:
-            tree = _own(tree)
-            hooks.prepare(tree, before)
+        with judged_if_stumbling(served, tree, before, name):
+            tree = await self._mutated("UPDATE", served, self._defaulted(kind, tree, before), before, write)
+            if hooks.prepare is not None and hooks.prepares_changes:
+                tree = _own(tree)
+                hooks.prepare(tree, before)
         tree = _relinked(tree, before)
         if tree == before:
             return None
@@ -296,7 +305,7 @@ class Writing:
         if kind.has_generation and any(tree.get(k) is not before.get(k) for k in (tree.keys() | before.keys()) if k not in own):
             meta = tree["metadata"] = {**meta, "generation": meta.get("generation", 0) + 1}
         causes = metadata.check_changed(meta, before["metadata"])
-        self._judge(served, tree, before, name, causes)
+        judge(served, tree, before, name, causes)
         write.warn(await self._admission.validate(kind, lambda: _review("UPDATE", tree, before, write)))
         return self._owned(served, before, tree, write)
 
@@ -415,38 +424,6 @@ class Writing:
             if name in kept:
                 meta[name] = kept[name]
         return self._defaulted(kind, served.complete(tree, before, []), before)
-
-    def _judge(self, served: Served, tree: Tree, before: Tree | None, name: str, causes: list[Cause]) -> None:
-        """Apply all rules and refuse with everything that is wrong."""
-        kind = served.kind
-        found = served.check(tree, before)
-        if found:
-            if kind.builtin and (wrong := next((c for c in found if c.reason == "FieldValueTypeInvalid"), None)):
-                raise _undecodable(served, wrong)
-            causes.extend(found)
-        elif kind.hooks.validate is not None:
-            causes.extend(kind.hooks.validate(tree, before))
-        if causes:
-            raise refusals.invalid(kind, name, causes)
-
-
-def _undecodable(served: Served, wrong: Cause) -> ApiError:
-    """Built-in kinds are decoded into Go structs by the reference server: a wrong type is a bad request, not invalid."""
-    kind = served.kind
-    _, found, rest = wrong.message.split('"', 2)
-    found = {"integer": "number", "boolean": "bool"}.get(found, found)
-    wanted = rest.split("must be of type ", 1)[1].split(":", 1)[0]
-    names, node = [kind.kind], served.schema
-    # Go names struct fields only: indices and the keys of maps do not show.
-    for part in re.sub(r"\[[^]]*\]", "", wrong.field).split("."):
-        node = node.get("items") or node
-        known = (node.get("properties") or {}).get(part)
-        if known is None:
-            break
-        names.append(part)
-        node = known
-    why = f"json: cannot unmarshal {found} into Go struct field {'.'.join(names)} of type {_GO_TYPES.get(wanted, wanted)}"
-    return refusals.undecodable(kind, why, [wrong])
 
 
 def _own(tree: Tree) -> Tree:

@@ -96,7 +96,7 @@ class World:
         self.api = ApiServer(self.store, self.clock, namespace_kind=kind_of(parts.namespace) if parts.namespace else None)
         for cls in parts.kinds:
             self.api.serve(kind_of(cls))
-        parts.connect(self.api)
+        parts.connect(self.api, None)
         around = [App(SURROUNDINGS, lambda: list(parts.operators))] if parts.operators else []
         self.processes = [
             *(Process(self, app, tested=False) for app in around),

@@ -54,9 +54,8 @@ async def test_a_port_that_is_taken_is_said_in_a_sentence(tmp_path: Path) -> Non
     server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     settings = ListenSettings(port=port)
-    async with ControlPlane(tmp_path, SystemClock(), Parts(builtin_kinds(), Namespace), http=settings) as plane:
-        with pytest.raises(ListenError, match=f"127.0.0.1:{port}: address already in use"):
-            await plane.listening()
+    with pytest.raises(ListenError, match=f"127.0.0.1:{port}: address already in use"):
+        await ControlPlane(tmp_path, SystemClock(), Parts(builtin_kinds(), Namespace), http=settings).start()
     server.close()
     await server.wait_closed()
 

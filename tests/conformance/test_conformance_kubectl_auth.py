@@ -7,6 +7,9 @@ import json
 import pytest
 
 from tests.conformance.kubectl import Kubectl
+from tests.plane import Plane
+
+REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 
 
 @pytest.fixture
@@ -104,3 +107,50 @@ def test_roles_and_bindings_are_shown_as_on_a_real_server(kubectl: Kubectl, name
     described = kubectl("describe", "rolebinding", "b")
     assert ["ServiceAccount", "default", "default"] in [line.split() for line in described.splitlines()]
     assert "NAME" in kubectl("get", "clusterroles,clusterrolebindings")
+
+
+def test_create_token_gives_a_token_that_works_until_its_account_is_gone(kubectl: Kubectl, namespace: str, plane: Plane) -> None:
+    """What people paste into dashboards and pipelines."""
+    kubectl("create", "serviceaccount", "robot")
+    kubectl("create", "rolebinding", "robot", "--clusterrole=view", f"--serviceaccount={namespace}:robot")
+    token = kubectl("create", "token", "robot", "--duration", "30m").strip()
+    server = plane.run_file["url"]
+    bearer = Kubectl("/dev/null", namespace, kubectl.folder)
+    ours = ["--server", server, "--certificate-authority", str(plane.data_dir / "pki" / "ca.crt"), "--token", token]
+    me = json.loads(bearer("auth", "whoami", "-o", "json", *ours))["status"]["userInfo"]
+    assert me["username"] == f"system:serviceaccount:{namespace}:robot"
+    assert me["groups"] == ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"]
+    assert bearer("get", "pods", *ours) == ""
+    assert "Forbidden" in bearer("get", "secrets", *ours, code=1)
+    reviewed = plane.api.ask("POST", REVIEWS, None, {"spec": {"token": token}})
+    assert reviewed["status"]["authenticated"] is True
+    kubectl("delete", "serviceaccount", "robot")
+    assert "Unauthorized" in bearer("get", "pods", *ours, code=1)
+    gone = plane.api.ask("POST", REVIEWS, None, {"spec": {"token": token}})["status"]
+    assert "authenticated" not in gone
+    assert "not there any more" in gone["error"]
+
+
+def test_a_token_that_would_live_too_briefly_is_refused(kubectl: Kubectl) -> None:
+    """In the words of a real server."""
+    assert kubectl("create", "token", "default", "--duration", "5m", code=1) == (
+        'error: failed to create token: TokenRequest.authentication.k8s.io "default" is invalid: spec.expirationSeconds: '
+        "Invalid value: 300: may not specify a duration less than 10 minutes\n"
+    )
+
+
+def test_the_keys_of_tokens_are_published(kubectl: Kubectl) -> None:
+    """Who checks tokens elsewhere begins here."""
+    document = json.loads(kubectl("get", "--raw", "/.well-known/openid-configuration"))
+    assert document["issuer"] == "https://kubernetes.default.svc.cluster.local"
+    (key,) = json.loads(kubectl("get", "--raw", "/openid/v1/jwks"))["keys"]
+    assert (key["kty"], key["alg"]) == ("EC", "ES256")
+
+
+def test_every_namespace_is_ready_for_pods(kubectl: Kubectl) -> None:
+    """The conformance tests of Kubernetes wait for these two in each namespace that they make."""
+    assert kubectl("get", "serviceaccount", "default", "-o", "name") == "serviceaccount/default\n"
+    assert "BEGIN CERTIFICATE" in kubectl("get", "configmap", "kube-root-ca.crt", "-o", "jsonpath={.data}")
+    kubectl("run", "p", "--image=x")
+    mounts = kubectl("get", "pod", "p", "-o", "jsonpath={.spec.containers[0].volumeMounts[*].mountPath}")
+    assert mounts == "/var/run/secrets/kubernetes.io/serviceaccount"

@@ -9,12 +9,11 @@ import aiohttp
 import pytest
 
 from reconcile.errors import Tree, UnauthorizedError
-from reconcile.identity import Access, Caller, Decision
+from reconcile.identity import Access, Caller, Decision, Identity
 from reconcile.kinds import kind_of
 from reconcile.runtime.api.http.exchange import Request
 from reconcile.runtime.api.http.identity import access_of
 from reconcile.runtime.api.http.location import locate
-from reconcile.runtime.api.security import Identity
 from tests.http.conftest import ConfigMap, WebSite
 
 CM = "/api/v1/namespaces/default/configmaps"

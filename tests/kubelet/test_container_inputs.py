@@ -11,13 +11,16 @@ from pathlib import Path
 import attrs
 import pytest
 
-from reconcile.errors import Tree
+from reconcile.clock import timestamp
+from reconcile.errors import NotFoundError, Tree
+from reconcile.resources.kubelet.api_access import api_environment
 from reconcile.resources.kubelet.atomic import Projection, write_atomically
 from reconcile.resources.kubelet.environment import SourceKind, environment, service_links
 from reconcile.resources.kubelet.errors import PodConfigError, UnsafePathError
 from reconcile.resources.kubelet.expansion import expand
 from reconcile.resources.kubelet.mounts import link_relative, mounts_of
 from reconcile.resources.kubelet.volumes import PodVolumes, sources_of
+from reconcile.runtime.client.kubeconfig import load
 
 ADDRESSES = {"podIP": "127.9.0.1", "hostIP": "127.0.0.1"}
 
@@ -28,12 +31,20 @@ class Objects:
 
     trees: dict[tuple[str, str], Tree] = attrs.field(factory=dict)
     links: list[Tree] = attrs.field(factory=list)
+    token_lasts_s: float | None = None
+    granted: int = 0
 
     async def source(self, kind: SourceKind, namespace: str, name: str) -> Tree | None:
         return self.trees.get((kind, name))
 
     async def services(self, namespace: str) -> Sequence[Tree]:
         return self.links
+
+    async def token(self, pod: Tree, audience: str, lasts_s: int) -> tuple[str, str]:
+        if self.token_lasts_s is None:
+            raise NotFoundError('serviceaccounts "default" not found')
+        self.granted += 1
+        return f"{pod['metadata']['name']} for {audience or 'the API'}, {self.granted}", timestamp(self.token_lasts_s)
 
     def put(self, kind: SourceKind, name: str, data: dict[str, str]) -> None:
         if kind == "Secret":
@@ -145,7 +156,7 @@ async def test_volumes_hold_what_their_sources_say(tmp_path: Path) -> None:
         {"name": "absent", "secret": {"secretName": "none", "optional": True}},
     ]
     numbers = count()
-    made = PodVolumes(tmp_path, objects, lambda: str(next(numbers)))
+    made = PodVolumes(tmp_path, objects, lambda: str(next(numbers)), lambda: 0.0)
     assert await made.prepare(pod({"name": "c"}, volumes), ADDRESSES, {})
     assert (made.paths["one"] / "x/renamed").read_text() == "A"
     assert (made.paths["one"] / "x/renamed").stat().st_mode & 0o777 == 0o400
@@ -157,7 +168,7 @@ async def test_volumes_hold_what_their_sources_say(tmp_path: Path) -> None:
 
 async def test_a_volume_that_cannot_be_had_says_why(tmp_path: Path) -> None:
     """FailedMount with the volume's name and what is missing."""
-    made = PodVolumes(tmp_path, Objects(), lambda: "v")
+    made = PodVolumes(tmp_path, Objects(), lambda: "v", lambda: 0.0)
     for volume, message in (
         ({"name": "v", "configMap": {"name": "no"}}, 'configmap "no" not found'),
         ({"name": "v", "hostPath": {"path": str(tmp_path / "no"), "type": "Directory"}}, "is not a Directory"),
@@ -165,6 +176,52 @@ async def test_a_volume_that_cannot_be_had_says_why(tmp_path: Path) -> None:
     ):
         with pytest.raises(PodConfigError, match=message):
             await made.prepare(pod({"name": "c"}, [volume]), ADDRESSES, {})
+
+
+async def test_a_token_is_kept_until_most_of_its_life_is_over(tmp_path: Path) -> None:
+    """Each look at the volume would otherwise cost a signature, and change the files under the program that reads them."""
+    now, objects = [1000.0], Objects(token_lasts_s=4600.0)
+    numbers = count()
+    made = PodVolumes(tmp_path, objects, lambda: str(next(numbers)), lambda: now[0])
+    assert not made.due_at
+    sources = [
+        {"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}},
+        {"serviceAccountToken": {"path": "vault/token", "expirationSeconds": 3600, "audience": "vault"}},
+    ]
+    volumes = [{"name": "v", "projected": {"sources": sources}}]
+    assert await made.prepare(pod({"name": "c"}, volumes), ADDRESSES, {})
+    file = made.paths["v"] / "token"
+    assert (file.read_text(), (made.paths["v"] / "vault/token").read_text()) == ("p for the API, 1", "p for vault, 2")
+    due_at = made.due_at or 0.0
+    assert due_at == 1000 + 3600 * 0.8
+    now[0] = due_at - 1
+    assert not await made.prepare(pod({"name": "c"}, volumes), ADDRESSES, {})
+    now[0], objects.token_lasts_s = due_at, due_at + 3600
+    assert await made.prepare(pod({"name": "c"}, volumes), ADDRESSES, {})
+    assert file.read_text() == "p for the API, 3"
+    assert made.due_at == now[0] + 3600 * 0.8
+
+
+async def test_a_token_that_cannot_be_had_is_said_to_be_missing(tmp_path: Path) -> None:
+    """A program without its token fails in ways that are harder to understand."""
+    made = PodVolumes(tmp_path, Objects(), lambda: "v", lambda: 0.0)
+    volume = {"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}
+    with pytest.raises(PodConfigError, match='failed to fetch token: serviceaccounts "default" not found'):
+        await made.prepare(pod({"name": "c"}, [volume]), ADDRESSES, {})
+
+
+def test_a_container_finds_the_api_by_variables_and_a_kubeconfig(tmp_path: Path) -> None:
+    """Nothing can be mounted where clients look first; `load` is how ours reads what others read as well."""
+    volume = tmp_path / "v"
+    write_atomically(volume, {"token": Projection(b"T"), "ca.crt": Projection(b"CA")}, "v1")
+    mount = {"name": "access", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount/", "readOnly": True}
+    found = api_environment({"volumeMounts": [mount]}, "ns", ("127.0.0.1", 6443), {"access": volume}, tmp_path)
+    assert (found["KUBERNETES_SERVICE_HOST"], found["KUBERNETES_SERVICE_PORT"]) == ("127.0.0.1", "6443")
+    access = load(environ={"KUBECONFIG": found["KUBECONFIG"]})
+    assert (access.server, access.namespace, access.bearer(), access.ca) == ("https://127.0.0.1:6443", "ns", "T", b"CA")
+    write_atomically(volume, {"token": Projection(b"newer"), "ca.crt": Projection(b"CA")}, "v2")
+    assert access.bearer() == "newer"
+    assert "KUBECONFIG" not in api_environment({}, "ns", ("::1", 6443), {}, tmp_path)
 
 
 def test_every_source_of_a_pod_is_known() -> None:

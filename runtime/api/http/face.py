@@ -46,6 +46,7 @@ class Face:
         self._authenticate = authenticate
         self._authorize = api.security.authorize
         self._in_flight = in_flight
+        self._documents = api.documents
         self._version = version
         self._address = address
         self._objects = Objects(api, wire)
@@ -96,6 +97,11 @@ class Face:
         """Everything that is no object."""
         path = request.path.strip("/")
         root = path.partition("/")[0]
+        if (document := self._documents.get(f"/{path}")) is not None:
+            if request.method not in ("GET", "HEAD"):
+                raise method_not_allowed()
+            make, content_type = document
+            return json_answer(make(self._address()), 200, content_type=content_type)
         if root not in ("", "api", "apis", "openapi", "version", "healthz", "livez", "readyz"):
             return no_such_path()
         if request.method not in ("GET", "HEAD"):
@@ -115,7 +121,7 @@ class Face:
         for group, versions in self._discovery.groups().items():
             top = f"/apis/{group}" if group else "/api"
             paths += [top, *(f"{top}/{version}" for version in versions)]
-        return sorted({"/api", "/apis", *paths})
+        return sorted({"/api", "/apis", *self._documents, *paths})
 
     def _health(self, request: Request, root: str, single: str) -> Answer:
         """`ok`, or with ?verbose one line for each check; 500 when one fails.

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 import attrs
 
 from reconcile.errors import BadRequestError, UnauthorizedError
-from reconcile.identity import ANONYMOUS, AUTHENTICATED, MASTERS, UNAUTHENTICATED, Access, Caller
-from reconcile.runtime.api.security import Identity, Security
+from reconcile.identity import ANONYMOUS, AUTHENTICATED, MASTERS, UNAUTHENTICATED, Access, Caller, Identity
+from reconcile.runtime.api.security import Security
 from reconcile.selectors import parse_fields
 
 from .exchange import Request

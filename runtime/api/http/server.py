@@ -25,6 +25,8 @@ from .identity import ADMIN, Authenticate, Authenticator, StaticTokens, everybod
 from .inflight import InFlight
 
 if TYPE_CHECKING:
+    import socket
+
     from .protobuf import Tables
     from .transport import Transport
 
@@ -102,13 +104,21 @@ class HttpServer:
         Raises:
             OSError: the address cannot be had; `strerror` says why.
         """
+        import socket
+
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return await self.start_on(socket.create_server((host, port), family=family))
+
+    async def start_on(self, listener: socket.socket) -> Address:
+        """Listen on a socket that is bound already, and say where that is; it is closed with the server."""
         from .transport import Transport  # imports aiohttp, 150 ms
 
         credentials = self._settings.credentials
         transport = Transport(self._face, self._settings, credentials.server_tls() if credentials is not None else None)
-        bound = await transport.start(host, port)
+        host, port = listener.getsockname()[:2]
+        await transport.start(listener)
         self._transport = transport
-        address = Address("https" if credentials is not None else "http", host, bound)
+        address = Address("https" if credentials is not None else "http", host, port)
         self._netloc = address.netloc
         return address
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+import socket
 import ssl
 from typing import cast
 from urllib.parse import parse_qsl
@@ -41,21 +42,20 @@ class Transport:
         self._stopping = False
         self._runner: web.ServerRunner | None = None
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen on `host`; returns the port. Raises OSError."""
+    async def start(self, listener: socket.socket) -> None:
+        """Answer what comes to a bound socket. Raises OSError."""
         server = web.Server(
             self._answer, handler_cancellation=True, access_log=None, keepalive_timeout=self._settings.keepalive_s,
             max_line_size=_LINE_BYTES_MAX, max_field_size=_LINE_BYTES_MAX, auto_decompress=True,
         )  # fmt: skip
         self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_S)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, ssl_context=self._tls, backlog=512)
+        site = web.SockSite(self._runner, listener, ssl_context=self._tls, backlog=512)
         try:
             await site.start()
         except BaseException:
             await self._runner.cleanup()
             raise
-        return cast(int, self._runner.addresses[0][1])
 
     @property
     def streams(self) -> int:
