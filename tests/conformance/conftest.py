@@ -49,6 +49,7 @@ class Gadget(Resource):
     spec: GadgetSpec = field(factory=GadgetSpec)
     status: GadgetStatus = field(factory=GadgetStatus)
 '''
+ROOT_CA = "kube-root-ca.crt"
 _NUMBERS = itertools.count(1)
 
 
@@ -85,9 +86,10 @@ def kubeconfig(plane: Plane) -> str:
 
 @pytest.fixture
 def namespace(plane: Plane) -> str:
-    """A fresh namespace. It is left behind: what it holds can disturb nobody."""
+    """A fresh namespace, with what every namespace gets. It is left behind: what it holds can disturb nobody."""
     name = f"t{next(_NUMBERS)}"
     plane.api.ask("POST", "/api/v1/namespaces", None, {"metadata": {"name": name}})
+    plane.wait("the authority is published", lambda: plane.get("configmaps", ROOT_CA, name))
     return name
 
 
