@@ -12,12 +12,12 @@ from pathlib import Path
 import attrs
 
 from reconcile.clock import Clock, parse_timestamp, timestamp
-from reconcile.errors import ApiError, BadRequestError, Tree
+from reconcile.errors import ApiError, BadRequestError, NotFoundError, Tree
 from reconcile.kinds import Column, Kind, kind_of
 from reconcile.registry import Operator
 from reconcile.resources import bootstrap_objects, builtin_kinds, controllers
 from reconcile.resources.apiextensions import custom_resources
-from reconcile.resources.core import Namespace, Pod
+from reconcile.resources.core import Namespace, Pod, Service
 from reconcile.resources.kubelet import Kubelet, endpoint, kubelet
 from reconcile.resources.kubelet.errors import NoSuchLogError
 from reconcile.resources.kubelet.logs import LogQuery
@@ -25,9 +25,11 @@ from reconcile.resources.kubelet.process import ProcessRuntime
 from reconcile.resources.kubelet.simulated import simulated_nodes
 from reconcile.resources.proxy import service_proxy
 from reconcile.resources.scheduler import scheduler
+from reconcile.resources.webhooks import EXEMPT, webhook_configurations
 from reconcile.resources.wire import wire_tables
 from reconcile.runtime.api import ApiServer
 from reconcile.runtime.api.server import Dial
+from reconcile.runtime.client.webhook import WebhookCaller
 from reconcile.runtime.cluster import ControlPlane, Front, Parts
 from reconcile.runtime.sync import Folder
 
@@ -93,8 +95,14 @@ def assemble(data_dir: Path, clock: Clock, service_cidr: str, pod_cidr: str, sim
         lambda kind: serving[0].serve_declared(kind), lambda kind: serving[0].withdraw_declared(kind)
     )  # fmt: skip
     guards = Guards(clock)
+
+    async def locate(namespace: str, name: str) -> str:
+        return await _service_address(serving[0], namespace, name)
+
+    caller = WebhookCaller(locate)
+    webhooks = webhook_configurations(lambda *found: serving[0].configure_webhooks(*found), caller.close)
     # First of all, so that what clients declared is served again, and judged, before anybody asks for it.
-    operators: list[Operator] = [definitions, *guards.operators(), *controllers(service_cidr), scheduler()]
+    operators: list[Operator] = [definitions, webhooks, *guards.operators(), *controllers(service_cidr), scheduler()]
     agent: Kubelet | None = None
     name = ""
     if simulated:
@@ -108,6 +116,7 @@ def assemble(data_dir: Path, clock: Clock, service_cidr: str, pod_cidr: str, sim
     def connect(api: ApiServer, front: Front | None) -> None:
         serving.append(api)
         guards.connect(api, front)
+        api.ask_webhooks(caller, EXEMPT)
         if agent is not None:
             if front is not None:
                 agent.reach_api(front.host, front.port)
@@ -127,6 +136,17 @@ def _kubelets(folders: Mapping[str, Path]) -> Dial:
         return await endpoint.connect(folders[node])
 
     return dial
+
+
+async def _service_address(api: ApiServer, namespace: str, name: str) -> str:
+    """Where a Service is reached. Raises OSError where it is not."""
+    try:
+        address = (await api.get(kind_of(Service), name, namespace)).tree["spec"].get("clusterIP")
+    except NotFoundError as error:
+        raise OSError(f"failed to call webhook: {error}") from error
+    if not address or address == "None":
+        raise OSError(f'failed to call webhook: service "{namespace}/{name}" has no address of its own')
+    return str(address)
 
 
 def _connect_kubelet(api: ApiServer, agent: Kubelet, meter: NodeMeter, clock: Clock) -> None:

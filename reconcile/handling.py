@@ -36,7 +36,7 @@ from .client import Client, Propagation
 from .clock import Clock
 from .errors import Tree
 from .identity import Caller
-from .kinds import Resource
+from .kinds import Kind, Resource
 
 R = TypeVar("R", bound=Resource)
 
@@ -74,7 +74,7 @@ class Key:
 class AdmissionReview:
     """A write about to happen. `tree` may be changed in place by a mutate handler; `old` is None on create.
 
-    `caller` is who writes; `warnings` reach the client as Warning headers.
+    `kind` is the kind as it is written; `caller` is who writes; `warnings` reach the client as Warning headers.
     """
 
     operation: Literal["CREATE", "UPDATE", "DELETE"]
@@ -83,6 +83,7 @@ class AdmissionReview:
     subresource: str
     dry_run: bool
     caller: Caller
+    kind: Kind = attrs.field(kw_only=True)
     warnings: list[str] = attrs.field(factory=list)
 
     @property

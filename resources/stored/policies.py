@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from reconcile.errors import Cause, Tree
+from reconcile.expressions import BrokenExpressionError, available, compile_expression
 from reconcile.kinds import Column, Hooks, Kind
 from reconcile.resources.core.cells import AGE, NONE, path_cell
-from reconcile.resources.core.names import duplicate, forbidden, required
+from reconcile.resources.core.names import duplicate, forbidden, invalid, required
 
 from .declaration import at, count_cell, declared
 
@@ -23,10 +24,11 @@ _UNSET = "<unset>"
 
 def policy_kinds() -> list[Kind]:
     """Webhooks, admission policies, priority and fairness, and API services."""
-    return [*_webhooks(), *_policies(), *_fairness(), _api_service()]
+    return [*webhook_kinds(), *_policies(), *_fairness(), _api_service()]
 
 
-def _webhooks() -> list[Kind]:
+def webhook_kinds() -> list[Kind]:
+    """MutatingWebhookConfiguration and ValidatingWebhookConfiguration."""
     made = []
     for kind, plural, doc in (
         ("MutatingWebhookConfiguration", "mutatingwebhookconfigurations", "Webhooks that may change what is written."),
@@ -148,6 +150,26 @@ def _validate_webhooks(tree: Tree, old: Tree | None) -> Iterator[Cause]:  # noqa
             yield required(f"{path}.admissionReviewVersions", "must specify one of v1, v1beta1")
         if webhook.get("sideEffects") not in (None, "None", "NoneOnDryRun"):
             yield forbidden(f"{path}.sideEffects", "must be None or NoneOnDryRun")
+        if client.get("url") and not str(client["url"]).startswith("https://"):
+            yield invalid(f"{path}.clientConfig.url", client["url"], "'https' is the only allowed URL scheme")
+        if not 1 <= webhook.get("timeoutSeconds", 10) <= 30:
+            yield invalid(
+                f"{path}.timeoutSeconds", webhook["timeoutSeconds"], "the timeout value must be between 1 and 30 seconds"
+            )
+        yield from _broken_conditions(webhook, path)
+
+
+def _broken_conditions(webhook: Tree, path: str) -> Iterator[Cause]:
+    """What is wrong with match conditions, as far as it can be told here: compiling needs an extra."""
+    for number, condition in enumerate(webhook.get("matchConditions") or ()):
+        where = f"{path}.matchConditions[{number}].expression"
+        if not available():
+            yield forbidden(where, "expressions need the extra: pip install 'reconcile-toolkit[cel]'")
+            continue
+        try:
+            compile_expression(str(condition.get("expression") or ""), ("object", "oldObject", "request"))
+        except BrokenExpressionError as error:
+            yield invalid(where, condition.get("expression"), f"compilation failed: {error}")
 
 
 def _parameter_kind(tree: Tree, now_s: float) -> str:  # noqa: ARG001 - a cell's signature

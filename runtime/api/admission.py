@@ -1,17 +1,22 @@
 """Admission: functions that see each write before it is stored, and may change or refuse it.
 
 Mutators run first, then defaults, then what completes new objects, then the schema's rules, then validators. They are called
-in the order in which they were added, those for all kinds first. A dry run calls them too (`review.dry_run` tells).
+in the order in which they were added, those for all kinds first; webhooks are asked last. A dry run calls them too
+(`review.dry_run` tells).
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 
 from reconcile.errors import ApiError, ForbiddenError, ReconcileError
 from reconcile.handling import AdmissionReview
 from reconcile.kinds import Kind
+
+if TYPE_CHECKING:
+    from .webhooks import Webhooks
 
 Admit = Callable[[AdmissionReview], Awaitable[None] | None]
 _Key = tuple[str, str] | None
@@ -24,6 +29,7 @@ class Admission:
         self._mutators: dict[_Key, list[Admit]] = {}
         self._validators: dict[_Key, list[Admit]] = {}
         self._initializers: dict[_Key, list[Admit]] = {}
+        self.webhooks: Webhooks | None = None
 
     def add_mutator(self, kind: Kind | None, admit: Admit) -> Callable[[], None]:
         """Register a mutator; returns a function that removes it."""
@@ -48,20 +54,28 @@ class Admission:
 
     def mutates(self, kind: Kind) -> bool:
         """Whether a mutator wants to see writes of this kind (its tree must then be its own)."""
-        return bool(self._mutators) and bool(_of(self._mutators, kind))
+        return (bool(self._mutators) and bool(_of(self._mutators, kind))) or (
+            self.webhooks is not None and self.webhooks.mutates(kind)
+        )
 
     async def mutate(self, kind: Kind, review: AdmissionReview) -> None:
         """Call the mutators. Raises what refuses."""
         for admit in _of(self._mutators, kind):
             await _call(admit, review)
+        if self.webhooks is not None and self.webhooks.mutates(kind):
+            await self.webhooks.mutate(review)
 
     async def validate(self, kind: Kind, make: Callable[[], AdmissionReview]) -> Sequence[str]:
         """Call the validators; the review is made only if there are any. Returns their warnings, raises what refuses."""
-        if not self._validators or not (wanted := _of(self._validators, kind)):
+        wanted = _of(self._validators, kind) if self._validators else []
+        webhooks = self.webhooks if self.webhooks is not None and self.webhooks.validates(kind) else None
+        if not wanted and webhooks is None:
             return ()
         review = make()
         for admit in wanted:
             await _call(admit, review)
+        if webhooks is not None:
+            await webhooks.validate(review)
         return review.warnings
 
 

@@ -80,7 +80,7 @@ class Deleting:
         kind, tree = served.kind, stored.tree
         _check_preconditions(kind, stored, options)
         warnings = await self._admission.validate(
-            kind, lambda: AdmissionReview("DELETE", tree, tree, "", options.dry_run, caller)
+            kind, lambda: AdmissionReview("DELETE", tree, tree, "", options.dry_run, caller, kind=kind)
         )
         if notes is not None:
             notes.warnings.extend(warnings)

@@ -7,7 +7,7 @@ changed; trees that come out are shared and read-only.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from reconcile.client import DeleteOptions, Patch
@@ -23,11 +23,14 @@ from .security import Security
 from .stored import Deleted, Listing, Notes, Stored
 
 if TYPE_CHECKING:
+    from reconcile.handling import AdmissionReview
+
     from .admission import Admit
     from .answering import Part, Respond, RespondAbout
     from .catalog import Read, Virtual
     from .history import PastState, Span
     from .watching import Following
+    from .webhooks import Call
 
 Dial = Callable[[str], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 """Opens a connection; raises OSError where there is none to be had."""
@@ -188,6 +191,26 @@ class ApiServer:
     def add_validator(self, kind: Kind | None, admit: Admit) -> Callable[[], None]:
         """Call `admit(review)` before each write is stored, after all mutators and the schema; see `add_mutator`."""
         return self._admission.add_validator(kind, admit)
+
+    def ask_webhooks(self, call: Call, exempt: frozenset[tuple[str, str]]) -> None:
+        """Have webhooks asked about writes, last of all, as soon as `configure_webhooks` names some. See `Webhooks`."""
+        from .webhooks import Webhooks
+
+        self._admission.webhooks = Webhooks(call, self.clock, self.find, self._labels_around, exempt)
+
+    def configure_webhooks(self, mutating: Iterable[Tree], validating: Iterable[Tree]) -> None:
+        """From now on ask the webhooks of these configurations."""
+        assert self._admission.webhooks is not None, "nobody said how webhooks are asked"
+        self._admission.webhooks.configure(mutating, validating)
+
+    async def _labels_around(self, review: AdmissionReview) -> Mapping[str, str] | None:
+        """The labels of the namespace that a write is in, or is about; None where there is none."""
+        tree: Tree | None = None
+        if self.namespace_kind is not None and review.kind.namespaced:
+            tree = (await self.get(self.namespace_kind, review.tree["metadata"].get("namespace", ""))).tree
+        elif self.namespace_kind is not None and review.kind.plural == self.namespace_kind.plural and not review.kind.group:
+            tree = review.tree
+        return None if tree is None else tree["metadata"].get("labels") or {}
 
     # Reading
 

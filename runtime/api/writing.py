@@ -185,7 +185,7 @@ class Writing:
         meta = tree["metadata"]
         causes = metadata.check_new(kind, meta, kind is self._namespace_kind)
         judge(served, tree, None, meta.get("name", ""), causes)
-        write.warn(await self._admission.validate(kind, lambda: _review("CREATE", tree, None, write)))
+        write.warn(await self._admission.validate(kind, lambda: _review("CREATE", kind, tree, None, write)))
         return await self._insert(served, tree, write)
 
     async def _completed(self, served: Served, tree: Tree, write: Write) -> Tree:
@@ -201,7 +201,7 @@ class Writing:
             kind.hooks.prepare(tree, None)
         if self._admission.initializes(kind):
             tree = tree if own else _own(tree)
-            await self._admission.initialize(kind, _review("CREATE", tree, None, write))
+            await self._admission.initialize(kind, _review("CREATE", kind, tree, None, write))
         return tree
 
     async def _insert(self, served: Served, tree: Tree, write: Write) -> Stored:
@@ -306,7 +306,7 @@ class Writing:
             meta = tree["metadata"] = {**meta, "generation": meta.get("generation", 0) + 1}
         causes = metadata.check_changed(meta, before["metadata"])
         judge(served, tree, before, name, causes)
-        write.warn(await self._admission.validate(kind, lambda: _review("UPDATE", tree, before, write)))
+        write.warn(await self._admission.validate(kind, lambda: _review("UPDATE", kind, tree, before, write)))
         return self._owned(served, before, tree, write)
 
     def _separated(self, served: Served, tree: Tree, before: Tree, subresource: str) -> Tree:
@@ -415,7 +415,7 @@ class Writing:
         kind = served.kind
         if not self._admission.mutates(kind):
             return tree
-        review = _review(operation, _own(tree), before, write)
+        review = _review(operation, kind, _own(tree), before, write)
         kept = tree["metadata"]
         await self._admission.mutate(kind, review)
         write.warn(review.warnings)
@@ -465,5 +465,5 @@ def _relinked(value: Any, known: Any) -> Any:
     return value
 
 
-def _review(operation: Operation, tree: Tree, before: Tree | None, write: Write) -> AdmissionReview:
-    return AdmissionReview(operation, tree, before, write.subresource, write.dry_run, write.caller)
+def _review(operation: Operation, kind: Kind, tree: Tree, before: Tree | None, write: Write) -> AdmissionReview:
+    return AdmissionReview(operation, tree, before, write.subresource, write.dry_run, write.caller, kind=kind)

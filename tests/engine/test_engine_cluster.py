@@ -10,7 +10,7 @@ import pytest
 from reconcile.errors import ApiError, ConflictError, ForbiddenError, InternalError, PermanentError
 from reconcile.handling import AdmissionReview, Cluster, Key
 from reconcile.identity import Caller
-from reconcile.kinds import Hooks, Kind, Resource, kind
+from reconcile.kinds import Hooks, Kind, Resource, kind, kind_of
 from reconcile.registry import Operator, Watch
 from reconcile.runtime.engine import noticing
 from reconcile.runtime.engine.admission import Admit
@@ -216,13 +216,13 @@ async def test_an_admission_handlers_own_mistake_is_told_apart_from_a_refusal(cl
     gate = Gate()
     async with World(clock, app, admission=gate) as world:
         tree = Task(name="t").tree
-        review = AdmissionReview("CREATE", tree, None, "", False, Caller("me"))
+        review = AdmissionReview("CREATE", tree, None, "", False, Caller("me"), kind=kind_of(Task))
         await ask(gate.mutators[0], review)
         assert review.tree["metadata"] == {"name": "t", "labels": {"a": "b"}}
         with pytest.raises(ForbiddenError, match="denied the request: not today"):
             await ask(gate.validators[0], review)
         with pytest.raises(InternalError, match=r"handler check \(test_engine_cluster\.py:\d+\) failed on this write"):
-            await ask(gate.validators[0], AdmissionReview("UPDATE", tree, tree, "", False, Caller("me")))
+            await ask(gate.validators[0], AdmissionReview("UPDATE", tree, tree, "", False, Caller("me"), kind=kind_of(Task)))
         assert isinstance(ForbiddenError("x"), ApiError)
         assert [report.error for report in world.engine.reports] == ["ZeroDivisionError"]
     assert (gate.mutators, gate.validators) == ([], [])

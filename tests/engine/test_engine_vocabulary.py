@@ -14,7 +14,7 @@ from reconcile.errors import DeclarationError, PermanentError, TemporaryError
 from reconcile.filters import ABSENT, PRESENT
 from reconcile.handling import AdmissionReview, Stopped
 from reconcile.identity import Caller
-from reconcile.kinds import Kind, Resource, kind
+from reconcile.kinds import Kind, Resource, kind, kind_of
 from reconcile.registry import Operator
 from reconcile.runtime.testing.memory import MemoryClient
 from reconcile.runtime.testing.virtual import VirtualClock, virtual
@@ -682,7 +682,7 @@ async def test_admission_handlers_are_for_the_operations_and_subresources_they_n
     async with World(clock, app, admission=hooks):
 
         async def write(operation: Any, subresource: str = "", size: int = 0) -> list[str]:
-            review = AdmissionReview(operation, db(size=size).tree, None, subresource, True, Caller("eve"))
+            review = AdmissionReview(operation, db(size=size).tree, None, subresource, True, Caller("eve"), kind=kind_of(Db))
             for admit in hooks.admits:
                 await admit(review)
             return review.warnings

@@ -1,0 +1,64 @@
+"""Keeps the API server's webhooks as the two kinds of webhook configurations have them.
+
+Who asks webhooks is no handler: the composer hands in `configure`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+
+import attrs
+
+from reconcile.errors import Tree
+from reconcile.handling import Cluster
+from reconcile.kinds import Kind, Resource
+from reconcile.registry import Operator
+
+from .stored.policies import webhook_kinds
+
+Configure = Callable[[Iterable[Tree], Iterable[Tree]], None]
+EXEMPT = frozenset(
+    ("admissionregistration.k8s.io", plural) for plural in (
+        "mutatingwebhookconfigurations", "validatingwebhookconfigurations", "mutatingadmissionpolicies",
+        "mutatingadmissionpolicybindings", "validatingadmissionpolicies", "validatingadmissionpolicybindings",
+    )
+)  # fmt: skip
+"""(group, plural) of what webhooks never see, so that a broken one can be mended.
+
+Source: https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#matching-requests-rules
+"""
+
+
+def webhook_configurations(configure: Configure, close: Callable[[], Awaitable[None]]) -> Operator:
+    """The operator that calls `configure(mutating, validating)` with what is there; `close` when it stops."""
+    app = Operator("webhook-configurations")
+    mutating, validating = webhook_kinds()
+
+    async def read(cluster: Cluster) -> None:
+        found = [(await cluster.client.list(kind)).items for kind in (mutating, validating)]
+        configure(*found)
+
+    @app.on.startup()
+    async def begin(cluster: Cluster) -> None:
+        await read(cluster)
+
+    @app.on.cleanup()
+    async def end() -> None:
+        await close()
+
+    def follow(kind: Kind) -> None:
+        # All of them, from the server itself: what counts is what is there now, whatever the event says.
+        @app.on.event(_class_of(kind), name=kind.plural)
+        async def changed(cluster: Cluster) -> None:
+            await read(cluster)
+
+    follow(mutating)
+    follow(validating)
+    return app
+
+
+def _class_of(kind: Kind) -> type[Resource]:
+    """A class to declare handlers by, for a kind that is declared from data."""
+    made: type[Resource] = type(kind.kind, (Resource,), {"__doc__": f"A {kind.kind}."})
+    made.__kind__ = attrs.evolve(kind, cls=made)
+    return made

@@ -1,0 +1,139 @@
+"""Who is asked about a write, in which order, and what happens when nobody answers.
+
+Mutating webhooks are asked one after the other; one that says so is asked again when a later one changed the object.
+Validating ones are asked all at once, and the first refusal in their order is the client's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Protocol
+
+from reconcile.clock import Clock
+from reconcile.errors import ApiError, BadRequestError, InternalError, Tree
+from reconcile.handling import AdmissionReview
+from reconcile.kinds import Kind
+from reconcile.runtime.api.jsonpatch import apply_json_patch
+
+from .configuration import BrokenConditionError, Served, Webhook, webhooks_of
+from .review import API_VERSION, WrongAnswerError, answer_of, denied, in_version, request_of
+
+log = logging.getLogger(__name__)
+
+
+LabelsAround = Callable[[AdmissionReview], Awaitable[Mapping[str, str] | None]]
+"""The labels of the namespace that a write is in, or is about; None where there is none."""
+
+
+class Call(Protocol):
+    """Reaches webhooks."""
+
+    async def __call__(self, client: Tree, body: Tree, timeout_s: float) -> bytes:
+        """Post a review to the server that a clientConfig names. Returns the body of its answer.
+
+        Raises:
+            OSError: it cannot be reached, refuses, or its answer is no success; the text says where and why.
+            TimeoutError: it took longer than `timeout_s`.
+        """
+
+
+class Webhooks:
+    """The webhooks of one API server. `configure` them; the admission asks them last."""
+
+    def __init__(
+        self, call: Call, clock: Clock, served: Served, labels_around: LabelsAround, exempt: frozenset[tuple[str, str]]
+    ) -> None:
+        """`exempt` names (group, plural) of the kinds that configure webhooks: a broken webhook must not lock itself in."""
+        self._call = call
+        self._clock = clock
+        self._served = served
+        self._labels_around = labels_around
+        self._exempt = exempt
+        self._mutating: list[Webhook] = []
+        self._validating: list[Webhook] = []
+
+    def configure(self, mutating: Iterable[Tree], validating: Iterable[Tree]) -> None:
+        """From now on these are asked: the objects of both kinds of configuration."""
+        self._mutating, self._validating = webhooks_of(mutating), webhooks_of(validating)
+
+    def mutates(self, kind: Kind) -> bool:
+        """Whether some webhook may want to change writes of this kind."""
+        return bool(self._mutating) and (kind.group, kind.plural) not in self._exempt
+
+    def validates(self, kind: Kind) -> bool:
+        """Whether some webhook may want to see writes of this kind."""
+        return bool(self._validating or self._mutating) and (kind.group, kind.plural) not in self._exempt
+
+    async def mutate(self, review: AdmissionReview) -> None:
+        """Ask the mutating webhooks; `review.tree` becomes what they make of it. Raises what refuses."""
+        last_change = -1
+        for at, webhook in enumerate(self._mutating):
+            if await self._mutated(webhook, review):
+                last_change = at
+        for at, webhook in enumerate(self._mutating):
+            if webhook.reinvoked and at < last_change:
+                await self._mutated(webhook, review)
+
+    async def validate(self, review: AdmissionReview) -> None:
+        """Ask the validating webhooks; about a deletion the mutating ones too, which can but refuse it. Raises what refuses."""
+        asked = [*self._mutating, *self._validating] if review.operation == "DELETE" else self._validating
+        answers = await asyncio.gather(*(self._asked(webhook, review) for webhook in asked), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+
+    async def _mutated(self, webhook: Webhook, review: AdmissionReview) -> bool:
+        """Ask one; whether it changed the object."""
+        patched = await self._asked(webhook, review)
+        if patched is None or patched == review.tree:
+            return False
+        review.tree = patched
+        return True
+
+    async def _asked(self, webhook: Webhook, review: AdmissionReview) -> Tree | None:
+        """Ask one webhook about a write, if it wants to know. Returns the object as it would have it, None: as it is."""
+        kind = review.kind
+        shown = webhook.version_for(kind, review, self._served)
+        if shown is None:
+            return None
+        labels = None if webhook.namespaces.empty else await self._labels_around(review)
+        if not webhook.wants(review, labels):
+            return None
+        uid = self._clock.uid()
+        request = request_of(review, shown, uid)
+        try:
+            values = {"object": request["object"], "oldObject": request["oldObject"], "request": request}
+            if webhook.conditions and not webhook.conditions_hold(values):
+                return None
+            if review.dry_run and webhook.has_side_effects:
+                raise BadRequestError(f"admission webhook {webhook.name} does not support dry run", details={})
+            return await self._answered(webhook, review, request, uid)
+        except (OSError, TimeoutError, WrongAnswerError, BrokenConditionError) as error:
+            _failed(webhook, error)
+            return None
+
+    async def _answered(self, webhook: Webhook, review: AdmissionReview, request: Tree, uid: str) -> Tree | None:
+        body = {"kind": "AdmissionReview", "apiVersion": API_VERSION, "request": request}
+        answer = answer_of(await self._call(webhook.client, body, webhook.timeout_s), uid)
+        review.warnings.extend(text for text in answer.warnings if text not in review.warnings)
+        if not answer.allowed:
+            raise denied(webhook.name, answer.status)
+        if not answer.patch or request["object"] is None:
+            return None
+        try:
+            patched = apply_json_patch(request["object"], answer.patch)
+        except ApiError as error:
+            raise WrongAnswerError(f"its patch cannot be applied: {error}") from error
+        return in_version(patched, review.kind)
+
+
+def _failed(webhook: Webhook, error: Exception) -> None:
+    """Nobody answered: go on without, or refuse, as the webhook's failurePolicy has it."""
+    why = "context deadline exceeded" if isinstance(error, TimeoutError) else str(error)
+    if webhook.ignores_failure:
+        log.warning("failed calling webhook, failing open", extra={"webhook": webhook.name, "error": why})
+        return
+    text = f'Internal error occurred: failed calling webhook "{webhook.name}": {why}'
+    raise InternalError(text, details={"causes": [{"message": f'failed calling webhook "{webhook.name}": {why}'}]}) from error
