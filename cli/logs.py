@@ -10,11 +10,12 @@ from collections.abc import Iterator
 
 import click
 
-from reconcile.errors import ApiError, Tree
+from reconcile.errors import ApiError
 
 from .errors import EXIT_REFUSED, CommandError
+from .pods import pods_of
 from .printing import colours, examples
-from .target import Named, Target, message_of, target_options
+from .target import Target, message_of, target_options
 
 _COLOURS = (
     "cyan",
@@ -54,7 +55,7 @@ def command(
     tail: int, since_s: int, timestamps: bool, prefix: bool | None,
 ) -> None:  # fmt: skip
     """Print what a pod's container wrote; with KIND/NAME, of a pod that belongs to it (--all: of every one)."""
-    pods = _pods(target, what, selector, everything)
+    pods = pods_of(target, what, selector, everything)
     if not pods:
         raise CommandError("no pods found; see `reconcile get pods`")
     streams: list[tuple[str, str]] = []
@@ -66,36 +67,6 @@ def command(
         "sinceSeconds": str(since_s) if since_s else "", "timestamps": "true" if timestamps else "",
     }  # fmt: skip
     _print(target, streams, query, follow, prefix if prefix is not None else len(streams) > 1)
-
-
-def _pods(target: Target, what: tuple[str, ...], selector: str, everything: bool) -> list[Tree]:
-    """The pods that the command line means."""
-    resource = target.resolve("pods")
-    if selector or (everything and not what):
-        return target.items(resource, labelSelector=selector)
-    if not what:
-        raise CommandError("name a pod, a deployment (`deploy/web`), or say --selector or --all")
-    words = list(what) if "/" in what[0] or len(what) > 1 else ["pod", what[0]]
-    found: list[Tree] = []
-    for named in target.named(words):
-        tree = target.read(target.path(named.resource, named.name))
-        if named.resource.kind == "Pod":
-            found.append(tree)
-            continue
-        members = target.items(resource, labelSelector=_selector(named, tree))
-        newest = sorted(members, key=lambda pod: pod["metadata"].get("creationTimestamp", ""), reverse=True)
-        found += newest if everything else newest[:1]
-        if len(members) > 1 and not everything:
-            click.echo(f"{named.title} has {len(members)} pods, using {newest[0]['metadata']['name']}; --all shows all", err=True)
-    return found
-
-
-def _selector(named: Named, tree: Tree) -> str:
-    selector = tree.get("spec", {}).get("selector") or {}
-    labels = selector.get("matchLabels", selector if named.resource.kind == "Service" else {})
-    if not labels:
-        raise CommandError(f"{named.title} selects no pods")
-    return ",".join(f"{key}={value}" for key, value in labels.items())
 
 
 def _print(target: Target, streams: list[tuple[str, str]], query: dict[str, str], follow: bool, prefixed: bool) -> None:

@@ -22,6 +22,9 @@ _COMMANDS = {
     "get": "List objects of a kind, or show one.",
     "describe": "Show an object with everything that concerns it.",
     "logs": "Print what a container wrote.",
+    "exec": "Run a command in a container.",
+    "attach": "Talk to a container's own process.",
+    "port-forward": "Make a pod's port one of this machine's.",
     "events": "List what happened lately.",
     "history": "Show every change of an object: when, who, and what.",
     "diff": "Show what is different in an object between two revisions.",
@@ -40,6 +43,7 @@ _COMMANDS = {
 _GROUPS = (
     ("Run", ("up", "down", "run")),
     ("Look", ("status", "get", "describe", "logs", "events", "history", "diff", "top")),
+    ("Talk", ("exec", "attach", "port-forward")),
     ("Change", ("apply", "delete", "scale", "rollout")),
     ("Know", ("api-resources", "explain", "kubeconfig", "version")),
     ("Test", ("sim",)),
