@@ -118,6 +118,9 @@ class EventRecorder(Protocol):
     def warning(self, reason: str, message: str, *, about: Resource | None = None) -> None:
         """Something went wrong."""
 
+    def event(self, type_: str, reason: str, message: str, *, about: Resource | None = None) -> None:
+        """An Event of a type of one's own."""
+
 
 class Conditions(Protocol):
     """The handled object's status.conditions; written with the status when the handler is done, if anything changed."""

@@ -136,6 +136,10 @@ def handler(
     if cls is not None and cls is not Resource:
         kind_of(cls)
     _check_options(trigger, fn, options, where)
+    if options.get("lazy"):
+        return Handler(
+            trigger, fn, options.pop("name", "") or _name_of(fn), cls, file=code.co_filename, line=code.co_firstlineno, **options
+        )
     given = OBJECT_NAMES.union(indexes)
     taken, object_parameter, takes_all = [], "", False
     for position, p in enumerate(inspect.signature(fn).parameters.values()):

@@ -68,6 +68,7 @@ class Engine:
         if operator in self._operations:
             raise RuntimeError(f"operator {operator.domain} is running already; stop it first")
         operation = self._operations[operator] = Operation(self, operator)
+        self.recorder.loop = asyncio.get_running_loop()
         try:
             if operation.of_all_kinds:
                 await self._refresh_kinds()

@@ -8,6 +8,7 @@ Source: k8s.io/client-go/tools/record (EventCorrelator, EventSourceObjectSpamFil
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import OrderedDict
 from typing import NamedTuple
@@ -69,6 +70,8 @@ class Recorder:
         self._pending: OrderedDict[Same, None] = OrderedDict()
         self._writing = False
         self.dropped = 0
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """Where it runs; set once it does, so that threads can record as well."""
 
     @property
     def idle(self) -> bool:
@@ -76,7 +79,10 @@ class Recorder:
         return not self._writing
 
     def record(self, source: str, about: Tree, type_: str, reason: str, message: str) -> None:
-        """Count an Event and have it written; never blocks, never raises."""
+        """Count an Event and have it written; never blocks, never raises. May be called from a thread."""
+        if self.loop is not None and asyncio._get_running_loop() is not self.loop:
+            self.loop.call_soon_threadsafe(self.record, source, about, type_, reason, message)
+            return
         same = Same(source, str(about.get("uid") or ""), type_, reason, message)
         now = self._clock.now()
         if not self._allowed((source, same.uid), now):
@@ -171,6 +177,10 @@ class ObjectEvents:
     def warning(self, reason: str, message: str, *, about: Resource | None = None) -> None:
         """Something went wrong."""
         self._record("Warning", reason, message, about)
+
+    def event(self, type_: str, reason: str, message: str, *, about: Resource | None = None) -> None:
+        """An Event of a type of one's own."""
+        self._record(type_, reason, message, about)
 
     def _record(self, type_: str, reason: str, message: str, about: Resource | None) -> None:
         obj = about if about is not None else self._about
