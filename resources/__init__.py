@@ -17,7 +17,8 @@ def builtin_kinds() -> list[type[Resource] | Kind]:
 
     return [
         core.Namespace, core.Pod, core.Node, core.ConfigMap, core.Secret, core.Service, core.ServiceAccount, core.Event,
-        apps.Deployment, apps.ReplicaSet, apps.StatefulSet, apps.DaemonSet, apps.ControllerRevision, batch.Job, batch.CronJob,
+        apps.Deployment, apps.ReplicaSet, apps.StatefulSet, apps.DaemonSet, apps.ControllerRevision,
+        core.ReplicationController, core.PodTemplate, batch.Job, batch.CronJob,
         coordination.Lease, discovery.EndpointSlice, apiextensions.CustomResourceDefinition,
         rbac.Role, rbac.ClusterRole, rbac.RoleBinding, rbac.ClusterRoleBinding,
         *stored_kinds(),
@@ -42,7 +43,7 @@ def controllers(service_cidr: str) -> list[Operator]:
     """
     from .apps.daemonset_controller import daemonset_controller
     from .apps.deployment_controller import deployment_controller
-    from .apps.replicaset_controller import replicaset_controller
+    from .apps.replicaset_controller import replicaset_controller, replication_controller
     from .apps.statefulset_controller import statefulset_controller
     from .batch.cronjob_controller import cronjob_controller
     from .batch.job_controller import job_controller
@@ -57,6 +58,7 @@ def controllers(service_cidr: str) -> list[Operator]:
         deployment_controller(), replicaset_controller(), garbage_collector(), namespace_controller(),
         service_addresses(service_cidr), endpoint_slices(), node_lifecycle_controller(), pod_garbage_collector(),
         event_expiry(), job_controller(), cronjob_controller(), statefulset_controller(), daemonset_controller(),
+        replication_controller(),
     ]  # fmt: skip
 
 

@@ -22,7 +22,7 @@ META = "k8s.io/apimachinery/pkg/apis/meta/v1"
 ROOTS: dict[str, tuple[str, ...]] = {
     "v1": (
         "Namespace", "Pod", "Node", "ConfigMap", "Secret", "Service", "ServiceAccount", "Event", "Binding", "Endpoints",
-        "PersistentVolume", "PersistentVolumeClaim",
+        "PersistentVolume", "PersistentVolumeClaim", "PodTemplate", "ReplicationController",
     ),
     "apps/v1": ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "ControllerRevision"),
     "batch/v1": ("Job", "CronJob"),

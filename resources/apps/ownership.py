@@ -49,6 +49,13 @@ def claim(owner: Tree, selector: LabelSelector, owned: Iterable[Tree], orphans: 
     return Claim(kept, adopted, released)
 
 
+def selector_of(owner: Tree) -> LabelSelector:
+    """A controller's selector; that of a ReplicationController is a plain map of labels."""
+    selector = (owner.get("spec") or {}).get("selector") or {}
+    plain = any(isinstance(value, str) for value in selector.values())
+    return label_selector({"matchLabels": selector} if plain else selector)
+
+
 def is_adoptable(obj: Tree, selector: LabelSelector) -> bool:
     """Whether an object that nobody controls, and that is not on its way out, matches."""
     meta = obj["metadata"]
@@ -129,7 +136,7 @@ class Orphans:
         if gone:
             inside.pop(meta["name"], None)
         else:
-            inside[meta["name"]] = label_selector((owner.get("spec") or {}).get("selector"))
+            inside[meta["name"]] = selector_of(owner)
 
     def matching(self, namespace: str, selector: LabelSelector) -> list[Tree]:
         """The orphans of a namespace that a selector matches. O(orphans there)."""

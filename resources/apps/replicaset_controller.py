@@ -21,11 +21,11 @@ from reconcile.handling import Cluster, EventRecorder, Key, Requeue
 from reconcile.kinds import typed
 from reconcile.registry import Operator, Watch
 from reconcile.resources.core import Pod
-from reconcile.selectors import label_selector
+from reconcile.resources.core.replication import ReplicationController
 from reconcile.views import tree_of
 
 from .deletion_ranking import pods_to_delete
-from .ownership import Orphans, claim, is_still_there, settle
+from .ownership import Orphans, claim, is_still_there, selector_of, settle
 from .pod_batches import BURST_MAX, all_at_once, slow_start
 from .pod_state import controller_of, is_active
 from .replicaset import ReplicaSet
@@ -34,11 +34,21 @@ from .replicaset_status import Counted, Failure, counted, differs
 _NAMED_EVENTS_MAX = 10  # Pods named one by one in Events; the rest of a batch is told as a number
 _PAUSE_S_PER_POD, _PAUSE_S_MAX = 30e-6, 0.05
 _GENERATE_NAME_MAX = 58  # the server adds five characters, and a Pod's name is at most a host name's 63
+Owner = ReplicaSet | ReplicationController
 
 
 def replicaset_controller() -> Operator:
     """The operator that keeps every ReplicaSet at its number of Pods."""
-    app = Operator("replicaset-controller")
+    return _controller("replicaset-controller", ReplicaSet)
+
+
+def replication_controller() -> Operator:
+    """The operator that keeps every ReplicationController at its number of Pods; nothing else differs."""
+    return _controller("replication-controller", ReplicationController)
+
+
+def _controller(name: str, cls: type[Owner]) -> Operator:
+    app = Operator(name)
     orphans = Orphans()
 
     @app.on.startup()
@@ -49,19 +59,19 @@ def replicaset_controller() -> Operator:
     def saw_pod(pod: Pod, event: str) -> None:
         orphans.saw_object(tree_of(pod), event == "DELETED")
 
-    @app.on.event(ReplicaSet, inline=True)
-    def saw_replica_set(replica_set: ReplicaSet, event: str) -> None:
+    @app.on.event(cls, inline=True)
+    def saw_replica_set(replica_set: Owner, event: str) -> None:
         orphans.saw_owner(tree_of(replica_set), event == "DELETED")
 
     def adopters(pod: Pod) -> Iterator[Key]:
         return orphans.wanted_by(tree_of(pod))
 
-    @app.on.reconcile(ReplicaSet, owns=(Pod,), watches=(Watch(Pod, to=adopters),), workers=5, while_deleting=True)
+    @app.on.reconcile(cls, owns=(Pod,), watches=(Watch(Pod, to=adopters),), workers=5, while_deleting=True)
     async def replicas(
-        replica_set: ReplicaSet, cluster: Cluster, events: EventRecorder, clock: Clock, memo: dict[str, Any]
+        replica_set: Owner, cluster: Cluster, events: EventRecorder, clock: Clock, memo: dict[str, Any]
     ) -> Requeue | None:
         await _pause(clock, memo)
-        newest = await cluster.find(ReplicaSet, replica_set.name, replica_set.namespace)
+        newest = await cluster.find(cls, replica_set.name, replica_set.namespace)
         if newest is None or newest.uid != replica_set.uid:
             return None
         try:
@@ -84,7 +94,7 @@ async def _pause(clock: Clock, memo: dict[str, Any]) -> None:
 class _Pass:
     """One pass over one ReplicaSet."""
 
-    owner: ReplicaSet
+    owner: Owner
     cluster: Cluster
     events: EventRecorder
     clock: Clock
@@ -121,7 +131,7 @@ class _Pass:
         return Requeue(done.next_s - self.clock.now()) if done.next_s is not None else None
 
     async def _claimed(self, tree: Tree) -> list[Tree]:
-        selector = label_selector(tree["spec"].get("selector"))
+        selector = selector_of(tree)
         owned = map(tree_of, await self.cluster.list(Pod, self.owner.namespace, owner=self.owner))
         found = claim(tree, selector, owned, self.orphans.matching(self.owner.namespace, selector))
         return await settle(self.cluster, Pod, self.owner, found)

@@ -1,4 +1,4 @@
-"""The kinds of the core group: Namespace, Pod, Node, ConfigMap, Secret, Service, Event, ServiceAccount."""
+"""The kinds of the core group: Namespace, Pod, Node, ConfigMap, Secret, Service, Event, ServiceAccount, and older ones."""
 
 from .config import ConfigMap, Secret, ServiceAccount
 from .container import Container, ContainerPort, EnvVar, Probe, ResourceRequirements
@@ -10,12 +10,14 @@ from .pod import Pod
 from .pod_spec import PodSpec, PodTemplateSpec
 from .pod_status import ContainerState, ContainerStatus, PodCondition, PodStatus
 from .references import Condition, LabelSelector, ObjectReference
+from .replication import PodTemplate, ReplicationController
 from .service import Service, ServicePort, ServiceSpec
 from .volume import Volume
 
 __all__ = [
     "Affinity", "Condition", "ConfigMap", "Container", "ContainerPort", "ContainerState", "ContainerStatus", "EnvVar",
     "Event", "LabelSelector", "Namespace", "Node", "NodeAddress", "NodeCondition", "NodeSpec", "NodeStatus",
-    "ObjectReference", "Pod", "PodCondition", "PodSpec", "PodStatus", "PodTemplateSpec", "Probe", "ResourceRequirements",
+    "ObjectReference", "Pod", "PodCondition", "PodSpec", "PodStatus", "PodTemplate", "PodTemplateSpec", "Probe", "ReplicationController",
+    "ResourceRequirements",
     "Secret", "Service", "ServiceAccount", "ServicePort", "ServiceSpec", "Taint", "Toleration", "Volume",
 ]  # fmt: skip

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from reconcile.errors import ForbiddenError, Tree
+import pytest
+
+from reconcile.errors import ForbiddenError, InvalidError, Tree
 from reconcile.kinds import kind_of
 from reconcile.resources.apps import ReplicaSet
-from reconcile.resources.apps.replicaset_controller import replicaset_controller
-from reconcile.resources.core import Pod
+from reconcile.resources.apps.replicaset_controller import replicaset_controller, replication_controller
+from reconcile.resources.core import Pod, ReplicationController
 from reconcile.resources.kubelet.simulated import simulated_nodes
 from reconcile.resources.scheduler import scheduler
 from reconcile.runtime.testing.virtual import VirtualClock, virtual
@@ -163,3 +165,26 @@ async def test_a_thousand_replicas_cost_few_status_writes(clock: VirtualClock, c
         for pod in pods:
             per_node[pod["spec"]["nodeName"]] = per_node.get(pod["spec"]["nodeName"], 0) + 1
         assert set(per_node.values()) == {10}, "spread evenly"
+
+
+@virtual
+async def test_a_replication_controller_does_the_same_with_a_plain_selector(clock: VirtualClock, control_plane: Any) -> None:
+    """Old manifests still have them; the selector is the template's labels where they leave it out."""
+    template = {"metadata": {"labels": {"app": "old"}}, "spec": {"containers": [{"name": "c", "image": "x:1"}]}}
+    async with control_plane(clock, replication_controller(), scheduler(), simulated_nodes(2)) as plane:
+        await plane.create(Pod, orphan("loose", app="old"))
+        tree = await plane.create(
+            ReplicationController, {"metadata": {"name": "old"}, "spec": {"replicas": 3, "template": template}}
+        )
+        assert tree["spec"]["selector"] == tree["metadata"]["labels"] == {"app": "old"}
+
+        async def available() -> bool:
+            status = (await plane.get(ReplicationController, "old"))["status"]
+            return bool(status.get("availableReplicas") == 3)
+
+        await plane.until(available, "three available")
+        owners = [pod["metadata"]["ownerReferences"][0] for pod in await plane.all(Pod)]
+        assert len(owners) == 3, "the loose one is adopted"
+        assert {owner["kind"] for owner in owners} == {"ReplicationController"}
+        with pytest.raises(InvalidError, match="does not match template"):
+            await plane.patch(ReplicationController, "old", {"spec": {"selector": {"app": "new"}}})
