@@ -17,7 +17,7 @@ from .volume import Volume
 __all__ = [
     "Affinity", "Condition", "ConfigMap", "Container", "ContainerPort", "ContainerState", "ContainerStatus", "EnvVar",
     "Event", "LabelSelector", "Namespace", "Node", "NodeAddress", "NodeCondition", "NodeSpec", "NodeStatus",
-    "ObjectReference", "Pod", "PodCondition", "PodSpec", "PodStatus", "PodTemplate", "PodTemplateSpec", "Probe", "ReplicationController",
-    "ResourceRequirements",
-    "Secret", "Service", "ServiceAccount", "ServicePort", "ServiceSpec", "Taint", "Toleration", "Volume",
+    "ObjectReference", "Pod", "PodCondition", "PodSpec", "PodStatus", "PodTemplate", "PodTemplateSpec", "Probe",
+    "ReplicationController", "ResourceRequirements", "Secret", "Service", "ServiceAccount", "ServicePort", "ServiceSpec",
+    "Taint", "Toleration", "Volume",
 ]  # fmt: skip
