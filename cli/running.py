@@ -29,12 +29,12 @@ from .assembly import Assembly, assemble
 from .backing import EtcdBacking, refuse_embedded
 from .errors import CommandError
 from .locate import take
-from .scene import PodRow, Scene, pod_row
+from .scene import ROLLED_OUT, PodRow, Scene, pod_row
 
 if TYPE_CHECKING:
     from reconcile.runtime.store.etcd import EtcdSettings
 
-_SHOWN = ("Deployment", "Pod", "Service", "EndpointSlice", "Folder", "Event")
+_SHOWN = (*ROLLED_OUT, "Pod", "Service", "EndpointSlice", "Folder", "Event")
 RUN_FILE = "up.json"
 ETCD_FILE = "etcd.address"
 """Where the store is served as an etcd, while it is."""
@@ -95,7 +95,7 @@ class Session:
     def unready(self) -> list[str]:
         """What is not ready, a line each."""
         lines = [
-            f"  {r.title}: {r.available}/{r.wanted} available {r.stuck}".rstrip() for r in self.scene.rollouts() if not r.done
+            f"  {r.title}: {r.available}/{r.wanted} {r.word} {r.stuck}".rstrip() for r in self.scene.rollouts() if not r.done
         ]
         lines += [f"  pod/{pod.name}: {pod.status} {pod.message}".rstrip() for pod in self.pods() if not pod.well]
         lines += [f"  {problem['file']}: {problem['message']}" for problem in self.scene.problems()]
@@ -148,7 +148,8 @@ class Session:
             self._plane = plane
             if backing is not None:
                 self._tasks.append(asyncio.create_task(backing.keep(), name="claim on the store"))
-            self._kinds = {kind.kind: kind for kind in self._plane.api.kinds()}
+            # Where two groups have a kind of one name, as Event, the first is meant.
+            self._kinds = {kind.kind: kind for kind in reversed(self._plane.api.kinds())}
             self._start_sync(self._plane, await self._folder_name(self._plane))
             for name in _SHOWN:
                 self._tasks.append(asyncio.create_task(self._follow(name), name=f"view of {name}"))

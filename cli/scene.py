@@ -14,9 +14,16 @@ from reconcile.errors import Tree
 Key = tuple[str, str]
 
 
+ROLLED_OUT = ("Deployment", "StatefulSet", "DaemonSet", "Job")
+"""Kinds that have Pods, and say how far they are."""
+
+
 @attrs.frozen
 class Rollout:
-    """How far a Deployment is: pods of the newest template that are available, of those wanted; `old` ones still there."""
+    """How far a workload is: pods of the newest template that are available, of those wanted; `old` ones still there.
+
+    Of a Job, those that succeeded are counted, and it is done as long as it has not failed.
+    """
 
     namespace: str
     name: str
@@ -26,16 +33,23 @@ class Rollout:
     old: int
     done: bool
     stuck: str = ""
+    kind: str = "Deployment"
 
     @property
     def title(self) -> str:
         """`deployment/web`, with the namespace where it is not the default one."""
-        return f"deployment/{self.name}" if self.namespace == "default" else f"deployment/{self.namespace}/{self.name}"
+        name = self.name if self.namespace == "default" else f"{self.namespace}/{self.name}"
+        return f"{self.kind.lower()}/{name}"
+
+    @property
+    def word(self) -> str:
+        """What is counted."""
+        return "succeeded" if self.kind == "Job" else "available"
 
     @property
     def progress(self) -> str:
         """`2/3 available`; in the middle of a rollout also how many are new, because old ones are available too."""
-        said = f"{self.available}/{self.wanted} available"
+        said = f"{self.available}/{self.wanted} {self.word}"
         return said if self.done or not self.old else f"{said}, {min(self.updated, self.wanted)} new, {self.old} old"
 
 
@@ -73,26 +87,46 @@ def _all_ready(ready: str) -> bool:
     return have == want
 
 
-def rollout_of(tree: Tree) -> Rollout:
-    """A Deployment's progress, by the rules of `kubectl rollout status`."""
+def rollout_of(tree: Tree, kind: str = "Deployment") -> Rollout:
+    """A workload's progress, by the rules of `kubectl rollout status`."""
     metadata, spec, status = tree["metadata"], tree.get("spec", {}), tree.get("status", {})
-    wanted = spec.get("replicas", 1)
-    updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
-    old = max(0, status.get("replicas", 0) - updated)
-    seen = status.get("observedGeneration", 0) >= metadata.get("generation", 0)
-    stuck = next(
-        (
-            c.get("message", c.get("reason", ""))
-            for c in status.get("conditions", ())
-            if (c["type"] == "Progressing" and c["status"] == "False")
-            or (c["type"] == "ReplicaFailure" and c["status"] == "True")
-        ),
-        "",
-    )
+    wanted, updated, available, old = _counts(kind, spec, status)
+    seen = status.get("observedGeneration", 0) >= metadata.get("generation", 0) or kind == "Job"
+    stuck = next((c.get("message", c.get("reason", "")) for c in status.get("conditions", ()) if _is_stuck(c)), "")
     done = seen and updated >= wanted and old == 0 and available >= wanted
+    if kind == "Job":
+        done = not stuck
     return Rollout(
-        metadata.get("namespace", ""), metadata["name"], wanted, updated, min(available, wanted), old, done, "" if done else stuck
-    )
+        metadata.get("namespace", ""), metadata["name"], wanted, updated, min(available, wanted), old, done,
+        "" if done else stuck, kind,
+    )  # fmt: skip
+
+
+def _counts(kind: str, spec: Tree, status: Tree) -> tuple[int, int, int, int]:
+    """Pods wanted, of the newest template, available, and old."""
+    if kind == "Job":
+        succeeded = status.get("succeeded", 0)
+        return spec.get("completions") or 1, succeeded, succeeded, 0
+    if kind == "DaemonSet":
+        updated, available = status.get("updatedNumberScheduled", 0), status.get("numberAvailable", 0)
+        return (
+            status.get("desiredNumberScheduled", 0),
+            updated,
+            available,
+            max(0, status.get("currentNumberScheduled", 0) - updated),
+        )
+    updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
+    wanted, there = spec.get("replicas", 1), status.get("replicas", 0)
+    kept = min(((spec.get("updateStrategy") or {}).get("rollingUpdate") or {}).get("partition") or 0, wanted)
+    if kept or (spec.get("updateStrategy") or {}).get("type") == "OnDelete":
+        updated = there  # what stays as it is on purpose is not old
+    return wanted, updated, available, max(0, there - updated)
+
+
+def _is_stuck(condition: Tree) -> bool:
+    """Whether a condition says that nothing goes on by itself."""
+    name, status = condition["type"], condition["status"]
+    return (name == "Progressing" and status == "False") or (name in ("ReplicaFailure", "Failed") and status == "True")
 
 
 def pod_row(tree: Tree, cells: list[object]) -> PodRow:
@@ -160,8 +194,8 @@ class Scene:
         key = (metadata.get("namespace", ""), metadata["name"])
         shelf = self.objects.setdefault(kind, {})
         before, shelf[key] = shelf.get(key), tree
-        if kind == "Deployment":
-            return _rollout_line(before, tree)
+        if kind in ROLLED_OUT:
+            return _rollout_line(before, tree, kind) if _is_shown(tree, kind) else ""
         if kind == "Event":
             return _event_line(before, tree)
         return ""
@@ -170,11 +204,11 @@ class Scene:
         """Forget a deleted object."""
         metadata = tree["metadata"]
         self.objects.get(kind, {}).pop((metadata.get("namespace", ""), metadata["name"]), None)
-        return f"{kind.lower()}/{metadata['name']} is gone" if kind == "Deployment" else ""
+        return f"{kind.lower()}/{metadata['name']} is gone" if kind in ROLLED_OUT and _is_shown(tree, kind) else ""
 
     def rollouts(self) -> list[Rollout]:
-        """Every Deployment's progress."""
-        return [rollout_of(tree) for tree in self.of("Deployment")]
+        """Every workload's progress."""
+        return [rollout_of(tree, kind) for kind in ROLLED_OUT for tree in self.of(kind) if _is_shown(tree, kind)]
 
     def services(self) -> list[ServiceRow]:
         """Every Service that somebody made (not the cluster's own)."""
@@ -199,10 +233,17 @@ class Scene:
         return pods_well and all(rollout.done for rollout in self.rollouts()) and not self.problems()
 
 
-def _rollout_line(before: Tree | None, tree: Tree) -> str:
-    now = rollout_of(tree)
-    was = rollout_of(before) if before is not None else None
-    if now.done and (was is None or not was.done):
+def _is_shown(tree: Tree, kind: str) -> bool:
+    """Not the Jobs that a CronJob makes: there is one every minute."""
+    return kind != "Job" or not tree["metadata"].get("ownerReferences")
+
+
+def _rollout_line(before: Tree | None, tree: Tree, kind: str) -> str:
+    now = rollout_of(tree, kind)
+    was = rollout_of(before, kind) if before is not None else None
+    if kind == "Job" and now.available == now.wanted and (was is None or was.available < was.wanted):
+        return f"{now.title} is complete: {now.available}/{now.wanted} succeeded"
+    if kind != "Job" and now.done and (was is None or not was.done):
         return f"{now.title} is rolled out: {now.available}/{now.wanted} available"
     if now.stuck and (was is None or was.stuck != now.stuck):
         return f"{now.title} is stuck: {now.stuck}"

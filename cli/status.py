@@ -17,7 +17,10 @@ from .scene import Rollout, Scene, why_not_well
 from .target import TABLE, Target, run_file, target_options
 
 _LAST_WORDS_MAX = 10  # pods whose logs are asked for
-_KINDS = ("deployments.apps", "pods", "services", "endpointslices.discovery.k8s.io", "folders.reconcile.dev", "nodes")
+_KINDS = (
+    "deployments.apps", "statefulsets.apps", "daemonsets.apps", "jobs.batch", "pods", "services",
+    "endpointslices.discovery.k8s.io", "folders.reconcile.dev", "nodes",
+)  # fmt: skip
 
 
 @click.command(

@@ -114,3 +114,36 @@ def test_a_service_counts_the_endpoints_that_are_ready() -> None:
     row = service_row(tree, [{"endpoints": endpoints}, {"endpoints": None}])
 
     assert (row.addresses, row.ready) == ("127.1.0.1:80", 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "status", "done", "progress"),
+    [
+        ("StatefulSet", {"replicas": 3}, {"replicas": 2, "updatedReplicas": 2, "availableReplicas": 1}, False, "1/3 available"),
+        ("StatefulSet", {"replicas": 1}, {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}, True, "1/1 available"),
+        (
+            "StatefulSet", {"replicas": 3, "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}},
+            {"replicas": 3, "updatedReplicas": 1, "availableReplicas": 3}, True, "3/3 available",
+        ),
+        (
+            "DaemonSet", {},
+            {"desiredNumberScheduled": 2, "currentNumberScheduled": 2, "updatedNumberScheduled": 1, "numberAvailable": 2},
+            False, "2/2 available, 1 new, 1 old",
+        ),
+        ("Job", {"completions": 4}, {"succeeded": 1}, True, "1/4 succeeded"),
+        ("Job", {}, {"conditions": [{"type": "Failed", "status": "True", "message": "too often"}]}, False, "0/1 succeeded"),
+    ],
+)  # fmt: skip
+def test_other_workloads_are_told_by_their_own_counts(kind: str, spec: Tree, status: Tree, done: bool, progress: str) -> None:
+    """A Job that runs is well, and one that failed is not."""
+    rollout = rollout_of({"metadata": {"name": "x", "namespace": "default"}, "spec": spec, "status": status}, kind)
+    assert (rollout.title, rollout.done, rollout.progress) == (f"{kind.lower()}/x", done, progress)
+    assert rollout.stuck == ("too often" if kind == "Job" and not done else "")
+
+
+def test_jobs_of_a_cron_job_are_not_told_one_by_one() -> None:
+    """There is one every minute."""
+    scene = Scene()
+    owned = {"name": "tick-1", "namespace": "default", "ownerReferences": [{"kind": "CronJob", "name": "tick", "uid": "1"}]}
+    assert scene.put("Job", {"metadata": owned, "spec": {}, "status": {}}) == ""
+    assert scene.rollouts() == []
