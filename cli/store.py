@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from reconcile.runtime.store.etcd import EtcdSettings
     from reconcile.runtime.store.inspection import Stats
 
+_SQLITE = b"SQLite format 3\0"
+"""So begins a snapshot of ours; every other is taken for an etcd's."""
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _data_dir = click.option("--data-dir", required=True, type=_FOLDER, help="The folder of the store.")
 _existing = click.option(
@@ -145,12 +147,24 @@ def snapshot(data_dir: Path, file: Path) -> None:
 @command.command("restore")
 @_data_dir
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def restore(data_dir: Path, file: Path) -> None:
-    """Make a new store from FILE: a snapshot of ours, or one that etcdctl saved from `store serve`."""
+@click.option("--auth-off", is_flag=True, help="Ask nobody who they are, until `etcdctl auth enable`: for users of a real etcd.")
+def restore(data_dir: Path, file: Path, auth_off: bool) -> None:
+    """Make a new store from FILE: a snapshot of ours, or one that etcdctl saved, from ours or from a real etcd."""
+    from functools import partial
+
     from reconcile.runtime.store import inspection
 
+    load_into = None
+    with file.open("rb") as opened:
+        ours = opened.read(len(_SQLITE)) == _SQLITE
+    if not ours:
+        try:
+            from reconcile.runtime.store.etcd import snapshots
+        except ModuleNotFoundError as error:
+            raise CommandError(f"a snapshot of an etcd needs {error.name}: pip install 'reconcile-toolkit[etcd]'") from error
+        load_into = partial(snapshots.load_into, auth_off=auth_off)
     try:
-        _print(inspection.restore(file, data_dir))
+        _print(inspection.restore(file, data_dir, load_into))
     except FileExistsError as error:
         raise CommandError(str(error)) from error
 

@@ -17,7 +17,7 @@ from .database import Database
 from .errors import CompactedError, FutureRevisionError, KeyEmptyError, StoreFailedError
 from .hashkv import hash_log
 from .index import Index
-from .log import Replay, cause_at, changes_of, copy_to, made_at, range_at, replay, revision_before, sizes_bytes
+from .log import Replay, cause_at, changes_of, made_at, range_at, replay, revision_before, sizes_bytes
 from .model import Change, Range, RangeResponse
 from .ring import Ring
 
@@ -97,9 +97,9 @@ class Archive:
         """What the database takes on disk, and how much of that is in use."""
         return await self._read(sizes_bytes)
 
-    async def copy_to(self, path: Path) -> None:
+    async def copy_to(self, path: Path, copy: Callable[[sqlite3.Connection, Path], None]) -> None:
         """Copy the database; see Store.copy_to."""
-        await self._aside(partial(copy_to, path=path))
+        await self._aside(lambda connection: copy(connection, path))
 
     async def replay(self, key: bytes, range_end: bytes, first: int, last: int) -> Replay:
         """The events of the range in revisions first..last, as far as one read goes."""

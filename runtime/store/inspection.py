@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -101,8 +101,8 @@ def snapshot(folder: Path, target: Path) -> int:
         return _stats(connection, folder / FILE_NAME).revision
 
 
-def restore(source: Path, folder: Path) -> Stats:
-    """Make the new store `folder` from a snapshot: one of ours, or one that etcdctl saved from our server.
+def restore(source: Path, folder: Path, load_into: Callable[[Path, Path], None] | None = None) -> Stats:
+    """Make the new store `folder` from a snapshot of ours; with `load_into`, from one of another form, which that reads.
 
     Raises:
         FileExistsError: `folder` holds a store already.
@@ -114,6 +114,16 @@ def restore(source: Path, folder: Path) -> Stats:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     part = place.with_name(FILE_NAME + ".part")
     _copy_checked(source, part)
+    if load_into is not None:
+        other = part.rename(place.with_name(FILE_NAME + ".other"))
+        try:
+            part.unlink(missing_ok=True)
+            load_into(other, part)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        finally:
+            other.unlink()
     with closing(sqlite3.connect(part, isolation_level=None)) as connection:
         ensure_schema(connection, str(source))  # it is a store, maybe an older one
     for beside in ("-wal", "-shm"):

@@ -37,7 +37,7 @@ from .index import Index
 from .lease import Lease, LeaseChange, LeaseTable
 from .lessor import Lessor
 from .lock import FolderLock
-from .log import Loaded, Note, checkpoint, load
+from .log import Loaded, Note, checkpoint, copy_to, load
 from .model import (
     Change,
     DeleteRange,
@@ -254,10 +254,10 @@ class Store:
         self._serving()
         return await self._archive.sizes_bytes()
 
-    async def copy_to(self, path: Path) -> None:
-        """Write the store, as it is at one moment, into a new database file at `path`; writers go on meanwhile."""
+    async def copy_to(self, path: Path, copy: Callable[[sqlite3.Connection, Path], None] = copy_to) -> None:
+        """Write the store, as it is at one moment, into a new file at `path` in the form of `copy`; writers go on meanwhile."""
         self._serving()
-        await self._archive.copy_to(path)
+        await self._archive.copy_to(path, copy)
 
     @property
     def notes(self) -> Mapping[str, Note]:

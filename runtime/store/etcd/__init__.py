@@ -9,6 +9,7 @@ nobody does who does not serve.
     access, guards      who calls, and what each method asks of its caller
     accounts, permissions, passwords, tokens      users and roles, and what they know and may do
     tls                 certificates, and who may reach the port
+    snapshots, bolt     the whole history in the file format of a real etcd, both ways
     wire, requests, descriptors, errors     bytes out, messages in, messages that aetcd lacks, refusals
 
 The behaviour is etcd 3.5.30's, options, codes and texts. What differs, and why:
@@ -18,7 +19,8 @@ The behaviour is etcd 3.5.30's, options, codes and texts. What differs, and why:
 - Members: one. Adding and removing is refused; raft indexes are the revision, the term is 2.
 - HashKV is equal to etcd's at any revision that is not compacted; etcd also remembers the hashes of its last ten
   compactions. Hash is a number of ours: etcd hashes its file.
-- Snapshot is a SQLite file with its SHA-256: `etcdctl snapshot save` takes it, `reconcile store restore` reads it.
+- Snapshot is in etcd's own form: `etcdutl snapshot restore` makes a real etcd of it, and `reconcile store restore` a store of
+  either's. Causes and times, alarms, and passwords that the other side cannot check stay behind.
 - Defragment blocks nobody, and HTTP (metrics, health, the JSON gateway) is not served on the port.
 - Many events that wait for one slow watch come in one response of whole revisions, as in etcd's catch-up.
 - RangeStream (3.7) is unknown, as in 3.5.

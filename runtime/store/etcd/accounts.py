@@ -24,7 +24,8 @@ from .permissions import Keys, Permission
 
 ROOT = "root"
 """The user that must be there, and the role that may do everything."""
-_ENABLED, _REVISION, _USER, _ROLE = "auth enabled", "auth revision", "auth user ", "auth role "
+ENABLED, REVISION, USER, ROLE = "auth enabled", "auth revision", "auth user ", "auth role "
+"""The notes' names; those of users and roles go on with theirs."""
 
 
 @attrs.frozen
@@ -67,19 +68,19 @@ class Accounts:
         self._turn = asyncio.Lock()
         self._reach: dict[str, Reach] = {}
         notes = store.notes
-        self.enabled = bool(notes.get(_ENABLED))
+        self.enabled = bool(notes.get(ENABLED))
         """Whether callers must say who they are."""
-        self.revision = int(notes.get(_REVISION, 1))
+        self.revision = int(notes.get(REVISION, 1))
         """How often users and roles were changed; 1 at first, as in etcd."""
         self._users = {
-            name.removeprefix(_USER): _user(note)
+            name.removeprefix(USER): _user(note)
             for name, note in notes.items()
-            if name.startswith(_USER) and isinstance(note, bytes)
+            if name.startswith(USER) and isinstance(note, bytes)
         }
         self._roles = {
-            name.removeprefix(_ROLE): _role(note)
+            name.removeprefix(ROLE): _role(note)
             for name, note in notes.items()
-            if name.startswith(_ROLE) and isinstance(note, bytes)
+            if name.startswith(ROLE) and isinstance(note, bytes)
         }
 
     # Reading
@@ -131,7 +132,7 @@ class Accounts:
                 raise errors.root_user_missing()
             if not root.is_root:
                 raise errors.root_role_missing()
-            await self._store.note({_ENABLED: 1})
+            await self._store.note({ENABLED: 1})
             self.enabled = True
 
     async def disable(self) -> bool:
@@ -139,7 +140,7 @@ class Accounts:
         async with self._turn:
             if not self.enabled:
                 return False
-            await self._keep({_ENABLED: None})
+            await self._keep({ENABLED: None})
             self.enabled = False
             return True
 
@@ -158,7 +159,7 @@ class Accounts:
             if self.enabled and name == ROOT:
                 raise errors.bad_auth_management()
             self.user(name)
-            await self._keep({_USER + name: None})
+            await self._keep({USER + name: None})
             del self._users[name]
 
     async def change_password(self, name: str, password_hash: bytes) -> None:
@@ -202,7 +203,7 @@ class Accounts:
                 raise errors.bad_auth_management()
             self.role(name)
             await self._keep_users(
-                [_without(user, name) for user in self._users.values() if name in user.roles], {_ROLE + name: None}
+                [_without(user, name) for user in self._users.values() if name in user.roles], {ROLE + name: None}
             )
             del self._roles[name]
 
@@ -230,16 +231,16 @@ class Accounts:
 
     async def _keep_users(self, users: Iterable[User], more: Mapping[str, Note | None] = MappingProxyType({})) -> None:
         users = list(users)
-        await self._keep({**{_USER + user.name: _user_note(user) for user in users}, **more})
+        await self._keep({**{USER + user.name: _user_note(user) for user in users}, **more})
         self._users |= {user.name: user for user in users}
 
     async def _keep_role(self, role: Role) -> None:
-        await self._keep({_ROLE + role.name: _role_note(role)})
+        await self._keep({ROLE + role.name: _role_note(role)})
         self._roles[role.name] = role
 
     async def _keep(self, changes: Mapping[str, Note | None]) -> None:
         """Make a change durable, as the next revision; then forget what was made of the state before it."""
-        await self._store.note({**changes, _REVISION: self.revision + 1})
+        await self._store.note({**changes, REVISION: self.revision + 1})
         self.revision += 1
         self._reach.clear()
 

@@ -4,6 +4,7 @@
     ├── StoreError
     │   └── Refusal     one class for all: clients tell them apart by text
     ├── AddressError        the address to listen on cannot be had
+    ├── SnapshotError       a file is no snapshot of an etcd, or a damaged one
     ├── OpenAddressError    everybody could reach it, and nobody would have to say who they are
     └── TlsFileError        a file of the server's TLS is missing or broken
 
@@ -33,6 +34,13 @@ class AddressError(ReconcileError):
     def __init__(self, address: str) -> None:
         super().__init__(f"cannot listen on {address}: it is in use, or not of this machine; name another with --listen")
         self.address = address
+
+
+class SnapshotError(ReconcileError):
+    """A file is no snapshot of an etcd, or a damaged one."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the snapshot cannot be read: {why}")
 
 
 class OpenAddressError(ReconcileError):

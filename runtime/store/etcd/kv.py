@@ -8,7 +8,7 @@ from reconcile.runtime.store.errors import LeaseNotFoundError, NoSpaceError, Req
 from reconcile.runtime.store.model import DeleteResponse, PutResponse, RangeResponse, Txn, TxnResponse
 
 from . import wire
-from .member import NOSPACE, Member
+from .member import Member
 from .methods import Methods, parse
 from .requests import delete_of, put_of, puts_bytes, range_of, txn_of
 
@@ -95,5 +95,5 @@ class KV:
         try:
             return await self._store.txn(txn)
         except NoSpaceError:
-            await self._member.raise_alarm(NOSPACE)
+            await self._member.no_space()
             raise

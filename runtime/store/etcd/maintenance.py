@@ -15,8 +15,8 @@ from aetcd.rpc import rpc_pb2 as pb
 
 from reconcile.runtime.store.hashkv import varint
 
-from . import errors, wire
-from .member import ALARM_NAMES, VERSION, Member
+from . import errors, snapshots, wire
+from .member import ALARM_NAMES, VERSION, Alarm, Member
 from .methods import Call, Methods, parse
 
 _BLOB_BYTES = 32 << 10
@@ -60,25 +60,23 @@ class Maintenance:
             raftIndex=self._store.revision,
             raftAppliedIndex=self._store.revision,
             raftTerm=wire.RAFT_TERM,
-            errors=[f"memberID:{member.member_id} alarm:{ALARM_NAMES[alarm]} " for alarm in sorted(member.alarms)],
+            errors=map(str, member.alarms()),
         ).SerializeToString()
         return self._header() + answer
 
     async def alarm(self, raw: bytes) -> bytes:
-        """Alarm: list, raise or disarm; what was disarmed is told."""
+        """Alarm: list, raise or disarm; what was raised or disarmed is told. Clients disarm what they listed, one by one."""
         request = parse(pb.AlarmRequest, raw)
-        member = self._member
-        wanted = {request.alarm} if request.alarm else set(ALARM_NAMES)
-        told = sorted(member.alarms & wanted)
-        if request.action == _ACTIVATE and request.alarm in ALARM_NAMES:
-            await member.raise_alarm(request.alarm)
-            told = [request.alarm]
-        elif request.action == _DEACTIVATE:
-            if request.memberID not in (0, member.member_id):
-                told = []
-            for alarm in told:
-                await member.disarm(alarm)
-        alarms = [pb.AlarmMember(memberID=member.member_id, alarm=alarm) for alarm in told]
+        member, told = self._member, []
+        alarm = Alarm(request.alarm, request.memberID)
+        if request.action == _GET:
+            told = member.alarms(request.alarm)
+        elif request.action == _ACTIVATE and request.alarm in ALARM_NAMES:
+            await member.raise_alarm(alarm)
+            told = [alarm]
+        elif request.action == _DEACTIVATE and await member.disarm(alarm):
+            told = [alarm]
+        alarms = [pb.AlarmMember(memberID=each.member_id, alarm=each.kind) for each in told]
         answer: bytes = pb.AlarmResponse(alarms=alarms).SerializeToString()
         return self._header() + answer
 
@@ -100,14 +98,14 @@ class Maintenance:
         return b""
 
     async def snapshot(self, call: Call) -> None:
-        """Snapshot: the database file as it is at one moment, and the SHA-256 of it.
+        """Snapshot: the database as it is at one moment, in etcd's own form, and the SHA-256 of it.
 
-        `etcdctl snapshot save` takes it; it is a SQLite file, so `etcdutl` cannot read it: `reconcile store restore` can.
+        `etcdctl snapshot save` takes it; `etcdutl snapshot restore` and `reconcile store restore` read it.
         """
         await call.read()
         with tempfile.TemporaryDirectory(prefix="reconcile-snapshot-") as folder:
             path = Path(folder) / "snapshot.db"
-            await self._store.copy_to(path)
+            await self._store.copy_to(path, snapshots.save)
             remaining = os.stat(path).st_size
             digest = hashlib.sha256()
             with path.open("rb") as file:

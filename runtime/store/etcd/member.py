@@ -6,6 +6,8 @@ would grow beyond it the NOSPACE alarm is raised; from then on only what frees s
 
 from __future__ import annotations
 
+import contextlib
+
 import attrs
 
 from reconcile.clock import Clock
@@ -22,6 +24,30 @@ VERSION = "3.5.30"
 NOSPACE, CORRUPT = 1, 2
 ALARM_NAMES = {NOSPACE: "NOSPACE", CORRUPT: "CORRUPT"}
 _PUT_OVERHEAD_BYTES = 256
+_ALARM = "alarm "
+
+
+@attrs.frozen(order=True)
+class Alarm:
+    """An alarm: of which kind, and of which member (0: whoever raised it named none)."""
+
+    kind: int
+    member_id: int
+
+    def __str__(self) -> str:
+        # As a Go server prints the message, the blank at its end included.
+        return f"memberID:{self.member_id} alarm:{ALARM_NAMES[self.kind]} ".removeprefix("memberID:0 ")
+
+    @property
+    def note(self) -> str:
+        """The name under which it is kept."""
+        return f"{_ALARM}{self.kind} {self.member_id}"
+
+    @classmethod
+    def of(cls, note: str) -> Alarm:
+        """The alarm that is kept under that name."""
+        kind, member_id = note.removeprefix(_ALARM).split()
+        return cls(int(kind), int(member_id))
 
 
 @attrs.frozen
@@ -63,7 +89,7 @@ class Member:
         self.cluster_id = cluster_id
         self.member_id = member_id
         self.header = Header(cluster_id, member_id)
-        self.alarms = {alarm for alarm, name in ALARM_NAMES.items() if store.notes.get(f"alarm {name}")}
+        self._alarms = {Alarm.of(name) for name in store.notes if name.startswith(_ALARM)}
         self._size_bytes = 0
         self._size_known = False
 
@@ -79,9 +105,13 @@ class Member:
         """Have MemberList tell `urls`: where it listens is known only once it does."""
         self.settings = attrs.evolve(self.settings, client_urls=urls)
 
+    def alarms(self, kind: int = 0) -> list[Alarm]:
+        """The alarms that are raised: all, or those of a kind."""
+        return sorted(alarm for alarm in self._alarms if kind in (0, alarm.kind))
+
     def check_serving(self) -> None:
-        """Refuse everything while the CORRUPT alarm is raised."""
-        if CORRUPT in self.alarms:
+        """Refuse everything while a CORRUPT alarm is raised."""
+        if self._alarms and self.alarms(CORRUPT):
             raise errors.corrupt()
 
     async def check_room(self, size_bytes: int) -> None:
@@ -89,7 +119,7 @@ class Member:
 
         The size of the file is estimated between two looks at it: it grows by what is written at most.
         """
-        if self.alarms:
+        if self._alarms:
             self.check_serving()
             raise NoSpaceError(self._place())
         quota = self.settings.quota_bytes
@@ -101,20 +131,31 @@ class Member:
         self._size_bytes = (await self.store.sizes_bytes())[0] + size_bytes + _PUT_OVERHEAD_BYTES
         self._size_known = True
         if self._size_bytes >= quota:
-            await self.raise_alarm(NOSPACE)
+            await self.no_space()
             raise NoSpaceError(self._place())
 
-    async def raise_alarm(self, alarm: int) -> None:
-        """Raise an alarm; it stays until it is disarmed, also over a restart."""
-        if alarm not in self.alarms:
-            self.alarms.add(alarm)
-            await self.store.note({f"alarm {ALARM_NAMES[alarm]}": 1})
+    async def no_space(self) -> None:
+        """Raise the NOSPACE alarm of this member."""
+        await self.raise_alarm(Alarm(NOSPACE, self.member_id))
 
-    async def disarm(self, alarm: int) -> None:
-        """Disarm an alarm; the size is looked at anew."""
-        self.alarms.discard(alarm)
+    async def raise_alarm(self, alarm: Alarm) -> None:
+        """Raise an alarm; it stays until it is disarmed, also over a restart.
+
+        A disk that is so full that this cannot be kept does not keep it: it is full after the restart, too.
+        """
+        if alarm not in self._alarms:
+            self._alarms.add(alarm)
+            with contextlib.suppress(NoSpaceError):
+                await self.store.note({alarm.note: 1})
+
+    async def disarm(self, alarm: Alarm) -> bool:
+        """Disarm exactly this alarm, if it is raised; the size is looked at anew."""
+        if alarm not in self._alarms:
+            return False
+        await self.store.note({alarm.note: None})
+        self._alarms.discard(alarm)
         self._size_known = False
-        await self.store.note({f"alarm {ALARM_NAMES[alarm]}": None})
+        return True
 
     def _place(self) -> str:
         return f"the quota of {self.settings.quota_bytes} bytes"
