@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ROOMS := runtime resources cli
 
-.PHONY: help demo test kopf cover lint types check bench soak sim dev clean
+.PHONY: help demo test kopf outside cover lint types check bench soak sim dev clean
 
 help:                ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ soak: $(VENV)/.dev   ## the long faults: a hundred kills of the control plane, a
 
 sim: $(VENV)/.dev    ## the built-in controllers under SEEDS=200 plans of each pattern; thousands by night
 	$(BIN)/python -m pytest -n 2 tests/simulation --sim-seeds $(or $(SEEDS),200) -q
+
+outside: $(VENV)/.dev ## the own test suites of etcd clients, against ours and a real etcd; ARGS=--short takes seconds
+	$(BIN)/python -m tests.outside $(ARGS)
 
 dev: $(VENV)/.dev    ## editable install with all tools, and links so that static tools see reconcile.runtime & co.
 

@@ -1,0 +1,1 @@
+"""Other projects' own test suites, unmodified, against ours and against a real etcd: `make outside`."""
