@@ -23,12 +23,15 @@ from reconcile.resources.kubelet.errors import NoSuchLogError
 from reconcile.resources.kubelet.logs import LogQuery
 from reconcile.resources.kubelet.process import ProcessRuntime
 from reconcile.resources.kubelet.simulated import simulated_nodes
+from reconcile.resources.policy import Eviction
+from reconcile.resources.policy.eviction import Evictions
 from reconcile.resources.proxy import service_proxy
 from reconcile.resources.scheduler import scheduler
 from reconcile.resources.webhooks import EXEMPT, webhook_configurations
 from reconcile.resources.wire import wire_tables
 from reconcile.runtime.api import ApiServer
 from reconcile.runtime.api.server import Dial
+from reconcile.runtime.client import InProcessClient
 from reconcile.runtime.client.webhook import WebhookCaller
 from reconcile.runtime.cluster import ControlPlane, Front, Parts
 from reconcile.runtime.sync import Folder
@@ -116,6 +119,8 @@ def assemble(data_dir: Path, clock: Clock, service_cidr: str, pod_cidr: str, sim
     def connect(api: ApiServer, front: Front | None) -> None:
         serving.append(api)
         guards.connect(api, front)
+        evictions = Evictions(InProcessClient(api), clock, Pod)
+        api.add_answers(kind_of(Pod), "eviction", kind_of(Eviction), evictions.respond)
         api.ask_webhooks(caller, EXEMPT)
         if agent is not None:
             if front is not None:

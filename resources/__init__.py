@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 def builtin_kinds() -> list[type[Resource] | Kind]:
     """Every built-in kind, in the order in which discovery shows them: those with a class, then those that are only stored."""
-    from . import apiextensions, apps, batch, coordination, core, discovery, rbac
+    from . import apiextensions, apps, batch, coordination, core, discovery, policy, rbac
     from .stored import stored_kinds
 
     return [
         core.Namespace, core.Pod, core.Node, core.ConfigMap, core.Secret, core.Service, core.ServiceAccount, core.Event,
         apps.Deployment, apps.ReplicaSet, apps.StatefulSet, apps.DaemonSet, apps.ControllerRevision,
         core.ReplicationController, core.PodTemplate, batch.Job, batch.CronJob,
-        coordination.Lease, discovery.EndpointSlice, apiextensions.CustomResourceDefinition,
+        coordination.Lease, discovery.EndpointSlice, policy.PodDisruptionBudget, apiextensions.CustomResourceDefinition,
         rbac.Role, rbac.ClusterRole, rbac.RoleBinding, rbac.ClusterRoleBinding,
         *stored_kinds(),
     ]  # fmt: skip
@@ -52,13 +52,14 @@ def controllers(service_cidr: str) -> list[Operator]:
     from .core.node_lifecycle import node_lifecycle_controller
     from .core.pod_gc import pod_garbage_collector
     from .gc import garbage_collector
+    from .policy.budget_controller import disruption_controller
     from .services import endpoint_slices, service_addresses
 
     return [
         deployment_controller(), replicaset_controller(), garbage_collector(), namespace_controller(),
         service_addresses(service_cidr), endpoint_slices(), node_lifecycle_controller(), pod_garbage_collector(),
         event_expiry(), job_controller(), cronjob_controller(), statefulset_controller(), daemonset_controller(),
-        replication_controller(),
+        replication_controller(), disruption_controller(),
     ]  # fmt: skip
 
 

@@ -37,7 +37,7 @@ ROOTS: dict[str, tuple[str, ...]] = {
     "discovery.k8s.io/v1": ("EndpointSlice",),
     "events.k8s.io/v1": ("Event",),
     "coordination.k8s.io/v1": ("Lease",),
-    "policy/v1": ("Eviction",),
+    "policy/v1": ("Eviction", "PodDisruptionBudget"),
     "admissionregistration.k8s.io/v1": (
         "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration", "ValidatingAdmissionPolicy",
         "ValidatingAdmissionPolicyBinding", "MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding",

@@ -11,6 +11,7 @@ from reconcile.views import field, struct
 
 from .cells import AGE, NONE, path_cell
 from .node_validation import validate_node
+from .proxy_connections import NODE_PROXY
 
 _ROLE = "node-role.kubernetes.io/"
 
@@ -156,7 +157,8 @@ def _info(name: str, absent: str = "<unknown>") -> Any:
 
 @kind(
     "", "v1", plural="nodes", namespaced=False, short_names=("no",), builtin=True, has_generation=False,
-    selectable=("spec.unschedulable",), hooks=Hooks(prepare=_prepare_node, validate=validate_node, keeps_status=True),
+    selectable=("spec.unschedulable",),
+    hooks=Hooks(prepare=_prepare_node, validate=validate_node, keeps_status=True, connections=(NODE_PROXY,)),
     columns=(
         Column("Status", cell=_status, doc="Whether it is ready for Pods."),
         Column("Roles", cell=_roles, doc="What it is for, by its labels."),

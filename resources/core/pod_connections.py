@@ -11,13 +11,10 @@ from reconcile.errors import BadRequestError, Tree
 from reconcile.kinds import kind_of
 from reconcile.subresources import Asked, Backend, Connection, Objects
 
+from .proxy_connections import POD_PROXY, node_address
+
 _ROLES = ("containers", "initContainers", "ephemeralContainers")
 _FLAGS = (("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty"))
-
-
-def node_address(name: str) -> str:
-    """The address of a node's kubelet, for the one who composes the cluster and knows how it is reached."""
-    return f"node://{name}"
 
 
 async def locate_exec(objects: Objects, asked: Asked) -> Backend:
@@ -89,4 +86,5 @@ POD_CONNECTIONS = (
     Connection("attach", "PodAttachOptions", locate_attach, upgrade_creates=True),
     Connection("exec", "PodExecOptions", locate_exec, upgrade_creates=True),
     Connection("portforward", "PodPortForwardOptions", locate_port_forward, upgrade_creates=True),
+    POD_PROXY,
 )

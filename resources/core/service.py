@@ -10,6 +10,7 @@ from reconcile.quantities import IntOrString
 from reconcile.views import field, struct
 
 from .cells import AGE, NONE, labels_text, path_cell
+from .proxy_connections import SERVICE_PROXY
 from .references import Condition
 from .service_rules import default_service, prepare_service, validate_service
 
@@ -124,7 +125,7 @@ def _ports(tree: Tree, now_s: float) -> str:  # noqa: ARG001 - a cell's signatur
 @kind(
     "", "v1", plural="services", short_names=("svc",), categories=("all",), builtin=True, has_generation=False,
     selectable=("spec.clusterIP", "spec.type"),
-    hooks=Hooks(default=default_service, prepare=prepare_service, validate=validate_service),
+    hooks=Hooks(connections=(SERVICE_PROXY,), default=default_service, prepare=prepare_service, validate=validate_service),
     columns=(
         Column("Type", cell=path_cell("spec", "type"), doc="How it is reached."),
         Column("Cluster-IP", cell=_cluster_ip, doc="Its address."),

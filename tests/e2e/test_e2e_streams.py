@@ -70,13 +70,21 @@ def kubectl(request: pytest.FixtureRequest, live_plane: Plane, tmp_path: Path) -
 @pytest.fixture(scope="module")
 def server(live_plane: Plane) -> Iterator[str]:
     """A Pod that serves a page on port 8080 of its address, with a Service before it; gives its name."""
-    live_plane.create("pods", pod("server", sys.executable, "-c", SERVER, ports=[{"containerPort": 8080, "name": "web"}]))
+    ready = {"tcpSocket": {"port": "web"}}
+    ports = [{"containerPort": 8080, "name": "web"}]
+    live_plane.create("pods", pod("server", sys.executable, "-c", SERVER, ports=ports, readinessProbe=ready))
     port = {"port": 80, "targetPort": "web"}
     live_plane.create("services", {"metadata": {"name": "server"}, "spec": {"selector": {"app": "server"}, "ports": [port]}})
-    live_plane.wait("the server runs", lambda: running(live_plane, "server"))
+    live_plane.wait("the server is ready", lambda: ready_endpoints(live_plane, "server"))
     yield "server"
     for kind in ("pods", "services"):
         live_plane.api.ask("DELETE", f"/api/v1/namespaces/default/{kind}/server")
+
+
+def ready_endpoints(plane: Plane, service: str) -> bool:
+    """Whether the Service has a Pod that is ready, which is then known everywhere."""
+    slices = plane.objects("endpointslices", f"kubernetes.io/service-name={service}")
+    return any(each["conditions"].get("ready") for tree in slices for each in tree.get("endpoints") or ())
 
 
 def running(plane: Plane, name: str) -> bool:
@@ -192,3 +200,24 @@ def test_streams_of_a_pod_that_is_not_there_or_not_running_are_refused(kubectl: 
         assert "not running" in kubectl("port-forward", "over", "80", code=1)
     finally:
         plane.api.ask("DELETE", "/api/v1/namespaces/default/pods/over")
+
+
+def test_get_raw_looks_through_the_proxies_of_pods_services_and_nodes(kubectl: Kubectl, server: str) -> None:
+    """The name may say scheme and port."""
+    at = "/api/v1/namespaces/default"
+    for what in ("pods/server", "pods/server:8080", "services/server", "services/http:server:80", "pods/http:server:8080"):
+        assert kubectl("get", "--raw", f"{at}/{what}/proxy/index.html") == "served by server\n"
+    assert "NotFound" in kubectl("get", "--raw", f"{at}/pods/server/proxy/nosuch", code=1)
+    assert 'no service port "81" found' in kubectl("get", "--raw", f"{at}/services/server:81/proxy/", code=1)
+    assert "invalid request" in kubectl("get", "--raw", f"{at}/pods/a:b:c:d/proxy/", code=1)
+    node = kubectl.plane.objects("nodes", namespace="")[0]["metadata"]["name"]
+    assert kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/healthz") == "ok"
+    assert 'nodes "nosuch" not found' in kubectl("get", "--raw", "/api/v1/nodes/nosuch/proxy/healthz", code=1)
+
+
+def test_top_tells_what_pods_and_nodes_use(kubectl: Kubectl, server: str) -> None:
+    lines = kubectl("top", "pods").splitlines()
+    assert lines[0].split() == ["NAME", "CPU(cores)", "MEMORY(bytes)"]
+    used = dict(line.split()[::2] for line in lines[1:])
+    assert int(used[server].removesuffix("Mi")) > 1
+    assert "CPU(%)" in kubectl("top", "nodes")

@@ -8,6 +8,7 @@ Source: k8s.io/apimachinery/pkg/util/proxy/upgradeaware.go, transport.go
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import AsyncIterator
 from http import HTTPStatus
@@ -140,7 +141,9 @@ async def _dialled(api: ApiServer, address: str) -> Conversation:
     try:
         return Conversation(*await dial(rest))
     except OSError as error:
-        raise _unreachable(address, error.strerror or str(error) or "it does not answer") from error
+        # asyncio words a refusal in its own way; the kernel's is what people know.
+        why = os.strerror(error.errno) if error.errno else str(error) or "it does not answer"
+        raise _unreachable(address, why) from error
 
 
 async def _dial_http(netloc: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
