@@ -10,10 +10,11 @@ import click
 
 from reconcile.causality import Cause
 from reconcile.clock import parse_timestamp
+from reconcile.differences import changes
 from reconcile.errors import Tree
 
 from .errors import CommandError
-from .past import changes, revision_of, states
+from .past import revision_of, states
 from .printing import duration, examples, output_option, show, table, tidy
 from .target import Named, Target, target_options
 

@@ -76,17 +76,19 @@ class Cause:
 
 
 @contextmanager
-def because(tree: Tree, reason: str = "change") -> Iterator[None]:
-    """Within it, writes are caused by the revision of `tree`: for who hears of an object in one place and acts in another.
+def because(change: Tree | int, *, by: str = "", reason: str = "change") -> Iterator[None]:
+    """Within it, writes are caused by `change`: an object, or a revision.
 
+    For who hears of an object in one place and acts in another. `by` names what acts, instead of the handler that is running.
     Outside handlers it changes nothing.
     """
     trigger = TRIGGER.get()
     if trigger is None:
         yield
         return
-    revision = int(tree["metadata"].get("resourceVersion") or 0)
-    token = TRIGGER.set(attrs.evolve(trigger, revision=revision, reason=reason, merged=1))
+    revision = change if isinstance(change, int) else int(change["metadata"].get("resourceVersion") or 0)
+    handler = f"{trigger.handler.partition('/')[0]}/{by}" if by else trigger.handler
+    token = TRIGGER.set(attrs.evolve(trigger, handler=handler, revision=revision, reason=reason, attempt=0, merged=1))
     try:
         yield
     finally:

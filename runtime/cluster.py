@@ -11,7 +11,7 @@ import asyncio
 import functools
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 KUBECONFIG = "kubeconfig"
 STORE = "store"
 KEPT = HistoryKeep()
+EXPLAIN = "explain"
+"""Below this path of the API stand explanations of objects."""
 
 
 @attrs.frozen
@@ -129,6 +131,7 @@ class ControlPlane:
                 self._api.serve(kind_of(cls))
             self._engine = Engine(self.client, self.clock, admission=self._api)
             self._api.on_kinds_changed(self._engine.kinds_changed)
+            self._api.add_page(EXPLAIN, self._explain)
             self._parts.connect(self._api, front)
             await self._create_objects()
             for operator in self._parts.operators:
@@ -194,6 +197,11 @@ class ControlPlane:
             await asyncio.gather(*tasks, *front, return_exceptions=True)
             self._listening = self._compacting = self._server = self._engine = self._store = None
             self._opened = self._listener = None
+
+    async def _explain(self, path: str, query: Mapping[str, str]) -> Tree:
+        from .explain.pages import Pages  # rarely asked for
+
+        return await Pages(self.api, self.engine).answer(path, query)
 
     async def _create_objects(self) -> None:
         """Create what a cluster begins with, where it is not there yet."""

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 
 import attrs
 
+from reconcile.causality import because
 from reconcile.client import MERGE_PATCH, DeleteOptions, Patch, Propagation
 from reconcile.errors import ApiError, ConflictError, NotFoundError, Tree
 from reconcile.handling import Cluster, EventRecorder
@@ -72,7 +73,7 @@ class Collector:
 
     def __init__(self) -> None:
         self.graph = Graph()
-        self._pending: dict[str, None] = {}
+        self._pending: dict[str, int] = {}  # uid -> the revision that makes it worth a look
         self._working: set[str] = set()
         self._failures: dict[str, int] = {}
         self._suspects: dict[str, None] = {}
@@ -93,19 +94,20 @@ class Collector:
 
     def saw(self, kind: Kind, tree: Tree, event: str) -> None:
         """Take in one change."""
+        revision = int(tree["metadata"].get("resourceVersion") or 0)
         if event == "DELETED":
             for uid in self.graph.lost(tree["metadata"].get("uid", "")):
-                self._add(uid)
+                self._add(uid, revision)
             return
         for uid in self.graph.saw(kind, tree):
             node = self.graph.nodes.get(uid)
             if node is not None and any(ref.get("uid", "") not in self.graph.nodes for ref in node.owners):
                 self._suspects[uid] = None  # its owner may only be late
             else:
-                self._add(uid)
+                self._add(uid, revision)
 
-    def _add(self, uid: str) -> None:
-        self._pending[uid] = None
+    def _add(self, uid: str, revision: int = 0) -> None:
+        self._pending[uid] = max(revision, self._pending.get(uid, 0))
         if self._started:
             self._wake.set()
 
@@ -139,12 +141,13 @@ class Collector:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            del self._pending[uid]
+            revision = self._pending.pop(uid)
             self._working.add(uid)
             try:
-                await self._look(uid)
+                with because(revision, by="collect"):
+                    await self._look(uid)
             except (ApiError, OwnerUnknownError) as error:
-                self._retry(uid, error)
+                self._retry(uid, error, revision)
             else:
                 self._failures.pop(uid, None)
             finally:
@@ -152,7 +155,7 @@ class Collector:
                 if uid in self._pending:
                     self._wake.set()
 
-    def _retry(self, uid: str, error: Exception) -> None:
+    def _retry(self, uid: str, error: Exception, revision: int) -> None:
         failures = self._failures[uid] = self._failures.get(uid, 0) + 1
         delay_s = min(_BACKOFF_S_FIRST * 2 ** min(failures - 1, 16), _BACKOFF_S_MAX)
         if isinstance(error, OwnerUnknownError):
@@ -163,7 +166,7 @@ class Collector:
         async def later() -> None:
             await self._cluster.clock.sleep(delay_s)
             if uid in self.graph.nodes:
-                self._add(uid)
+                self._add(uid, revision)
             else:
                 self._failures.pop(uid, None)
 

@@ -82,11 +82,11 @@ class Graph:
         before = {ref.get("uid", "") for ref in node.owners}
         after = {ref.get("uid", "") for ref in owners}
         node.owners = owners
-        for owner in before - after:
+        for owner in sorted(before - after):
             self._unlink(node, owner)
-        for owner in after:
+        for owner in sorted(after):
             self._dependents.setdefault(owner, {})[node.uid] = node
-        for owner in before | after:
+        for owner in dict.fromkeys((*sorted(before), *sorted(after))):
             # A foreground deletion that waited for this object may not have to any more.
             found = self.nodes.get(owner)
             if found is not None and found.foreground:

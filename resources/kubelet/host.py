@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from reconcile.causality import because
 from reconcile.client import MERGE_PATCH, DeleteOptions, Patch
 from reconcile.clock import Clock
 from reconcile.errors import ConflictError, NotFoundError, Tree
@@ -113,10 +114,11 @@ class Host:
         """
         meta = pod["metadata"]
         body: Any = {"metadata": {"uid": meta["uid"], "resourceVersion": revision}, "status": status}  # Any: a tree
-        return await self.cluster.client.patch(
-            kind_of(Pod), meta["name"], Patch(MERGE_PATCH, body), meta["namespace"], subresource="status",
-            field_manager=self.field_manager,
-        )  # fmt: skip  # one field a word reads better packed
+        with because(pod, by="run"):
+            return await self.cluster.client.patch(
+                kind_of(Pod), meta["name"], Patch(MERGE_PATCH, body), meta["namespace"], subresource="status",
+                field_manager=self.field_manager,
+            )  # fmt: skip  # one field a word reads better packed
 
     async def read_pod(self, pod: Tree) -> Tree | None:
         """The pod from the server itself; None where it, or the one of this uid, is gone."""
@@ -131,8 +133,9 @@ class Host:
         """Let the API forget a pod whose containers have ended; one that is gone, or another of that name, is fine."""
         meta = pod["metadata"]
         try:
-            await self.cluster.client.delete(
-                kind_of(Pod), meta["name"], meta["namespace"], DeleteOptions(grace_s=0, uid=meta["uid"])
-            )
+            with because(pod, by="run"):
+                await self.cluster.client.delete(
+                    kind_of(Pod), meta["name"], meta["namespace"], DeleteOptions(grace_s=0, uid=meta["uid"])
+                )
         except (NotFoundError, ConflictError):
             return

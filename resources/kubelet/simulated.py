@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import attrs
 
+from reconcile.causality import because
 from reconcile.clock import Clock
 from reconcile.errors import AlreadyExistsError, ApiError, NotFoundError, Tree
 from reconcile.handling import Cluster
@@ -229,7 +230,8 @@ class _Fleet:
             if run is None or run.step != step:
                 continue
             try:
-                await self._take_step(uid, run, step)
+                with because(run.tree, by="run"):
+                    await self._take_step(uid, run, step)
             except NotFoundError:
                 self._runs.pop(uid, None)
             except ApiError:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
+from reconcile.causality import because
 from reconcile.clock import Clock, timestamp
 from reconcile.errors import ApiError, NotFoundError, Tree
 from reconcile.handling import Cluster, EventRecorder
@@ -204,7 +205,8 @@ class _Scheduler:
             "target": {"kind": "Node", "name": node},
         }  # fmt: skip
         try:
-            await self._cluster.act(about, "binding", binding)
+            with because(pod.tree, by="bind"):
+                await self._cluster.act(about, "binding", binding)
         except ApiError as error:
             self._state.forget(pod.uid)
             self._helped("pod-gone", node)
@@ -242,7 +244,8 @@ class _Scheduler:
         }  # fmt: skip
         others = [c for c in conditions if c.get("type") != "PodScheduled"]
         try:
-            await self._cluster.patch(about, {"status": {"conditions": [*others, condition]}}, subresource="status")
+            with because(pod.tree, by="report"):
+                await self._cluster.patch(about, {"status": {"conditions": [*others, condition]}}, subresource="status")
         except NotFoundError:
             return  # it was deleted while we looked for a node
         except ApiError as error:

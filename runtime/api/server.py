@@ -38,6 +38,8 @@ FieldValidation = Literal["Ignore", "Warn", "Strict"]
 Match = Literal["", "Exact", "NotOlderThan"]
 MakeDocument = Callable[[str], Tree]
 """(the server's host and port) -> a document."""
+Page = Callable[[str, Mapping[str, str]], Awaitable[Tree]]
+"""(rest of the path, query) -> a JSON document."""
 REQUEST_BYTES_MAX = 3 << 20
 NOW = DeleteOptions()
 
@@ -69,6 +71,7 @@ class ApiServer:
         """Who callers are and what they may; whoever serves this over a network asks it. In process nobody is asked."""
         self.dialers: dict[str, Dial] = {}
         self.documents: dict[str, tuple[MakeDocument, str]] = {}
+        self.pages: dict[str, Page] = {}
         self._catalog = Catalog()
         self._admission = Admission()
         self._answering = Answering(self._catalog)
@@ -160,6 +163,12 @@ class ApiServer:
     def is_virtual(self, kind: Kind) -> bool:
         """Whether the objects of a kind are computed, not stored."""
         return self._catalog.of(kind).provider is not None
+
+    # Pages
+
+    def add_page(self, root: str, page: Page) -> None:
+        """Answer GET of the paths below /`root`/, which name no resource, by `page(rest of the path, query)`."""
+        self.pages[root] = page
 
     # Subresources that somebody else answers
 

@@ -10,8 +10,8 @@ from typing import Any
 from reconcile.client import Client
 from reconcile.clock import Clock
 from reconcile.errors import ApiError
-from reconcile.kinds import Kind
-from reconcile.registry import Operator
+from reconcile.kinds import Kind, Resource, kind_of
+from reconcile.registry import Handler, Operator
 
 from .admission import AdmissionHooks
 from .alarm import Alarm
@@ -116,6 +116,16 @@ class Engine:
     def operators(self) -> tuple[Operator, ...]:
         """What runs."""
         return tuple(self._operations)
+
+    def handlers_of(self, kind: Kind) -> list[tuple[str, Handler]]:
+        """The handlers of a kind, those of every kind not among them, each with its operator's domain."""
+        home = (kind.group, kind.plural)
+        return [
+            (operator.domain, handler)
+            for operator in self._operations
+            for handler in operator.handlers
+            if handler.cls not in (None, Resource) and (kind_of(handler.cls).group, kind_of(handler.cls).plural) == home
+        ]
 
     @property
     def idle(self) -> bool:

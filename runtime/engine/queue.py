@@ -87,7 +87,8 @@ class WorkQueue:
         self._listed: deque[Item] = deque()
         self._waiting: dict[ObjectKey, Item] = {}
         self._processing: dict[ObjectKey, Item | None] = {}  # the value is what to do again afterwards
-        self._delayed: dict[ObjectKey, tuple[float, str]] = {}
+        self._delayed: dict[ObjectKey, tuple[float, str, int]] = {}
+        self._handled: dict[ObjectKey, int] = {}  # the revision for which a key is processed: what is put off is put off for it
         self._failures: dict[ObjectKey, int] = {}
         self._failing_since: dict[ObjectKey, float] = {}
         self._held: dict[ObjectKey, float] = {}
@@ -118,7 +119,7 @@ class WorkQueue:
         if self._held and (held := self._held.get(key)) is not None:
             wait_s = held - self._clock.monotonic()
             if wait_s > 0:
-                self.add_after(key, wait_s, reason=reason)
+                self.add_after(key, wait_s, reason=reason, revision=revision)
                 return
         item = self._waiting[key] = Item(key, revision, reason, 1, listed)
         (self._listed if listed else self._fresh).append(item)
@@ -126,16 +127,17 @@ class WorkQueue:
             self._workers += 1
             self._spawn(self._work(), self.name)
 
-    def add_after(self, key: ObjectKey, after_s: float, *, reason: str = "requeue") -> None:
+    def add_after(self, key: ObjectKey, after_s: float, *, reason: str = "requeue", revision: int = 0) -> None:
         """Process `key` after `after_s` seconds; of several delays the earliest wins."""
+        revision = revision or self._handled.get(key, 0)
         if after_s <= 0:
-            self.add(key, reason=reason)
+            self.add(key, reason=reason, revision=revision)
             return
         at = self._clock.monotonic() + after_s
         known = self._delayed.get(key)
         if self._closed or (known is not None and known[0] <= at):
             return
-        self._delayed[key] = (at, reason)
+        self._delayed[key] = (at, reason, revision)
         self._alarm.after(after_s, lambda: self._due(key, at))
 
     def failed(self, key: ObjectKey, delay_s: float | None = None) -> float:
@@ -211,7 +213,7 @@ class WorkQueue:
         if known is not None and known[0] == at:
             del self._delayed[key]
             self._held.pop(key, None)
-            self.add(key, reason=known[1])
+            self.add(key, reason=known[1], revision=known[2])
 
     def _next(self) -> Item | None:
         waiting = self._waiting
@@ -229,6 +231,8 @@ class WorkQueue:
             while (item := self._next()) is not None:
                 key = item.key
                 self._processing[key] = None
+                if item.revision:
+                    self._handled[key] = item.revision
                 try:
                     await self._process(item)
                 except Exception:  # the outermost loop: the worker must live
@@ -244,6 +248,7 @@ class WorkQueue:
     def _finish(self, key: ObjectKey) -> None:
         self._processed += 1
         again = self._processing.pop(key, None)
+        self._handled.pop(key, None)
         if again is not None:
             self.add(key, revision=again.revision, reason=again.reason, listed=again.listed)
         if self._quiet and (waiters := self._quiet.pop(key, None)):

@@ -17,7 +17,7 @@ from .database import Database
 from .errors import CompactedError, FutureRevisionError, KeyEmptyError, StoreFailedError
 from .hashkv import hash_log
 from .index import Index
-from .log import Replay, cause_at, changes_of, made_at, range_at, replay, revision_before, sizes_bytes
+from .log import Replay, cause_at, causes_of, changes_of, made_at, range_at, replay, revision_before, sizes_bytes
 from .model import Change, Range, RangeResponse
 from .ring import Ring
 
@@ -86,6 +86,11 @@ class Archive:
         """The cause that a revision was made with; see Store.cause."""
         record = self._ring.get(revision)
         return record.cause if record is not None else await self._read(partial(cause_at, revision=revision))
+
+    async def causes(self, first: int, last: int) -> list[tuple[int, float | None, str]]:
+        """The causes of the revisions first..last; see Store.causes."""
+        found = await self._read(partial(causes_of, first=first, last=last or self._ring.last))
+        return [(revision, at_ms / 1000 if at_ms else None, cause) for revision, at_ms, cause in found]
 
     async def hash_kv(self, revision: int) -> int:
         """The hash of the history; see Store.hash_kv."""

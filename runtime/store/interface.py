@@ -7,6 +7,7 @@ have written; `catch_up` is the one way to know that it is not.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from .model import Change, DeleteResponse, KeyValue, LeaseStatus, PutResponse, Range, RangeResponse, Txn, TxnResponse
@@ -49,6 +50,9 @@ class WatchStore(Protocol):
 
     async def cause(self, revision: int) -> str | None:
         """The cause that was given with the txn that made `revision`; None if there was none, or it is compacted away."""
+
+    async def causes(self, first: int, last: int = 0) -> Sequence[tuple[int, float | None, str]]:
+        """Revision, time and cause of the revisions first..last (0: now) that have one and are kept."""
 
     # Writing
 

@@ -174,6 +174,15 @@ def cause_at(connection: sqlite3.Connection, revision: int) -> str | None:
     return row[0] if row else None
 
 
+def causes_of(connection: sqlite3.Connection, first: int, last: int) -> list[tuple[int, int, str]]:
+    """Revision, time and cause of the revisions first..last that were given one and are not compacted away."""
+    rows = connection.execute(
+        "SELECT id, at_ms, cause FROM log WHERE id >= ? AND id <= ? AND cause IS NOT NULL ORDER BY id",
+        (row_id(first), row_id(last, SUB_MAX)),
+    )
+    return list({id_ >> SUB_BITS: (id_ >> SUB_BITS, at_ms, cause) for id_, at_ms, cause in rows}.values())
+
+
 def changes_of(connection: sqlite3.Connection, key: bytes, first: int, last: int, limit: int, compacted: int) -> list[Change]:
     """The newest `limit` (0: all) changes of one key in revisions first..last, oldest first.
 

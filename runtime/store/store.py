@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -239,6 +239,11 @@ class Store:
         """The cause that was given with the txn that made `revision`; None if there was none, or it is compacted away."""
         self._serving()
         return await self._archive.cause(revision)
+
+    async def causes(self, first: int, last: int = 0) -> Sequence[tuple[int, float | None, str]]:
+        """Revision, time and cause of the revisions first..last (0: now) that have one and are kept; one read."""
+        self._serving()
+        return await self._archive.causes(first, last)
 
     async def hash_kv(self, revision: int = 0) -> int:
         """The hash of the history up to `revision` (0: all), equal to a real etcd's for the same history.

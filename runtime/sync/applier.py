@@ -9,12 +9,14 @@ import hashlib
 import logging
 import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
 import orjson
 
+from reconcile.causality import TRIGGER, Trigger
 from reconcile.client import APPLY_PATCH, Client, DeleteOptions, Patch
 from reconcile.clock import Clock, timestamp
 from reconcile.errors import ApiError, Cause, NotFoundError, Tree
@@ -81,7 +83,8 @@ class Applier:
         """Delete an object of the folder; its dependents go with it."""
         applied = self._applied[key]
         try:
-            await self._client.delete(applied.kind, key.name, key.namespace, DeleteOptions(propagation="Background"))
+            with _from_file("file gone", applied.file):
+                await self._client.delete(applied.kind, key.name, key.namespace, DeleteOptions(propagation="Background"))
         except NotFoundError:
             del self._applied[key]
             return
@@ -144,9 +147,10 @@ class Applier:
         known = self._applied.get(key)
         if known is not None and known.digest == fingerprint:
             return
-        await self._client.patch(
-            kind, manifest.name, Patch(APPLY_PATCH, tree), key.namespace, field_manager=FIELD_MANAGER, force=True, strict=True
-        )
+        with _from_file("file", f"{manifest.file}:{manifest.line}"):
+            await self._client.patch(
+                kind, manifest.name, Patch(APPLY_PATCH, tree), key.namespace, field_manager=FIELD_MANAGER, force=True, strict=True
+            )
         self._applied[key] = Applied(kind, manifest.file, fingerprint)
         self._changes += 1
         self._told(f"applied {manifest.title} ({manifest.file}:{manifest.line})")
@@ -236,6 +240,16 @@ _GIVE = {
     "string": "text (put it in quotes)", "integer": "a whole number", "number": "a number", "boolean": "true or false",
     "array": "a list", "slice": "a list",
 }  # fmt: skip
+
+
+@contextmanager
+def _from_file(reason: str, source: str) -> Iterator[None]:
+    """Within it, what is written is written for a file."""
+    token = TRIGGER.set(Trigger(FIELD_MANAGER, reason=reason, source=source))
+    try:
+        yield
+    finally:
+        TRIGGER.reset(token)
 
 
 def refusal(manifest: Manifest, error: ApiError) -> Problem:

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from reconcile.cli.past import changes
 from reconcile.client import MERGE_PATCH, Patch
+from reconcile.differences import changes
 from reconcile.runtime.client.blocking import BlockingClient
 
 

@@ -83,6 +83,9 @@ class Face:
             if location is None:
                 if request.path.strip("/") == past.HISTORY and request.method in ("GET", "HEAD"):
                     return await past.span(self._api, request)
+                root, _, rest = request.path.strip("/").partition("/")
+                if root in self._api.pages and request.method in ("GET", "HEAD"):
+                    return json_answer(await self._api.pages[root](rest, request.query))
                 return self._document(request)
             # An apply that finds no object creates one, which is another permission.
             request.may_create = lambda: self._check(request.caller, attrs.evolve(access, verb="create"))

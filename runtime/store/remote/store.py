@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Self
 
 import attrs
@@ -232,6 +233,15 @@ class EtcdStore:
         record = self._mirror.recent.get(revision)
         entry = await self._past.entry(revision) if record is None else None
         return record.cause if record is not None else entry.cause if entry is not None else None
+
+    async def causes(self, first: int, last: int = 0) -> Sequence[tuple[int, float | None, str]]:
+        """Revision, time and cause of the revisions first..last (0: now), as far as anybody noted one; a look-up each."""
+        found = []
+        for revision in range(max(first, self.compacted, 1), (last or self.revision) + 1):
+            cause = await self.cause(revision)
+            if cause:
+                found.append((revision, await self.time_of(revision), cause))
+        return found
 
     async def catch_up(self) -> int:
         """Ask etcd for its revision and wait until the mirror shows it; all who ask meanwhile share the next question.

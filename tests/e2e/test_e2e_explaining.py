@@ -1,0 +1,93 @@
+"""`reconcile trace`, `why`, `why-not`, `blame` and `replay` on samples/hello: the main loop's five steps, as they happened."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from tests.plane import Plane, Tree
+
+
+def created(plane: Plane) -> str:
+    """The revision at which the folder's Deployment was made: other tests change it later."""
+    first = json.loads(plane.cli("history", "deploy/web", "--limit", "1000", "-o", "json"))["items"][0]
+    assert first["type"] == "ADDED"
+    return str(first["revision"])
+
+
+def below(node: Tree, **wanted: str) -> Tree:
+    """The first node directly below another that is as wanted."""
+    for child in node["led to"]:
+        if all(child[name] == value for name, value in wanted.items()):
+            return dict(child)
+    raise AssertionError(f"nothing below revision {node['revision']} is {wanted}: {node['led to']}")
+
+
+def test_the_five_steps_of_the_main_loop_are_traced(hello: Plane) -> None:
+    """File -> Deployment -> ReplicaSet -> Pod -> bound -> Running: each step because of the one before."""
+    told = json.loads(hello.cli("trace", created(hello), "-o", "json"))
+    root = told["tree"]
+    assert (root["by"], root["source"], root["type"]) == ("sync", "web.yaml:2", "ADDED")
+    replicaset = below(root, by="deployment-controller/rollout", type="ADDED", resource="replicasets.apps")
+    pod = below(replicaset, by="replicaset-controller/replicas", type="ADDED", resource="pods")
+    bound = below(pod, by="default-scheduler/bind", resource="pods", name=pod["name"])
+    assert "spec.nodeName" in {change["path"] for change in bound["changes"]}
+    running = bound
+    phases: list[str] = []
+    while not phases:
+        running = next(n for n in running["led to"] if n["name"] == pod["name"] and n["by"].endswith("/run"))
+        phases = [change["to"] for change in running["changes"] if change["path"] == "status.phase"]
+    assert phases == ["Running"]
+    times = [node["time"] for node in (root, replicaset, pod, bound, running)]
+    assert times == sorted(times)
+
+    lines = hello.cli("trace", root["revision"]).splitlines()
+    assert re.match(rf"rev {root['revision']}  sync  created deployments/web   file web.yaml:2, \d+", lines[0])
+    assert any(
+        re.search(rf"─ rev {pod['revision']}  replicaset-controller/replicas  created pods/.*\+\d+ ms", line) for line in lines
+    )
+    assert re.match(r"\d+ writes, \d+ ms; \d+ attempts? wrote nothing", next(line for line in lines if " writes" in line))
+
+
+def test_why_leads_from_a_pod_back_to_the_file(hello: Plane) -> None:
+    """The other way round, and a field of the Deployment leads to the line of the file."""
+    told = json.loads(hello.cli("trace", created(hello), "-o", "json"))
+    replicaset = below(told["tree"], type="ADDED", resource="replicasets.apps")
+    pod = below(replicaset, type="ADDED", resource="pods")
+    lines = hello.cli("why", f"pod/{pod['name']}").splitlines()
+    assert "sync" in lines[0]
+    assert "file web.yaml:2" in lines[0]
+    assert [line.split()[2] for line in lines[:4]] == [
+        "sync", "deployment-controller/rollout", "replicaset-controller/replicas", "default-scheduler/bind",
+    ]  # fmt: skip
+    assert all("because of rev" in line and " ms" in line for line in lines[1:4])
+    field = hello.cli("why", "deploy/web", ".spec.selector")
+    assert re.match(r"rev \d+ +sync +created deployments/web +file web.yaml:2, ", field)
+
+
+def test_why_not_blame_and_replay_say_what_they_know(hello: Plane) -> None:
+    """Each answers at once on a running cluster, and replay changes nothing."""
+    said = hello.cli("why-not", "deploy/web", ".spec.paused")
+    assert said.startswith(".spec.paused is not set, at revision ")
+    assert "deployment-controller/rollout   deployment_controller.py:" in said
+    blamed = json.loads(hello.cli("blame", "deploy/web", ".spec.selector", "-o", "json"))["items"]
+    assert [(line["path"], line["value"], line["by"], line["source"]) for line in blamed] == [
+        ("spec.selector.matchLabels.app", "web", "sync", "web.yaml:2")
+    ]
+    revision = created(hello)
+    replayed = hello.cli("replay", "rollout", "deploy/web", "--at", revision)
+    assert f"on deployment.apps/web as of revision {revision}:" in replayed
+    assert "would have created replicasets/web-" in replayed
+    now = json.loads(hello.cli("replay", "rollout", "deploy/web", "-o", "json"))
+    assert (now["kind"], now["by"]) == ("Replay", "deployment-controller/rollout")
+
+
+def test_wrong_questions_are_answered_with_a_reason(hello: Plane) -> None:
+    """Nothing is guessed."""
+    assert "no handler called 'nobody' is for deployments.apps; there are: deployment-controller/rollout" in hello.cli(
+        "replay", "nobody", "deploy/web", code=1
+    )
+    assert "is not there yet" in hello.cli("trace", "99999999", code=1)
+    assert "a trace is of a whole write" in hello.cli("trace", "deploy/web", ".spec", code=1)
+    assert "not found" in hello.cli("why", "deploy/nothing", code=1)
+    assert "name one object" in hello.cli("why", "deploy", code=1)
