@@ -18,6 +18,8 @@ _COMMANDS = {
     "up": "Run a folder of YAML as processes: the control plane in the foreground.",
     "down": "Stop the control plane of this folder.",
     "run": "Run an operator as a process of its own, against any cluster.",
+    "export": "Print an operator's CRDs, RBAC and Deployment.",
+    "release": "Let an object go that waits for an operator which is gone.",
     "status": "Show what runs, what does not, and why.",
     "get": "List objects of a kind, or show one.",
     "describe": "Show an object with everything that concerns it.",
@@ -46,11 +48,11 @@ _COMMANDS = {
     "version": "Print the versions of client and server.",
 }
 _GROUPS = (
-    ("Run", ("up", "down", "run")),
+    ("Run", ("up", "down", "run", "export")),
     ("Look", ("status", "get", "describe", "logs", "events", "history", "diff", "top")),
     ("Talk", ("exec", "attach", "port-forward")),
     ("Ask", ("why", "why-not", "trace", "blame", "replay")),
-    ("Change", ("apply", "delete", "scale", "rollout")),
+    ("Change", ("apply", "delete", "scale", "rollout", "release")),
     ("Know", ("api-resources", "explain", "kubeconfig", "version")),
     ("Test", ("sim",)),
     ("Store", ("store",)),

@@ -25,12 +25,12 @@ _RANK = {"": 2, "beta": 1, "alpha": 0}
 
 def definitions_of(classes: Iterable[type[Resource]]) -> list[Tree]:
     """One definition for each user-declared kind among `classes`, in their order; built-in kinds are the server's own."""
-    by_name: dict[tuple[str, str], list[Kind]] = {}
+    by_name: dict[tuple[str, str], dict[str, Kind]] = {}
     for cls in classes:
         kind: Kind | None = cls.__kind__
         if kind is not None and not kind.builtin and kind.group:
-            by_name.setdefault((kind.group, kind.plural), []).append(kind)
-    return [definition_of(kinds) for kinds in by_name.values()]
+            by_name.setdefault((kind.group, kind.plural), {})[kind.version] = kind  # two operators may both serve it
+    return [definition_of(list(versions.values())) for versions in by_name.values()]
 
 
 def definition_of(kinds: Sequence[Kind]) -> Tree:

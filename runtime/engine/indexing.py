@@ -6,10 +6,12 @@ function raises is left out until it changes, and that is reported.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from reconcile.causality import TRIGGER, Trigger
+from reconcile.errors import PermanentError
 from reconcile.kinds import Resource
 from reconcile.registry import Handler
 
@@ -111,7 +113,7 @@ class Indexing:
             return
         token = TRIGGER.set(self._cause)
         try:
-            self.index.put(owner, self._call.plain(Attempt(self.operation, self.handler, obj, key=key)))
+            self.index.put(owner, _result(self._call.plain(Attempt(self.operation, self.handler, obj, key=key))))
         except Exception as error:  # noqa: BLE001 - reported; the object is left out until it changes
             self.index.forget(owner)
             self._failing.add(key)
@@ -126,3 +128,19 @@ class Indexing:
         if key in self._failing:
             self._failing.discard(key)
             self.operation.succeeded(self.handler, self.informer.kind, key)
+
+
+def _result(returned: Any) -> Any:
+    """What the function gives; a coroutine is run to its end, and may not wait on its way.
+
+    Raises:
+        PermanentError: it waits.
+    """
+    if not inspect.iscoroutine(returned):
+        return returned
+    try:
+        returned.send(None)
+    except StopIteration as done:
+        return done.value
+    returned.close()
+    raise PermanentError("an index function waits for something; everything else would wait for it: index what the object says")

@@ -10,12 +10,13 @@ object run one after the other, in the order of their declaration; each has its 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from reconcile.errors import ConflictError, Tree
+from reconcile.errors import ConflictError, DeclarationError, Tree
 from reconcile.filters import PRESENT, Criterion, Judging, Presence, holds
 from reconcile.kinds import Resource, typed
 from reconcile.registry import Handler
@@ -76,7 +77,8 @@ class Lifecycle:
     def __init__(self, operation: Operation, handlers: list[Handler], informer: Informer, *, keeper: Handler) -> None:
         self.operation, self.informer = operation, informer
         self._keeper = keeper
-        made = [Compiled(h, short_hash(f"{h.trigger} {h.name} {h.field}"), Call(h), compiled(h)) for h in handlers]
+        made = [Compiled(h, short_hash(f"{h.trigger} {h.name} {h.field}", 3), Call(h), compiled(h)) for h in handlers]
+        _told_apart(made)
         self._living = [c for c in made if c.handler.trigger != "delete"]
         self._deleting = [c for c in made if c.handler.trigger == "delete"]
         self._creates = any(c.handler.trigger == "create" for c in made)
@@ -383,3 +385,16 @@ class Lifecycle:
         self._trouble.pop(key, None)
         self._seen.pop(key, None)
         self._resumable.discard(key)
+
+
+def _told_apart(made: list[Compiled]) -> None:
+    """What one handler has done must not count for another; the same function declared twice is one handler.
+
+    Raises:
+        DeclarationError: two functions go by one name.
+    """
+    known: dict[str, Handler] = {}
+    for one in made:
+        first = known.setdefault(one.id, one.handler)
+        if inspect.unwrap(first.fn) is not inspect.unwrap(one.handler.fn):
+            raise DeclarationError(f"handlers {first} and {one.handler} cannot be told apart; give one of them another name=")

@@ -1,7 +1,7 @@
 """What each handler has done to an object, kept on the object in one short annotation of each operator.
 
-It holds digests, never content: for each handler at most `name hash: digest` (about 30 bytes), and for reconcile handlers
-the kinds that they yielded, so that what a restarted (and perhaps edited) handler no longer yields is still found. It is
+It holds digests, never content: each digest once, with the handlers (9 bytes each) that saw that state last, and for reconcile
+handlers the kinds that they yielded, so that what a restarted (and perhaps edited) handler no longer yields is still found. It is
 bound to the object's uid: a copy made with `kubectl get -o yaml | kubectl apply` starts anew.
 """
 
@@ -74,7 +74,7 @@ class Progress:
             except orjson.JSONDecodeError:
                 marks = {}  # somebody edited it: as if nothing had been done
             if isinstance(marks, dict) and marks.pop("uid", "") == self._bound:
-                self._marks = marks
+                self._marks = _by_handler(marks)
 
     def seen(self, handler_id: str) -> str | None:
         """What this handler saw when it last succeeded, or None."""
@@ -104,7 +104,7 @@ class Progress:
     @property
     def text(self) -> str:
         """The annotation as it ought to be; empty if there is nothing to keep."""
-        return orjson.dumps({"uid": self._bound, **self._marks}).decode() if self._marks else ""
+        return orjson.dumps({"uid": self._bound, **_by_state(self._marks)}).decode() if self._marks else ""
 
     def patch(self) -> tuple[Tree, str] | None:
         """The merge patch that keeps the progress and the text that it writes, or None if nothing is new."""
@@ -116,3 +116,21 @@ class Progress:
     def kept(self, text: str) -> None:
         """The text has been written."""
         self._kept = text
+
+
+def _by_state(marks: dict[str, Any]) -> dict[str, Any]:
+    """Each state once, with the handlers that saw it; lists (of yielded kinds) as they are."""
+    states: dict[str, list[str]] = {}
+    for handler_id, mark in marks.items():
+        if isinstance(mark, str):
+            states.setdefault(mark, []).append(handler_id)
+    lists = {name: mark for name, mark in marks.items() if not isinstance(mark, str)}
+    return {**{state: " ".join(ids) for state, ids in states.items()}, **lists}
+
+
+def _by_handler(kept: dict[str, Any]) -> dict[str, Any]:
+    marks: dict[str, Any] = {name: value for name, value in kept.items() if isinstance(value, list)}
+    for state, ids in kept.items():
+        if isinstance(ids, str):
+            marks.update(dict.fromkeys(ids.split(), state))
+    return marks

@@ -50,6 +50,28 @@ def db(name: str = "d", labels: dict[str, str] | None = None, **spec: Any) -> Db
     return Db(name=name, namespace="default", labels=labels or {}, spec=DbSpec(**spec))
 
 
+@virtual
+async def test_the_state_of_several_handlers_takes_at_most_a_hundred_bytes(clock: VirtualClock, app: Operator) -> None:
+    """Handlers that saw the same share its digest."""
+
+    def nothing() -> None: ...
+
+    for name in ("a", "b"):
+        app.on.create(Db, name=name)(nothing)
+        app.on.update(Db, name=name)(nothing)
+    app.on.field(Db, name="f", field="spec.size")(nothing)
+    client = MemoryClient(clock, Db)
+    async with World(clock, app, client=client) as world:
+        await world.create(db(size=1))
+        await world.settled()
+        (note,) = (await world.get(Db, "d")).annotations.values()
+        assert len(note) <= 100, note
+    client.requests.clear()
+    async with World(clock, app, client=client) as world:
+        await world.settled()
+        assert client.count("patch", "Db") == 0, "what is kept is read back"
+
+
 # Filters
 
 
@@ -219,6 +241,16 @@ async def test_one_function_declared_twice_is_told_which_it_is(clock: VirtualClo
         await world.create(db())
         await world.settled()
     assert called == [("p", 1, "create"), ("p", 2, "create"), ("method", 3)]
+
+
+@virtual
+async def test_two_functions_by_one_name_are_refused(clock: VirtualClock, app: Operator) -> None:
+    """What one has done would count for the other, which would never run."""
+    app.on.create(Db)(lambda name: None)
+    app.on.create(Db)(lambda uid: None)
+    with pytest.raises(DeclarationError, match="cannot be told apart; give one of them another name="):
+        async with World(clock, app):
+            pass
 
 
 # Deletion and resumption
@@ -580,6 +612,30 @@ async def test_an_index_is_full_before_any_handler_runs_and_follows_every_change
         await world.settled()
         assert await world.engine.probe() == ({"sizes": {1: 1, 4: 1}}, True)
         assert not world.engine.reports.failing
+
+
+@virtual
+async def test_an_index_function_may_be_a_coroutine_that_does_not_wait(clock: VirtualClock, app: Operator) -> None:
+    """It is called where a change is seen, in the order of revisions: there nothing waits."""
+
+    @app.on.index(Db)
+    async def swift(name: str) -> dict[str, int]:
+        return {name: 1}
+
+    @app.on.index(Db)
+    async def slow(name: str, clock: VirtualClock) -> dict[str, int]:
+        await clock.sleep(1)
+        return {name: 1}
+
+    @app.on.probe()
+    def names(indexes: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+        return list(indexes["swift"]), list(indexes["slow"])
+
+    async with World(clock, app) as world:
+        await world.create(db("a"))
+        await world.settled()
+        assert await world.engine.probe() == ({"names": (["a"], [])}, True)
+        assert "an index function waits" in next(iter(world.engine.reports)).message
 
 
 def test_an_index_that_is_not_declared_is_refused_with_what_there_is(app: Operator) -> None:

@@ -41,7 +41,7 @@ class Hostile:
         self.watch_fault: Callable[[web.Request], Any] | None = None
         self.tokens: set[str] | None = None
         self.busy = 0
-        self.under_way = self.under_way_max = 0
+        self.under_way = self.under_way_max = self.patched = 0
         self._streams: list[web.StreamResponse] = []
 
     def put(self, name: str) -> None:
@@ -69,6 +69,7 @@ class Hostile:
             if self.busy > 0:
                 self.busy -= 1
                 return web.json_response(status(429, "TooManyRequests"), status=429, headers={"Retry-After": "0"})
+            self.patched += request.method == "PATCH"
             return web.json_response(box(request.path.rpartition("/")[2], self.revision))
         finally:
             self.under_way -= 1
