@@ -1,26 +1,35 @@
 """Composes who may do what in the control plane that `up` runs.
 
-The policy and the API's authorizer, the tokens of service accounts and what every namespace needs for them, and the reviews
-that ask about all of it.
+The policy and the API's authorizer, the reviews that ask them, the tokens of service accounts and what every namespace needs for
+them, certificates on request, and the admission of Pods: accounts, priorities, limits, quotas.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import attrs
 
 from reconcile.clock import Clock
-from reconcile.kinds import kind_of
+from reconcile.handling import AdmissionReview
+from reconcile.identity import Access, Caller, Decision
+from reconcile.kinds import Kind, kind_of
 from reconcile.registry import Operator
 from reconcile.resources.authentication import IdentityReviews
 from reconcile.resources.authentication.accounts import AccountTokens
 from reconcile.resources.authentication.signing import SigningKey
 from reconcile.resources.authentication.token_request import TokenRequest
 from reconcile.resources.authorization import AccessReviews
+from reconcile.resources.certificates.authority import Authority
+from reconcile.resources.certificates.operator import certificates
 from reconcile.resources.core import Pod, ServiceAccount
+from reconcile.resources.quota.limiting import LimitedPods, Limits, check_claim, limit_ranger
+from reconcile.resources.quota.quotas import quotas
 from reconcile.resources.rbac.operator import rbac
 from reconcile.resources.rbac.policy import Policy
+from reconcile.resources.scheduling.admission import Classes, PodPriorities, priorities
 from reconcile.resources.serviceaccounts.admission import PodAccounts
 from reconcile.resources.serviceaccounts.controller import service_accounts
 from reconcile.runtime.api import ApiServer
@@ -36,29 +45,66 @@ class Guards:
 
     clock: Clock
     policy: Policy = attrs.field(factory=Policy)
-    _front: Front | None = attrs.field(default=None, init=False)
+    _classes: Classes = attrs.field(factory=Classes, init=False)
+    _limits: Limits = attrs.field(factory=Limits, init=False)
+    _serving: list[tuple[ApiServer, Front | None]] = attrs.field(factory=list, init=False)
+    """The API server and where it answers, once it is there: before any of the operators starts."""
 
     def operators(self) -> list[Operator]:
-        """What keeps the policy informed, and namespaces equipped; started before everything that needs it."""
-        return [rbac(self.policy), service_accounts(lambda: self._front.ca.decode() if self._front is not None else "")]
+        """What keeps the guards informed, and namespaces equipped; started before everything that needs it."""
+        return [
+            rbac(self.policy), service_accounts(self._ca), priorities(self._classes), limit_ranger(self._limits),
+            quotas(self._find, self._gate), certificates(Authority(self._authority), self._authorize),
+        ]  # fmt: skip
 
     def connect(self, api: ApiServer, front: Front | None) -> None:
-        """Let the policy decide what callers may; serve the reviews, and (where there is a front) tokens."""
-        self._front = front
+        """Let the policy decide what callers may; admit new objects; serve the reviews, and (where there is a front) tokens."""
+        self._serving.append((api, front))
         security = api.security
         security.authorize_with(self.policy)
         for kind, respond in AccessReviews(security.authorize, self.policy.rules_of).answers():
             api.serve_answers(kind, respond)
         for kind, respond in IdentityReviews(security.identify).answers():
             api.serve_answers(kind, respond)
-        if front is None:
-            return
-        tokens = AccountTokens(SigningKey(lambda: signing_key(front.pki / SIGNING_KEY)), self.clock, api.peek)
-        security.add_token_reader(tokens.read)
-        api.add_answers(kind_of(ServiceAccount), "token", kind_of(TokenRequest), tokens.respond)
-        api.add_initializer(kind_of(Pod), PodAccounts(api.peek, self.clock).admit)
-        api.add_document("/.well-known/openid-configuration", tokens.discovery)
-        api.add_document("/openid/v1/jwks", tokens.key_set, "application/jwk-set+json")
+        if front is not None:
+            tokens = AccountTokens(SigningKey(lambda: signing_key(front.pki / SIGNING_KEY)), self.clock, api.peek)
+            security.add_token_reader(tokens.read)
+            api.add_answers(kind_of(ServiceAccount), "token", kind_of(TokenRequest), tokens.respond)
+            api.add_document("/.well-known/openid-configuration", tokens.discovery)
+            api.add_document("/openid/v1/jwks", tokens.key_set, "application/jwk-set+json")
+        # In the reference server's order: what a later one judges, an earlier one has written.
+        pods = kind_of(Pod)
+        api.add_initializer(pods, LimitedPods(self._limits).admit)
+        if front is not None:
+            api.add_initializer(pods, PodAccounts(api.peek, self.clock).admit)
+        api.add_initializer(pods, PodPriorities(self._classes, api.peek).admit)
+        claims = self._find("", "persistentvolumeclaims")
+        if claims is not None:
+            api.add_validator(claims, lambda review: check_claim(self._limits, review))
+
+    # What operators ask of the server that is not there yet when they are made
+
+    @property
+    def _api(self) -> ApiServer:
+        return self._serving[0][0]
+
+    def _ca(self) -> str:
+        front = self._serving[0][1]
+        return front.ca.decode() if front is not None else ""
+
+    def _authority(self) -> tuple[bytes, bytes]:
+        front = self._serving[0][1]
+        assert front is not None, "a control plane without HTTP has no authority"
+        return front.ca, (front.pki / "ca.key").read_bytes()
+
+    def _authorize(self, caller: Caller, access: Access) -> Decision:
+        return self._api.security.authorize(caller, access)
+
+    def _gate(self, kind: Kind, see: Callable[[AdmissionReview], Any]) -> Callable[[], None]:
+        return self._api.add_validator(kind, see)
+
+    def _find(self, group: str, plural: str) -> Kind | None:
+        return next((k for k in self._api.stored_kinds() if (k.group, k.plural) == (group, plural)), None)
 
 
 def signing_key(path: Path) -> bytes:

@@ -42,6 +42,8 @@ _COMMANDS = {
     "rollout": "Follow, undo, restart a rollout, or show its history.",
     "api-resources": "List the kinds that are served.",
     "explain": "Show the fields of a kind.",
+    "auth": "Show who you are to the API, and what you may do.",
+    "token": "Make tokens of service accounts.",
     "kubeconfig": "Print the path of the kubeconfig.",
     "sim": "Run controllers under every fault, in virtual time.",
     "store": "Serve a store as an etcd, and look after its file.",
@@ -53,7 +55,7 @@ _GROUPS = (
     ("Talk", ("exec", "attach", "port-forward")),
     ("Ask", ("why", "why-not", "trace", "blame", "replay")),
     ("Change", ("apply", "delete", "scale", "rollout", "release")),
-    ("Know", ("api-resources", "explain", "kubeconfig", "version")),
+    ("Know", ("api-resources", "explain", "auth", "token", "kubeconfig", "version")),
     ("Test", ("sim",)),
     ("Store", ("store",)),
 )

@@ -12,7 +12,19 @@ if TYPE_CHECKING:
 
 def builtin_kinds() -> list[type[Resource] | Kind]:
     """Every built-in kind, in the order in which discovery shows them: those with a class, then those that are only stored."""
-    from . import apiextensions, apps, batch, coordination, core, discovery, policy, rbac
+    from . import (
+        apiextensions,
+        apps,
+        batch,
+        certificates,
+        coordination,
+        core,
+        discovery,
+        policy,
+        quota,
+        rbac,
+        scheduling,
+    )
     from .stored import stored_kinds
 
     return [
@@ -20,7 +32,8 @@ def builtin_kinds() -> list[type[Resource] | Kind]:
         apps.Deployment, apps.ReplicaSet, apps.StatefulSet, apps.DaemonSet, apps.ControllerRevision,
         core.ReplicationController, core.PodTemplate, batch.Job, batch.CronJob,
         coordination.Lease, discovery.EndpointSlice, policy.PodDisruptionBudget, apiextensions.CustomResourceDefinition,
-        rbac.Role, rbac.ClusterRole, rbac.RoleBinding, rbac.ClusterRoleBinding,
+        rbac.Role, rbac.ClusterRole, rbac.RoleBinding, rbac.ClusterRoleBinding, certificates.CertificateSigningRequest,
+        scheduling.PriorityClass, quota.LimitRange, quota.ResourceQuota,
         *stored_kinds(),
     ]  # fmt: skip
 

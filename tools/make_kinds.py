@@ -22,7 +22,7 @@ META = "k8s.io/apimachinery/pkg/apis/meta/v1"
 ROOTS: dict[str, tuple[str, ...]] = {
     "v1": (
         "Namespace", "Pod", "Node", "ConfigMap", "Secret", "Service", "ServiceAccount", "Event", "Binding", "Endpoints",
-        "PersistentVolume", "PersistentVolumeClaim", "PodTemplate", "ReplicationController",
+        "PersistentVolume", "PersistentVolumeClaim", "PodTemplate", "ReplicationController", "LimitRange", "ResourceQuota",
     ),
     "apps/v1": ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "ControllerRevision"),
     "batch/v1": ("Job", "CronJob"),
@@ -49,6 +49,8 @@ ROOTS: dict[str, tuple[str, ...]] = {
     "authorization.k8s.io/v1": (
         "SubjectAccessReview", "SelfSubjectAccessReview", "LocalSubjectAccessReview", "SelfSubjectRulesReview",
     ),
+    "certificates.k8s.io/v1": ("CertificateSigningRequest",),
+    "scheduling.k8s.io/v1": ("PriorityClass",),
     "authentication.k8s.io/v1": ("TokenReview", "SelfSubjectReview", "TokenRequest"),
     "meta.k8s.io/v1": ("DeleteOptions",),
 }  # fmt: skip
@@ -59,7 +61,7 @@ _VALUES = {
     "k8s.io/apimachinery/pkg/util/intstr.IntOrString": "IntOrString", "k8s.io/apimachinery/pkg/types.UID": "string",
     "k8s.io/apimachinery/pkg/api/resource.Quantity": "Quantity", "k8s.io/apimachinery/pkg/types.NodeName": "string",
     "k8s.io/apimachinery/pkg/runtime.RawExtension": "RawExtension", "apiextensions.JSON": "RawExtension",
-    **{f"k8s.io/api/{group}/v1.ExtraValue": "Texts" for group in ("authentication", "authorization")},
+    **{f"k8s.io/api/{group}/v1.ExtraValue": "Texts" for group in ("authentication", "authorization", "certificates")},
 }  # fmt: skip
 # Written by controllers; the reference fills what they leave out, and so refuses nothing.
 _STATUS = re.compile(r"Status$|Condition$")

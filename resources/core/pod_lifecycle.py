@@ -31,10 +31,13 @@ def prepare_pod(tree: Tree, old: Tree | None) -> None:
         ]
     if not spec.get("serviceAccountName"):
         spec["serviceAccountName"] = spec["serviceAccount"] = "default"
-    if spec.get("priority") is None:
-        spec["priority"] = _PRIORITIES.get(spec.get("priorityClassName") or "", 0)
-    if spec.get("preemptionPolicy") is None:
-        spec["preemptionPolicy"] = "PreemptLowerPriority"
+    class_name = spec.get("priorityClassName") or ""
+    if not class_name or class_name in _PRIORITIES:
+        # What other classes say, only their admission knows.
+        if spec.get("priority") is None:
+            spec["priority"] = _PRIORITIES.get(class_name, 0)
+        if spec.get("preemptionPolicy") is None:
+            spec["preemptionPolicy"] = "PreemptLowerPriority"
     _tolerate_short_outages(spec)
 
 

@@ -1,0 +1,129 @@
+"""kubectl certificate, and what admission makes of Pods: priorities, limits, quotas; with the real kubectl."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.conformance.kubectl import Kubectl
+from tests.plane import Plane
+
+REQUEST = """
+apiVersion: certificates.k8s.io/v1
+kind: CertificateSigningRequest
+metadata: {name: NAME}
+spec:
+  request: REQUEST
+  signerName: kubernetes.io/kube-apiserver-client
+  expirationSeconds: 86400
+  usages: [client auth]
+"""
+
+
+def test_a_certificate_that_was_asked_for_and_approved_lets_its_owner_in(kubectl: Kubectl, namespace: str, plane: Plane) -> None:
+    """How a person gets into a cluster, from the key to the first `get`."""
+    user, key = f"eve-{namespace}", ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, user)])
+    asked = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    encoded = base64.b64encode(asked.public_bytes(serialization.Encoding.PEM)).decode()
+    kubectl("create", "-f", "-", stdin=REQUEST.replace("NAME", user).replace("REQUEST", encoded))
+    header, row = kubectl("get", "csr", user).splitlines()
+    assert header.split() == ["NAME", "AGE", "SIGNERNAME", "REQUESTOR", "REQUESTEDDURATION", "CONDITION"]
+    assert row.split()[2:] == ["kubernetes.io/kube-apiserver-client", "kubernetes-admin", "24h", "Pending"]
+    assert "approved" in kubectl("certificate", "approve", user)
+    kubectl("wait", "csr", user, "--for=jsonpath={.status.certificate}", "--timeout=20s")
+    assert kubectl("get", "csr", user).splitlines()[1].split()[-1] == "Approved,Issued"
+    certificate = kubectl.folder / "eve.crt"
+    certificate.write_bytes(base64.b64decode(kubectl("get", "csr", user, "-o", "jsonpath={.status.certificate}")))
+    private = kubectl.folder / "eve.key"
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    server, ca = plane.run_file["url"], str(plane.data_dir / "pki" / "ca.crt")
+    eve = Kubectl("/dev/null", namespace, kubectl.folder)
+    ours = [
+        "--server",
+        server,
+        "--certificate-authority",
+        ca,
+        "--client-certificate",
+        str(certificate),
+        "--client-key",
+        str(private),
+    ]
+    me = json.loads(eve("auth", "whoami", "-o", "json", *ours))["status"]["userInfo"]
+    assert (me["username"], me["groups"]) == (user, ["system:authenticated"])
+    assert "Forbidden" in eve("get", "pods", *ours, code=1)
+    kubectl("create", "rolebinding", "eve", "--clusterrole=view", f"--user={user}")
+    assert eve("get", "pods", *ours) == ""
+    assert user in kubectl("describe", "csr", user)
+
+
+def test_a_denied_request_is_shown_as_such(kubectl: Kubectl, namespace: str) -> None:
+    """Whoever asked finds out by looking."""
+    asked = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(
+        ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()
+    )  # fmt: skip
+    encoded = base64.b64encode(asked.public_bytes(serialization.Encoding.PEM)).decode()
+    kubectl("create", "-f", "-", stdin=REQUEST.replace("NAME", f"no-{namespace}").replace("REQUEST", encoded))
+    assert "denied" in kubectl("certificate", "deny", f"no-{namespace}")
+    assert kubectl("get", "csr", f"no-{namespace}").splitlines()[1].split()[-1] == "Denied"
+
+
+def test_priority_classes_are_created_shown_and_given_to_pods(kubectl: Kubectl, namespace: str) -> None:
+    """`kubectl create priorityclass`, and what comes of it."""
+    kubectl("create", "priorityclass", f"high-{namespace}", "--value=1000", "--description=for tests")
+    header, row = kubectl("get", "priorityclass", f"high-{namespace}").splitlines()
+    assert header.split() == ["NAME", "VALUE", "GLOBAL-DEFAULT", "AGE", "PREEMPTIONPOLICY"]
+    assert [row.split()[n] for n in (1, 2, 4)] == ["1000", "false", "PreemptLowerPriority"]
+    spec = f'{{"spec":{{"priorityClassName":"high-{namespace}"}}}}'
+    kubectl("run", "p", "--image=x", f"--overrides={spec}")
+    assert kubectl("get", "pod", "p", "-o", "jsonpath={.spec.priority}") == "1000"
+    assert "Priority Class Name:" in kubectl("describe", "pod", "p")
+    assert "no PriorityClass with name none was found" in kubectl(
+        "run", "q", "--image=x", '--overrides={"spec":{"priorityClassName":"none"}}', code=1
+    )
+    assert "for tests" in kubectl("describe", "priorityclass", f"high-{namespace}")
+
+
+def test_a_quota_is_shown_with_what_is_used_of_it(kubectl: Kubectl) -> None:
+    """`kubectl create quota` and `describe`: the pair that teams live with."""
+    kubectl("create", "quota", "q", "--hard=pods=1,configmaps=10")
+    kubectl("wait", "quota", "q", "--for=jsonpath={.status.used.pods}=0", "--timeout=20s")
+    kubectl("run", "a", "--image=x")
+    assert kubectl("run", "b", "--image=x", code=1) == (
+        'Error from server (Forbidden): pods "b" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: '
+        "pods=1\n"
+    )
+    lines = [line.split() for line in kubectl("describe", "quota", "q").splitlines()]
+    assert ["pods", "1", "1"] in lines
+    assert kubectl("get", "quota", "q").splitlines()[1].split()[1:5] == ["configmaps:", "1/10,", "pods:", "1/1"]
+
+
+def test_limits_are_shown_and_given_to_pods(kubectl: Kubectl) -> None:
+    """`describe limits` is a table of its own."""
+    limits = """
+apiVersion: v1
+kind: LimitRange
+metadata: {name: l}
+spec: {limits: [{type: Container, default: {cpu: 500m}, defaultRequest: {cpu: 100m}, max: {cpu: "1"}}]}
+"""
+    kubectl("create", "-f", "-", stdin=limits)
+    assert ["Container", "cpu", "-", "1", "100m", "500m", "-"] in [
+        line.split() for line in kubectl("describe", "limits", "l").splitlines()
+    ]
+    kubectl("run", "p", "--image=x")
+    assert json.loads(kubectl("get", "pod", "p", "-o", "jsonpath={.spec.containers[0].resources}")) == {
+        "limits": {"cpu": "500m"}, "requests": {"cpu": "100m"},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["csr", "priorityclass", "limits", "quota", "roles", "clusterrolebindings", "sa"])
+def test_their_fields_are_explained(kubectl: Kubectl, kind: str) -> None:
+    """From the same schemas that they are checked by."""
+    assert "FIELDS:" in kubectl("explain", kind)

@@ -1,0 +1,135 @@
+"""`reconcile auth` and `reconcile token`, and a program in a Pod that uses what its Pod has."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.plane import Plane
+
+PROGRAM = """
+import asyncio, sys
+from reconcile.errors import ApiError
+from reconcile.kinds import kind_of
+from reconcile.resources.core import ConfigMap, Secret
+from reconcile.runtime.client.http import HttpClient
+from reconcile.runtime.client.kubeconfig import load
+from reconcile.runtime.clock import SystemClock
+
+async def main():
+    client = HttpClient(load(), SystemClock())
+    try:
+        page = await client.list(kind_of(ConfigMap), "default")
+        print("sees", sorted(tree["metadata"]["name"] for tree in page.items))
+        await client.list(kind_of(Secret), "default")
+    except ApiError as error:
+        print("refused:", error)
+    finally:
+        await client.close()
+
+asyncio.run(main())
+"""
+ROLE = {"verbs": ["get", "list"], "apiGroups": [""], "resources": ["configmaps"]}
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Plane:
+    """A control plane whose folder holds a Pod with rights of its own, in the order in which they are needed."""
+    root = tmp_path_factory.mktemp("access")
+    (root / "folder").mkdir()
+    (root / "folder" / "program.txt").write_text(PROGRAM)
+    account = {"kind": "ServiceAccount", "name": "robot", "namespace": "default"}
+    objects = [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "robot"}},
+        {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "reader"}, "rules": [ROLE]},
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "robot"},
+            "subjects": [account], "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reader"},
+        },
+        {
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client"},
+            "spec": {
+                "serviceAccountName": "robot", "restartPolicy": "OnFailure",
+                "containers": [{"name": "main", "command": [sys.executable, str(root / "folder" / "program.txt")]}],
+            },
+        },
+    ]  # fmt: skip
+    (root / "folder" / "all.yaml").write_text(yaml.safe_dump_all(objects))
+    return Plane(root / "folder", root / "state", env={"PYTHONPATH": os.environ.get("PYTHONPATH", "")})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def running(plane: Plane) -> Iterator[Plane]:
+    """It runs as long as these tests do."""
+    try:
+        plane.start()
+        yield plane
+    finally:
+        plane.bury()
+
+
+def test_a_program_in_a_pod_speaks_to_the_api_as_its_account(plane: Plane) -> None:
+    """Without a line of configuration: the folder says what it may do, and it may no more."""
+    plane.wait("the program ran", lambda: (plane.get("pods", "client") or {}).get("status", {}).get("phase") == "Succeeded", 30)
+    said = plane.cli("logs", "client")
+    assert "sees ['kube-root-ca.crt']" in said
+    assert 'refused: secrets is forbidden: User "system:serviceaccount:default:robot" cannot list resource "secrets"' in said
+
+
+def test_auth_tells_who_you_are_and_what_you_may_do(plane: Plane) -> None:
+    """The owner may do everything, and sees so."""
+    assert "kubernetes-admin" in plane.cli("auth", "whoami")
+    assert json.loads(plane.cli("auth", "whoami", "-o", "json"))["status"]["userInfo"]["groups"][0] == "system:masters"
+    assert plane.cli("auth", "can-i", "create", "deployments") == "yes\n"
+    assert plane.cli("auth", "can-i", "*", "*", "-A") == "yes\n"
+    assert plane.cli("auth", "can-i", "get", "/metrics") == "yes\n"
+    assert plane.cli("auth", "can-i", "--list").splitlines()[1].split() == ["*.*", "<none>", "<none>", "*"]
+    assert "say verb and kind" in plane.cli("auth", "can-i", "create", code=1)
+    assert "nonsenses" in plane.cli("auth", "can-i", "create", "nonsenses", code=1)
+
+
+def test_a_token_makes_you_its_account(plane: Plane, tmp_path: Path) -> None:
+    """And `can-i` says no with its exit code."""
+    token = plane.cli("token", "create", "robot", "--duration", "30m", "--bound-to", "pod/client").strip()
+    tree = json.loads((plane.data_dir / "kubeconfig").read_text())
+    tree["users"][0]["user"] = {"token": token}
+    (tmp_path / "kubeconfig").write_text(json.dumps(tree))
+
+    def as_robot(*arguments: str) -> tuple[int, str]:
+        env, plane.env = plane.env, {**plane.env, "KUBECONFIG": str(tmp_path / "kubeconfig")}
+        try:
+            done = plane.run(*arguments)
+        finally:
+            plane.env = env
+        return done.returncode, done.stdout + done.stderr
+
+    code, said = as_robot("auth", "whoami")
+    assert code == 0, said
+    assert "system:serviceaccount:default:robot" in said
+    assert "pod-name" in said
+    assert as_robot("auth", "can-i", "list", "configmaps")[:2] == (0, "yes\n")
+    assert as_robot("auth", "can-i", "list", "configmap/x") == (0, "yes\n")
+    assert as_robot("auth", "can-i", "list", "secrets") == (1, "no\n")
+    assert as_robot("auth", "can-i", "list", "secrets", "--quiet") == (1, "")
+    code, said = as_robot("auth", "can-i", "--list")
+    assert ["configmaps", "<none>", "<none>", "get,", "list"] in [line.split() for line in said.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["default", "--duration", "soon"], "give a number with its unit"),
+        (["default", "--duration", "5m"], "may not specify a duration less than 10 minutes"),
+        (["default", "--bound-to", "pod"], "name kind and object"),
+        (["none"], 'serviceaccounts "none" not found'),
+    ],
+)
+def test_a_token_that_cannot_be_had_is_said_why(plane: Plane, arguments: list[str], says: str) -> None:
+    """With what to do instead."""
+    assert says in plane.cli("token", "create", *arguments, code=1)
