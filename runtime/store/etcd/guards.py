@@ -21,7 +21,8 @@ from reconcile.runtime.store.errors import KeyEmptyError
 from reconcile.runtime.store.model import DeleteRange, Operation, Put, Range, Txn, prefix_end
 
 from . import descriptors
-from .access import Access, Context, Rights
+from .access import Access, Rights
+from .http2.stream import Stream
 from .methods import parse
 from .requests import Message, delete_of, put_of, range_of, txn_of
 
@@ -39,7 +40,7 @@ class Guarded:
         """Whether anybody is asked."""
         return self._access.enabled
 
-    def check(self, method: str, context: Context, raw: bytes) -> None:
+    def check(self, method: str, context: Stream, raw: bytes) -> None:
         """Let a request pass, or raise what etcd answers; what nobody thought of is root's."""
         GUARDS.get(method, _admin)(self._access.rights(context), raw)
 

@@ -7,23 +7,24 @@ refused with the words of a Go server, which clients look at to tell an old serv
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-import grpc
 from google.protobuf.message import DecodeError
 
 from reconcile.runtime.store.errors import StoreClosedError, StoreError
 
 from . import errors
+from .http2.stream import Stream
 from .requests import Message
 
-Unary = Callable[[bytes], Awaitable[bytes]]
-Stream = Callable[["Call"], Awaitable[None]]
-Context = Any
-"""A grpc.aio.ServicerContext: grpcio has no types."""
+log = logging.getLogger(__name__)
 
-_CODES = {code.name: code for code in grpc.StatusCode}
+Unary = Callable[[bytes], Awaitable[bytes]]
+Streaming = Callable[["Call"], Awaitable[None]]
+Context = Stream
+"""A call as the transport has it: who sends it, its messages, its end."""
 
 
 class Gate(Protocol):
@@ -64,47 +65,40 @@ class Call:
             StoreError: the caller may not send it.
         """
         raw = await self.context.read()
-        if raw is grpc.aio.EOF:
-            return None
-        if self._gate.enabled:
+        if raw is not None and self._gate.enabled:
             self._gate.check(self._method, self.context, raw)
-        request: bytes = raw
-        return request
+        return raw
 
     async def write(self, answer: bytes) -> None:
-        """Send an answer; returns when the transport has taken it."""
+        """Send an answer; returns when the client has taken it, as far as flow control tells."""
         await self.context.write(answer)
 
 
 class Methods:
-    """The methods that are served: what grpcio calls a generic handler."""
+    """The methods that are served: `serve` takes a call to its end."""
 
-    def __init__(self, message_bytes_max: int, gate: Gate) -> None:
-        self._message_bytes_max = message_bytes_max
+    def __init__(self, gate: Gate) -> None:
         self._gate = gate
-        self._handlers: dict[str, Any] = {}  # Any: grpcio's handlers have no types
+        self._unary: dict[str, Unary] = {}
+        self._streaming: dict[str, Streaming] = {}
         self._services: set[str] = set()
-        self._streams: set[asyncio.Task[None]] = set()
+        self._streams: set[asyncio.Task[Any]] = set()  # Any: tasks of the transport
         self._closing = False
 
     def unary(self, service: str, **serves: Unary) -> None:
         """Serve methods of one request and one answer."""
         self._services.add(service)
-        for name, serve in serves.items():
-            path = f"/{service}/{name}"
-            self._handlers[path] = grpc.unary_unary_rpc_method_handler(self._unary(path, serve))
+        self._unary.update({f"/{service}/{name}": serve for name, serve in serves.items()})
 
-    def stream(self, service: str, **serves: Stream) -> None:
+    def stream(self, service: str, **serves: Streaming) -> None:
         """Serve methods of many requests or many answers."""
         self._services.add(service)
-        for name, serve in serves.items():
-            path = f"/{service}/{name}"
-            self._handlers[path] = grpc.stream_stream_rpc_method_handler(self._stream(path, serve))
+        self._streaming.update({f"/{service}/{name}": serve for name, serve in serves.items()})
 
     @property
     def paths(self) -> frozenset[str]:
         """All that is served."""
-        return frozenset(self._handlers)
+        return frozenset((*self._unary, *self._streaming))
 
     def close(self) -> None:
         """End all streams: their clients are told that the server stops."""
@@ -112,55 +106,52 @@ class Methods:
         for task in self._streams:
             task.cancel()
 
-    def service(self, details: Any) -> Any:  # Any: as above
-        """The handler of a method; grpcio asks for each call."""
-        handler = self._handlers.get(details.method)
-        return handler if handler is not None else self._unknown(details.method)
+    async def serve(self, context: Context) -> None:
+        """Serve a call; whatever becomes of it, its client is told."""
+        unary = self._unary.get(context.path)
+        try:
+            if unary is not None:
+                await self._answer(context, unary)
+            else:
+                await self._converse(context)
+        except StoreError as error:
+            context.finish(error.code, error.text)
+        except Exception:
+            log.exception("a call failed", extra={"method": context.path})
+            context.finish("UNKNOWN", "the server made a mistake, which its log has")
 
-    def _unary(self, path: str, serve: Unary) -> Callable[[bytes, Context], Awaitable[bytes]]:
-        limit, gate = self._message_bytes_max, self._gate
+    async def _answer(self, context: Context, serve: Unary) -> None:
+        raw = await context.read()
+        if raw is None:
+            context.finish("INTERNAL", "the call has no request")
+            return
+        if self._gate.enabled:
+            self._gate.check(context.path, context, raw)
+        answer = await serve(raw)
+        if not context.answer(answer):
+            await context.write(answer)
+            context.finish()
 
-        async def handle(raw: bytes, context: Context) -> bytes:
-            try:
-                if len(raw) > limit:
-                    raise errors.message_too_large(len(raw), limit)
-                if gate.enabled:
-                    gate.check(path, context, raw)
-                return await serve(raw)
-            except StoreError as error:
-                await context.abort(_CODES[error.code], error.text)
+    async def _converse(self, context: Context) -> None:
+        serve = self._streaming.get(context.path)
+        if serve is None:
+            context.finish("UNIMPLEMENTED", self._unknown(context.path))
+            return
+        task = asyncio.current_task()
+        assert task is not None, "each call has a task"
+        self._streams.add(task)
+        try:
+            await serve(Call(context, context.path, self._gate))
+            context.finish()
+        except asyncio.CancelledError:
+            # Either the client went, and nobody is left to tell, or the server stops.
+            if not self._closing:
                 raise
+            task.uncancel()
+            raise StoreClosedError from None
+        finally:
+            self._streams.discard(task)
 
-        return handle
-
-    def _stream(self, path: str, serve: Stream) -> Callable[[Any, Context], Awaitable[None]]:
-        async def handle(_: Any, context: Context) -> None:
-            task = asyncio.current_task()
-            assert task is not None, "grpcio runs each call in a task"
-            self._streams.add(task)
-            refusal: StoreError = StoreClosedError()
-            try:
-                await serve(Call(context, path, self._gate))
-                return
-            except StoreError as error:
-                refusal = error
-            except asyncio.CancelledError:
-                # Either the client went, and nobody is left to tell, or the server stops.
-                if not self._closing:
-                    raise
-                task.uncancel()
-            finally:
-                self._streams.discard(task)
-            await context.abort(_CODES[refusal.code], refusal.text)
-
-        return handle
-
-    def _unknown(self, method: str) -> Any:
-        service, _, name = method.lstrip("/").partition("/")
-        known = service in self._services
-        text = f"unknown method {name} for service {service}" if known else f"unknown service {service}"
-
-        async def refuse(_: Any, context: Context) -> None:
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, text)
-
-        return grpc.stream_stream_rpc_method_handler(refuse)
+    def _unknown(self, path: str) -> str:
+        service, _, name = path.lstrip("/").partition("/")
+        return f"unknown method {name} for service {service}" if service in self._services else f"unknown service {service}"

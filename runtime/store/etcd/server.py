@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import grpc
-
 from reconcile.clock import Clock
 from reconcile.runtime.store.store import Store
 
@@ -17,6 +13,7 @@ from .concurrency import Concurrency
 from .errors import AddressError
 from .guards import Guarded
 from .health import Health
+from .http2 import Http2Server
 from .kv import KV
 from .leases import Leases
 from .maintenance import Maintenance
@@ -26,19 +23,7 @@ from .tls import check_address
 from .tokens import SimpleTokens
 from .watching import Watching
 
-_RECEIVE_BYTES_MAX = 64 << 20
-"""Beyond it grpcio refuses by itself, in its own words; below, we refuse in etcd's."""
 _STOP_GRACE_S = 1.0
-
-_OPTIONS = (
-    ("grpc.max_receive_message_length", _RECEIVE_BYTES_MAX),
-    # A list of many keys must pass whatever its size.
-    ("grpc.max_send_message_length", -1),
-    ("grpc.so_reuseport", 0),
-    # etcd's clients ping every few seconds, calls or not.
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-)
 
 
 class EtcdServer:
@@ -51,7 +36,7 @@ class EtcdServer:
         settings = member.settings
         tokens = SimpleTokens(member.clock, settings.token_ttl_s)
         access = Access(member.store, Accounts(member.store), tokens, by_certificate=settings.client_cert_auth)
-        methods = self._methods = Methods(settings.message_bytes_max, Guarded(access))
+        methods = self._methods = Methods(Guarded(access))
         for service in (
             KV(member),
             Watching(member, access),
@@ -63,8 +48,7 @@ class EtcdServer:
             Health(),
         ):
             service.register(methods)
-        self._server: Any = grpc.aio.server(options=_OPTIONS)  # Any: grpcio has no types
-        self._server.add_generic_rpc_handlers((methods,))
+        self._server: Http2Server | None = None
 
     @classmethod
     async def serve(cls, store: Store, clock: Clock, address: str, settings: EtcdSettings | None = None) -> EtcdServer:
@@ -78,23 +62,19 @@ class EtcdServer:
         settings = settings or EtcdSettings()
         if not settings.open_address:
             check_address(address, settings.tls)
-        credentials = settings.tls.credentials() if settings.tls is not None else None
+        tls = settings.tls.contexts() if settings.tls is not None else None
         server = cls(await Member.of(store, clock, settings), address)
-        host = address.rpartition(":")[0]
+        host, _, port = address.rpartition(":")
         try:
-            port = (
-                server._server.add_insecure_port(address)
-                if credentials is None
-                else server._server.add_secure_port(address, credentials)
+            listening = await Http2Server.listen(
+                host.strip("[]"), int(port), server._methods.serve, settings.message_bytes_max, tls
             )
-        except RuntimeError as error:
+        except (OSError, ValueError, OverflowError) as error:
             raise AddressError(address) from error
-        if not port:
-            raise AddressError(address)
-        server.address = f"{host}:{port}"
+        server._server = listening
+        server.address = f"{host}:{listening.port}"
         if not settings.client_urls:
-            server.member.tell_urls((f"{'http' if credentials is None else 'https'}://{server.address}",))
-        await server._server.start()
+            server.member.tell_urls((f"{'http' if tls is None else 'https'}://{server.address}",))
         return server
 
     @property
@@ -105,4 +85,5 @@ class EtcdServer:
     async def close(self) -> None:
         """Take no more calls, end the streams, give calls in flight a moment."""
         self._methods.close()
-        await self._server.stop(_STOP_GRACE_S)
+        if self._server is not None:
+            await self._server.close(_STOP_GRACE_S)

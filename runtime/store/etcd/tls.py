@@ -9,18 +9,14 @@ from __future__ import annotations
 import ipaddress
 import logging
 import ssl
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import attrs
-import grpc
 
 from .errors import OpenAddressError, TlsFileError
 
 log = logging.getLogger(__name__)
-
-Credentials = Any
-"""What grpcio listens with: it has no types."""
 
 
 @attrs.frozen
@@ -32,16 +28,13 @@ class TlsFiles:
     trusted_ca_file: Path | None = None
     """Clients must show a certificate of this authority."""
 
-    def credentials(self) -> Credentials:
-        """What the server listens with.
+    def contexts(self) -> Callable[[], ssl.SSLContext]:
+        """Gives what the server shows to each connection: what the files hold, as long as that is good.
 
         Raises:
             TlsFileError: a file is missing or broken, or the key is not the certificate's.
         """
-        reading = _Reading(self)
-        return grpc.dynamic_ssl_server_credentials(
-            reading.current, reading.renewed, require_client_authentication=self.trusted_ca_file is not None
-        )
+        return _Reading(self).context
 
 
 class _Reading:
@@ -53,18 +46,16 @@ class _Reading:
         self._stamp = self._stamped()
         self.current = self._read()
 
-    def renewed(self) -> Credentials | None:
-        """The files' new content; None if there is none, or it is broken. grpcio asks for each connection."""
+    def context(self) -> ssl.SSLContext:
+        """The files' content; where it is broken, what it was before."""
         try:
             stamp = self._stamped()
-            if stamp == self._stamp:
-                return None
-            self._stamp = stamp
-            self.current = self._read()
+            if stamp != self._stamp:
+                self._stamp = stamp
+                self.current = self._read()
+                log.info("TLS files read again", extra={"certificate": str(self._files.cert_file)})
         except TlsFileError as error:
             log.warning("TLS files changed and are not good, the old ones stay", extra={"reason": str(error)})
-            return None
-        log.info("TLS files read again", extra={"certificate": str(self._files.cert_file)})
         return self.current
 
     def _stamped(self) -> tuple[tuple[int, int, int], ...]:
@@ -73,24 +64,23 @@ class _Reading:
         except OSError as error:
             raise TlsFileError(str(error.filename), error.strerror or str(error)) from error
 
-    def _read(self) -> Credentials:
+    def _read(self) -> ssl.SSLContext:
         files = self._files
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["h2"])
         path = files.cert_file
         try:
-            # grpcio says nothing of a broken file, and listens; OpenSSL says what is wrong with it.
             context.load_cert_chain(files.cert_file, files.key_file)
-            authority = None
             if files.trusted_ca_file is not None:
                 path = files.trusted_ca_file
                 context.load_verify_locations(path)
-                authority = path.read_bytes()
-            shown = (files.key_file.read_bytes(), files.cert_file.read_bytes())
+                context.verify_mode = ssl.CERT_REQUIRED
         except ssl.SSLError as error:
             raise TlsFileError(f"{path}", error.reason or str(error)) from error
         except OSError as error:
             raise TlsFileError(str(error.filename or path), error.strerror or str(error)) from error
-        return grpc.ssl_server_certificate_configuration([shown], root_certificates=authority)
+        return context
 
 
 def check_address(address: str, tls: TlsFiles | None) -> None:
