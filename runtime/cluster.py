@@ -222,10 +222,21 @@ class ControlPlane:
         assert self._listener is not None, "the socket is opened first"
         credentials = Credentials.load_or_make(self.data_dir / PKI, self.clock.now(), (settings.host,))
         self._server = HttpServer(self.api, HttpSettings(credentials=credentials, wire=self._parts.wire))
+        self._observe(self._server)
         address = await self._server.start_on(self._listener)
         access = Access(address.url, ca=credentials.ca_file.read_bytes(), token=credentials.token)
         write(self.kubeconfig, tree_of(access))
         return address.url
+
+    def _observe(self, server: HttpServer) -> None:
+        """Have the server tell how the store and the engine are."""
+        from .observed import engine_metrics, store_metrics, trouble, unsynced
+
+        store, engine = self.store, self.engine
+        server.add_check("etcd", lambda: trouble(store))
+        server.add_check("informer-sync", lambda: unsynced(engine), ready_only=True)
+        server.add_metrics(lambda: store_metrics(store))
+        server.add_metrics(lambda: engine_metrics(engine))
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -71,7 +71,7 @@ def _containers(attribute: str) -> Any:
     columns=(
         Column("Schedule", cell=path_cell("spec", "schedule"), doc="When."),
         Column("Timezone", cell=path_cell("spec", "timeZone", absent=NONE), doc="By which clock."),
-        Column("Suspend", type="boolean", cell=lambda tree, _: bool(tree["spec"].get("suspend")), doc="Whether it waits."),
+        Column("Suspend", type="boolean", cell=lambda tree, _: str(bool(tree["spec"].get("suspend"))), doc="Whether it waits."),
         Column("Active", type="integer", cell=lambda t, _: len((t.get("status") or {}).get("active") or ()), doc="Running Jobs."),
         Column("Last Schedule", cell=_last, doc="When a Job was due last."),
         AGE,

@@ -67,9 +67,6 @@ def _with(node: Tree, steps: list[str], more: Tree) -> Tree:
         name = name[:-2]
     else:
         made = _with(node["properties"][name], rest, more)
-    if "x-type" in node:
-        # It is no longer what others mean by the name of the type.
-        node = {key: value for key, value in node.items() if key != "x-type"}
     return {**node, "properties": {**node["properties"], name: made}}
 
 

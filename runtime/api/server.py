@@ -15,7 +15,7 @@ from reconcile.clock import Clock
 from reconcile.errors import Tree
 from reconcile.identity import SYSTEM, Caller
 from reconcile.kinds import Kind
-from reconcile.runtime.store import StoreError, WatchStore
+from reconcile.runtime.store import Range, StoreError, WatchStore
 from reconcile.subresources import Connection
 
 from . import refusals
@@ -143,6 +143,11 @@ class ApiServer:
     def stored_kinds(self) -> tuple[Kind, ...]:
         """Those whose objects are stored, so that they can be watched; the others are computed when asked for."""
         return self._catalog.stored_kinds()
+
+    def object_counts(self) -> dict[str, int]:
+        """How many objects of each kind are stored, by resource."""
+        ranges = {kind.resource: self._catalog.of(kind).range("") for kind in self.stored_kinds()}
+        return {name: self.store.range(Range(start, end, count_only=True)).count for name, (start, end) in ranges.items()}
 
     def find(self, group: str, version: str, plural: str) -> Kind | None:
         """The served kind behind a URL, or None."""

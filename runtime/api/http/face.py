@@ -23,7 +23,8 @@ from .exchange import TEXT, Answer, Request, Stream, Switch, json_answer, no_suc
 from .identity import Authenticate, access_of, is_open
 from .impersonation import impersonated
 from .inflight import InFlight
-from .location import locate
+from .location import Location, locate
+from .metrics import CONTENT_TYPE, Metrics
 from .objects import Objects
 from .openapi import OpenApi
 
@@ -46,11 +47,15 @@ class Face:
         self._authenticate = authenticate
         self._authorize = api.security.authorize
         self._in_flight = in_flight
+        self._clock = api.clock
+        self.metrics = Metrics(api, in_flight)
         self._documents = api.documents
         self._version = version
         self._address = address
         self._objects = Objects(api, wire)
         self.checks: dict[str, Check] = {"ping": lambda: ""}
+        self.ready_checks: dict[str, Check] = {}
+        """Asked by /readyz alone."""
 
         def verbs(kind: Kind) -> tuple[str, ...]:
             return VERBS_ASKED if api.is_asked(kind) else VERBS_VIRTUAL if api.is_virtual(kind) else VERBS
@@ -74,9 +79,19 @@ class Face:
             return refusal(InternalError("the server made a mistake while it answered this request; its log says more"))
 
     async def _handle(self, request: Request) -> Answer | Stream | Switch:
-        request.caller = impersonated(request, self._authenticate(request), self._authorize)
         location = locate(request.path)
         access = access_of(request, location)
+        began_s = self._clock.monotonic()
+        try:
+            answer = await self._admitted(request, location, access)
+        except ApiError as error:
+            answer = refusal(error)
+        code = answer.status if isinstance(answer, Answer | Stream) else 101
+        self.metrics.answered(access, code, self._clock.monotonic() - began_s)
+        return answer
+
+    async def _admitted(self, request: Request, location: Location | None, access: Access) -> Answer | Stream | Switch:
+        request.caller = impersonated(request, self._authenticate(request), self._authorize)
         with self._in_flight.admitted(request.caller, access):
             if not is_open(request):
                 self._check(request.caller, access)
@@ -86,6 +101,8 @@ class Face:
                 root, _, rest = request.path.strip("/").partition("/")
                 if root in self._api.pages and request.method in ("GET", "HEAD"):
                     return json_answer(await self._api.pages[root](rest, request.query))
+                if request.path == "/metrics" and request.method in ("GET", "HEAD"):
+                    return Answer(200, (await self.metrics.text()).encode(), CONTENT_TYPE)
                 return self._document(request)
             # An apply that finds no object creates one, which is another permission.
             request.may_create = lambda: self._check(request.caller, attrs.evolve(access, verb="create"))
@@ -120,7 +137,7 @@ class Face:
         return self._health(request, root, path.partition("/")[2])
 
     def _paths(self) -> list[str]:
-        paths = ["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
+        paths = ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
         for group, versions in self._discovery.groups().items():
             top = f"/apis/{group}" if group else "/api"
             paths += [top, *(f"{top}/{version}" for version in versions)]
@@ -131,9 +148,10 @@ class Face:
 
         Source: k8s.io/apiserver/pkg/server/healthz
         """
-        if single and single not in self.checks:
+        checks = {**self.checks, **self.ready_checks} if root == "readyz" else self.checks
+        if single and single not in checks:
             return no_such_path()
-        chosen = {single: self.checks[single]} if single else self.checks
+        chosen = {single: checks[single]} if single else checks
         excluded = request.query.get("exclude", "").split(",")
         found = {name: check() for name, check in chosen.items() if name not in excluded}
         failed = any(found.values())

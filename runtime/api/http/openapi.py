@@ -32,6 +32,19 @@ _LIST_QUERY = (
 _WRITE_QUERY = ("dryRun", "fieldManager", "fieldValidation")
 # What an object's schema says of its type, wherever it is used.
 _OF_A_TYPE = ("type", "properties", "required", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-validations")
+_SCALARS: dict[str | None, tuple[str, Tree]] = {
+    "quantity": (
+        "io.k8s.apimachinery.pkg.api.resource.Quantity",
+        {"description": "An amount, such as 1.5, 500m or 2Gi.", "oneOf": [{"type": "string"}, {"type": "number"}]},
+    ),
+    "": (
+        "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
+        {
+            "description": "A number, or text such as 25%.", "format": "int-or-string",
+            "oneOf": [{"type": "integer"}, {"type": "string"}],
+        },
+    ),
+}  # fmt: skip
 _PACKAGES = {
     "apiextensions.k8s.io": "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions",
     "apiregistration.k8s.io": "io.k8s.kube-aggregator.pkg.apis.apiregistration",
@@ -143,6 +156,8 @@ class OpenApi:
                 }
         if any(kind.scale is not None for kind in self._kinds()):
             definitions[SCALE] = SCALE_SCHEMA
+        for name, schema in _SCALARS.values():
+            definitions[name] = {**schema, "type": "string"}  # v2 knows no alternatives
         return {"swagger": "2.0", "info": _INFO, "paths": paths, "definitions": _v2_refs(definitions, named=True)}
 
 
@@ -161,7 +176,7 @@ def _package(kind: Kind) -> str:
 
 def _schema(kind: Kind, types: Tree) -> Tree:
     """The schema of a kind; the named types in it are put into `types`, and it refers to them."""
-    schema: Tree = _named(kind.schema, _package(kind), types)
+    schema: Tree = _named(kind.schema, _package(kind), types) if kind.builtin else dict(kind.schema)
     properties = dict(schema.get("properties") or {})
     properties["metadata"] = {"allOf": [_ref(OBJECT_META)], "default": {}, "description": "Standard object's metadata."}
     schema["properties"] = properties
@@ -179,7 +194,12 @@ def _named(node: Tree, package: str, types: Tree) -> Tree:
             made[name] = _named(made[name], package, types)
     about = made.pop("x-type", None)
     if about is None:
-        return made
+        scalar = _SCALARS.get(made.get("format", "") if made.get("x-kubernetes-int-or-string") else None)
+        if scalar is None:
+            return made
+        types.setdefault(*scalar)
+        said = {key: value for key, value in made.items() if key not in ("format", "x-kubernetes-int-or-string")}
+        return {"allOf": [_ref(scalar[0])], **said}
     # A short name is one of the kind's own package.
     name = about["name"] if "." in about["name"] else f"{package}.{about['name']}"
     own = {key: made.pop(key) for key in _OF_A_TYPE if key in made}

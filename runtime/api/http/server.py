@@ -23,6 +23,7 @@ from .certificates import Credentials
 from .face import Check, Face
 from .identity import ADMIN, Authenticate, Authenticator, StaticTokens, everybody
 from .inflight import InFlight
+from .metrics import Source
 
 if TYPE_CHECKING:
     import socket
@@ -94,9 +95,13 @@ class HttpServer:
         self._transport: Transport | None = None
         self._netloc = ""
 
-    def add_check(self, name: str, check: Check) -> None:
-        """Add a health check to /healthz, /livez and /readyz: it gives an empty string, or says what is wrong."""
-        self._face.checks[name] = check
+    def add_check(self, name: str, check: Check, *, ready_only: bool = False) -> None:
+        """Add a health check to /healthz, /livez and /readyz (or to the last alone): an empty string, or what is wrong."""
+        (self._face.ready_checks if ready_only else self._face.checks)[name] = check
+
+    def add_metrics(self, source: Source) -> None:
+        """Have more told at /metrics: `source` gives Prometheus text."""
+        self._face.metrics.sources.append(source)
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> Address:
         """Listen, and say where (port 0 takes a free one).
