@@ -32,8 +32,7 @@ def check_txn(txn: Txn, operations_max: int, request_bytes_max: int) -> None:
     Raises:
         KeyEmptyError, ValueProvidedError, LeaseProvidedError, TooManyOpsError, DuplicateKeyError, RequestTooLargeError.
     """
-    _check_level(txn, operations_max)
-    size_bytes = _size_bytes(txn)
+    size_bytes = _check_level(txn, operations_max)
     if size_bytes > request_bytes_max:
         raise RequestTooLargeError(size_bytes, request_bytes_max)
     for branch in (txn.success, txn.failure):
@@ -41,39 +40,33 @@ def check_txn(txn: Txn, operations_max: int, request_bytes_max: int) -> None:
             _changes(branch)
 
 
-def _check_level(txn: Txn, operations_max: int) -> None:
+def _check_level(txn: Txn, operations_max: int) -> int:
+    """Check a txn and what is nested in it; returns its size in bytes."""
+    size = 0
     longest = max(len(txn.compare), len(txn.success), len(txn.failure))
     if longest > operations_max:
         raise TooManyOpsError(longest, operations_max)
     for compare in txn.compare:
         if not compare.key:
             raise KeyEmptyError("in a compare")
-    for operation in (*txn.success, *txn.failure):
-        if isinstance(operation, Txn):
-            # A nested txn has what its parent's longest list leaves (100 entries leave 28: observed on etcd 3.5.30).
-            _check_level(operation, operations_max - longest)
-            continue
-        if not operation.key:
-            raise KeyEmptyError(f"in a {type(operation).__name__}")
-        if isinstance(operation, Put):
+        value = compare.value
+        size += len(compare.key) + (len(value) if isinstance(value, bytes) else 0) + _OPERATION_OVERHEAD_BYTES
+    for branch in (txn.success, txn.failure):
+        for operation in branch:
+            if isinstance(operation, Txn):
+                # A nested txn has what its parent's longest list leaves (100 entries leave 28: observed on etcd 3.5.30).
+                size += _check_level(operation, operations_max - longest)
+                continue
+            if not operation.key:
+                raise KeyEmptyError(f"in a {type(operation).__name__}")
+            if not isinstance(operation, Put):
+                size += len(operation.key) + len(operation.range_end) + _OPERATION_OVERHEAD_BYTES
+                continue
+            size += len(operation.key) + len(operation.value) + _OPERATION_OVERHEAD_BYTES
             if operation.ignore_value and operation.value:
                 raise ValueProvidedError(f"{operation.key!r} with ignore_value")
             if operation.ignore_lease and operation.lease:
                 raise LeaseProvidedError(f"{operation.key!r} with ignore_lease")
-
-
-def _size_bytes(txn: Txn) -> int:
-    size = 0
-    for compare in txn.compare:
-        value = compare.value
-        size += len(compare.key) + (len(value) if isinstance(value, bytes) else 0) + _OPERATION_OVERHEAD_BYTES
-    for operation in (*txn.success, *txn.failure):
-        if isinstance(operation, Put):
-            size += len(operation.key) + len(operation.value) + _OPERATION_OVERHEAD_BYTES
-        elif isinstance(operation, Txn):
-            size += _size_bytes(operation)
-        else:
-            size += len(operation.key) + len(operation.range_end) + _OPERATION_OVERHEAD_BYTES
     return size
 
 

@@ -39,6 +39,9 @@ before the txn is evaluated. A refusal counts only if the txn comes to that rang
 NO_HISTORY: History = {}
 
 _MISSING = KeyValue(b"")
+# By their own names: looking a member up on its Enum costs as much as the comparison that it is for.
+_VALUE, _MOD, _VERSION, _CREATE = CompareTarget.VALUE, CompareTarget.MOD, CompareTarget.VERSION, CompareTarget.CREATE
+_EQUAL, _NOT_EQUAL, _GREATER = CompareOp.EQUAL, CompareOp.NOT_EQUAL, CompareOp.GREATER
 
 
 def evaluate(stage: Stage, txn: Txn, cause: str | None = None, history: History = NO_HISTORY) -> TxnResponse:
@@ -166,7 +169,10 @@ class _Execution:
 
 
 def _holds(stage: Stage, txn: Txn) -> bool:
-    return all(_compare_holds(stage, compare) for compare in txn.compare)
+    for compare in txn.compare:  # noqa: SIM110 (`all` with a generator would cost more than the compare in it)
+        if not _compare_holds(stage, compare):
+            return False
+    return True
 
 
 def _compare_holds(stage: Stage, compare: Compare) -> bool:
@@ -179,15 +185,15 @@ def _compare_holds(stage: Stage, compare: Compare) -> bool:
 
 def _one_holds(compare: Compare, kv: KeyValue | None) -> bool:
     target, wanted = compare.target, compare.value
-    if target is CompareTarget.VALUE:
+    if target is _VALUE:
         # A value that is not there equals nothing, and differs from nothing either.
         return kv is not None and isinstance(wanted, bytes) and _ordered(compare.op, (kv.value > wanted) - (kv.value < wanted))
     kv = kv or _MISSING
-    if target is CompareTarget.MOD:
+    if target is _MOD:
         found = kv.mod_revision
-    elif target is CompareTarget.VERSION:
+    elif target is _VERSION:
         found = kv.version
-    elif target is CompareTarget.CREATE:
+    elif target is _CREATE:
         found = kv.create_revision
     else:
         found = kv.lease
@@ -195,8 +201,8 @@ def _one_holds(compare: Compare, kv: KeyValue | None) -> bool:
 
 
 def _ordered(op: CompareOp, difference: int) -> bool:
-    if op is CompareOp.EQUAL:
+    if op is _EQUAL:
         return difference == 0
-    if op is CompareOp.NOT_EQUAL:
+    if op is _NOT_EQUAL:
         return difference != 0
-    return difference > 0 if op is CompareOp.GREATER else difference < 0
+    return difference > 0 if op is _GREATER else difference < 0

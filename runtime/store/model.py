@@ -1,7 +1,7 @@
 """The values that go in and out of the store.
 
-They have etcd's names and fields, so that a gRPC face is a renaming. They are frozen; the one exception is
-`KeyValue.attachment`, a cache slot for whoever decodes values. Nothing here does anything.
+They have etcd's names and fields, so that a gRPC face is a renaming. They are frozen, and mypy holds everybody to it; the
+one exception is `KeyValue.attachment`, a cache slot for whoever decodes values. Nothing here does anything.
 
 Source: etcd api/mvccpb/kv.proto, api/etcdserverpb/rpc.proto
 """
@@ -13,6 +13,8 @@ from enum import Enum
 from typing import TypeAlias
 
 import attrs
+
+from .values import value
 
 FROM_KEY = b"\0"
 """As a `range_end`: all keys from `key` on. With `FROM_KEY` as the key too: all keys."""
@@ -55,7 +57,7 @@ class EventKind(Enum):
 PUT, DELETE = EventKind.PUT, EventKind.DELETE
 
 
-@attrs.frozen
+@value
 class Event:
     """One change of one key. For DELETE, `kv` holds key and mod_revision only; `prev_kv` is what was there before.
 
@@ -67,7 +69,7 @@ class Event:
     prev_kv: KeyValue | None = None
 
 
-@attrs.frozen
+@value
 class Change:
     """One change of a key as history tells it: at which revision, when, with what cause (None: none was given).
 
@@ -99,7 +101,7 @@ class SortOrder(Enum):
     DESCEND = 2
 
 
-@attrs.frozen
+@value
 class Range:
     """Read one key, or [key, range_end). `revision` 0 (or less) is the newest; the filters apply before `limit`."""
 
@@ -117,7 +119,7 @@ class Range:
     max_create_revision: int = 0
 
 
-@attrs.frozen
+@value
 class Put:
     """Write one key. `ignore_value` and `ignore_lease` keep what is there."""
 
@@ -130,7 +132,7 @@ class Put:
     attachment: object | None = attrs.field(default=None, eq=False, repr=False)
 
 
-@attrs.frozen
+@value
 class DeleteRange:
     """Delete one key, or [key, range_end)."""
 
@@ -158,7 +160,7 @@ class CompareOp(Enum):
     NOT_EQUAL = 3
 
 
-@attrs.frozen
+@value
 class Compare:
     """A condition on one key, or on every key of [key, range_end). A missing key has all fields zero, and no value."""
 
@@ -187,7 +189,7 @@ def _operations(operations: Iterable[Operation]) -> tuple[Operation, ...]:
     return tuple(operations)
 
 
-@attrs.frozen
+@value
 class Txn:
     """If all of `compare` hold do `success`, else `failure`: in order, as one revision. May nest.
 
@@ -202,7 +204,7 @@ class Txn:
 Operation: TypeAlias = Put | DeleteRange | Range | Txn
 
 
-@attrs.frozen
+@value
 class RangeResponse:
     """What a range found. `count` is the whole range's, whatever limit and filters say; `revision` is the store's."""
 
@@ -212,7 +214,7 @@ class RangeResponse:
     more: bool = False
 
 
-@attrs.frozen
+@value
 class PutResponse:
     """What a put wrote (`kv`), and what was there if `prev_kv` was asked for."""
 
@@ -221,7 +223,7 @@ class PutResponse:
     prev_kv: KeyValue | None = None
 
 
-@attrs.frozen
+@value
 class DeleteResponse:
     """How many keys a delete removed, and what was there if `prev_kv` was asked for."""
 
@@ -230,7 +232,7 @@ class DeleteResponse:
     prev_kvs: tuple[KeyValue, ...] = ()
 
 
-@attrs.frozen
+@value
 class TxnResponse:
     """Which branch of a txn ran, with one response per operation of it."""
 
@@ -249,7 +251,7 @@ class WatchFilter(Enum):
     NODELETE = "NODELETE"
 
 
-@attrs.frozen
+@value
 class WatchBatch:
     """All events of one revision that a watch asked for; without events: a promise that nothing <= revision follows."""
 
@@ -262,7 +264,7 @@ class WatchBatch:
         return not self.events
 
 
-@attrs.frozen
+@value
 class LeaseStatus:
     """A lease: how long it has to live, how long it was granted for, the keys that go with it. Unknown: `ttl_s` is -1."""
 

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import attrs
-
 from .index import covers
 from .model import Event, KeyValue
+from .values import value
 
 _EVENT_OVERHEAD_BYTES = 400
 
 
-@attrs.frozen
+@value
 class Record:
     """One revision: its changes in order, when it was made (since the epoch), the cause given, the memory it takes."""
 

@@ -22,7 +22,7 @@ from .lease import Lease, LeaseChange, LeaseTable
 from .log import NOTE, Note, Statement, Value
 from .model import PUT, Event, KeyValue, Range, RangeResponse
 from .ring import Record, record
-from .schema import SUB_MAX, row_id
+from .schema import SUB_BITS, SUB_MAX
 
 
 @attrs.define(eq=False)
@@ -138,12 +138,12 @@ class Stage:
         for event in events:
             kv, prev = event.kv, event.prev_kv
             parameters += (
-                row_id(kv.mod_revision, kv.sub),
+                kv.mod_revision << SUB_BITS | kv.sub,
                 kv.key,
                 kv.create_revision,
                 kv.version,
                 kv.lease,
-                row_id(prev.mod_revision, prev.sub) if prev is not None else 0,
+                prev.mod_revision << SUB_BITS | prev.sub if prev is not None else 0,
                 at_ms,
                 cause,
                 kv.value,

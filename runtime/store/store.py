@@ -85,7 +85,7 @@ class Store:
         self._compactor = Compactor(database, clock, settings, loaded.compacted_done, self._fail)
         self._stage = Stage(self._index, self._leases, loaded.revision, loaded.compacted, clock, loaded.at_ms)
         self._writer = Writer(
-            database, self._stage, settings, self._publish, lambda: (self._revision, self.compacted), self._fail
+            database, self._stage, settings, clock, self._publish, lambda: (self._revision, self.compacted), self._fail
         )
         create_task = asyncio.get_running_loop().create_task
         self._writer_task = create_task(self._writer.run())
@@ -283,7 +283,7 @@ class Store:
         """
         self._serving()
         check_txn(request, self.settings.txn_operations_max, self.settings.request_bytes_max)
-        history = await self._history(request)
+        history = await self._history(request) if _reads(request) else NO_HISTORY
         return await self._writer.submit(partial(evaluate, txn=request, cause=cause, history=history))
 
     async def put(
@@ -416,10 +416,12 @@ class Store:
         """Make a committed batch visible: one step of the loop, no await."""
         for change in batch.leases:
             self._leases.apply(change)
+        leased = len(self._leases) > 0
         for record in batch.records:
             for event in record.events:
                 self._index.apply(event)
-            self._leases.attach(record.events)
+            if leased:
+                self._leases.attach(record.events)
             self._revision = record.revision
             self._ring.append(record)
             self._hub.publish(record)
@@ -434,11 +436,8 @@ class Store:
 
     async def _history(self, request: Txn) -> History:
         """Read what a txn wants to know of the past: it does not change, and reading may take a while."""
-        wanted = tuple(_past_ranges((*request.success, *request.failure)))
-        if not wanted:
-            return NO_HISTORY
         history: dict[int, RangeResponse | RequestError] = {}
-        for past in wanted:
+        for past in _past_ranges((*request.success, *request.failure)):
             try:
                 history[id(past)] = await self.range_at(past)
             except RequestError as error:
@@ -462,6 +461,15 @@ async def _open_and_load(database: Database, place: str) -> Loaded:
         return await database.write(load)
     except sqlite3.Error as error:
         raise StoreFailedError(f"{place} cannot be opened: {type(error).__name__}: {error}") from error
+
+
+def _reads(request: Txn) -> bool:
+    """Whether a txn may want to know of the past: it has a range somewhere."""
+    for branch in (request.success, request.failure):
+        for operation in branch:
+            if isinstance(operation, Range | Txn):
+                return True
+    return False
 
 
 def _past_ranges(operations: Iterable[Operation]) -> Iterable[Range]:

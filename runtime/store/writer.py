@@ -4,6 +4,10 @@ A write is evaluated when it is submitted and joins the batch that collects. Whi
 the next collects itself, so there is no timer, and a lone caller waits for one hop only. Nothing of a batch is visible
 before it is committed: even a compare that failed waits, for it may tell of a write that is not durable yet.
 
+Callers that write again as soon as they are told move in step: all of them in one batch, and while it is on the disk
+nobody computes. Where the disk is quicker than the loop (`_Pace`), half of them are told a moment later, when the other
+half's next batch is on its way: from then on one half computes while the disk is busy with the other.
+
 A full disk rolls its batch back; what was evaluated on top is evaluated again. Any other error of a commit leaves the
 outcome unknown: the store stops serving, and nothing is retried (a second fsync may report success for lost pages).
 """
@@ -15,6 +19,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+
+from reconcile.clock import Clock
 
 from .database import Database
 from .errors import NoSpaceError, StoreClosedError, StoreFailedError, TooManyRequestsError
@@ -36,6 +42,7 @@ class Writer:
         database: Database,
         stage: Stage,
         settings: Settings,
+        clock: Clock,
         publish: Callable[[Batch], None],
         published: Callable[[], tuple[int, int]],
         fail: Callable[[str], None],
@@ -47,6 +54,10 @@ class Writer:
         self._published = published
         self._fail = fail
         self._in_flight: Batch | None = None
+        self._late: list[Write] = []
+        """Durable and published; their callers are not told yet."""
+        self._pace = _Pace(clock)
+        self._create_future = asyncio.get_running_loop().create_future
         self._closing = False
         self._wake = asyncio.Event()
         self._log_pages = 0
@@ -54,30 +65,29 @@ class Writer:
         self.commits = 0
         """Transactions committed so far: with how many writes there were, the size of the batches."""
 
-    async def submit(self, evaluate: Callable[[Stage], Response]) -> Response:
-        """Evaluate a write now, and return its response once it is durable.
+    def submit(self, evaluate: Callable[[Stage], Response]) -> asyncio.Future[Response]:
+        """Evaluate a write now; await what is returned for its response, once it is durable.
 
         Raises:
             TooManyRequestsError: too many writes wait.
             NoSpaceError: the disk is full; nothing of this write is there.
             StoreFailedError: it is not known whether this write is durable.
         """
-        writes = self._stage.batch.writes
+        stage = self._stage
+        batch = stage.batch
         if self._closing:
             raise StoreClosedError
-        if len(writes) >= self._settings.writes_queued_max:
+        if len(batch.writes) >= self._settings.writes_queued_max:
             raise TooManyRequestsError(self._settings.writes_queued_max)
-        write = Write(evaluate, asyncio.get_running_loop().create_future())
+        write = Write(evaluate, self._create_future())
         self._evaluate(write)
-        if self._in_flight or writes or self._changes():
-            writes.append(write)
+        if self._in_flight is None and not (batch.writes or batch.parameters or batch.statements):
+            # Nothing was changed, and nothing that is not durable was looked at.
+            _resolve(write)
+        else:
+            batch.writes.append(write)
             self._wake.set()
-            response: Response = await write.future
-            return response
-        # Nothing was changed, and nothing that is not durable was looked at.
-        if write.error is not None:
-            raise write.error
-        return write.response  # type: ignore[no-any-return]  # a batch holds responses of all kinds
+        return write.future
 
     async def run(self) -> None:
         """Commit batch after batch until `close`; ends early when the store fails."""
@@ -85,18 +95,40 @@ class Writer:
             while await self._next():
                 batch = self._in_flight = self._stage.batch
                 self._stage.batch = Batch()
+                self._pace.begins()
+                # Their loop steps come while this batch is on its way.
+                self._tell_late()
                 if not (batch.parameters or batch.statements) or await self._commit(batch):
                     self._publish(batch)
                     self._stage.settle(batch)
                     self._in_flight = None
-                    for write in batch.writes:
-                        _resolve(write)
+                    await self._tell_all(batch)
                     await self._checkpoint(batch)
         except asyncio.CancelledError:
             self._abandon("the writer was cancelled")
             raise
         except Exception as error:  # noqa: BLE001 (the outermost loop: whatever it was, what is on disk is not known)
             self._abandon(f"a commit ended with {type(error).__name__}: {error}")
+        finally:
+            self._tell_late()
+
+    async def _tell_all(self, batch: Batch) -> None:
+        """Tell the callers of a batch that it is done: all at once, or half of them a moment later."""
+        writes, waiting = batch.writes, self._stage.batch.writes
+        half = len(writes) // 2
+        self._pace.ended(len(writes))
+        if waiting or not half or not self._pace.disk_is_quicker(len(writes)):
+            _resolve_all(writes)
+            return
+        self._late = writes[half:]
+        _resolve_all(writes[:half])
+        await asyncio.sleep(0)  # those who write again have done so after this
+        if not self._stage.batch.writes:
+            self._tell_late()
+
+    def _tell_late(self) -> None:
+        late, self._late = self._late, []
+        _resolve_all(late)
 
     async def _next(self) -> bool:
         """Wait for a batch; False when there will be none."""
@@ -129,10 +161,6 @@ class Writer:
             write.response, write.error = write.evaluate(self._stage), None
         except Exception as error:  # noqa: BLE001 (handed to the caller, when what it was judged on is durable)
             write.response, write.error = None, error
-
-    def _changes(self) -> bool:
-        batch = self._stage.batch
-        return bool(batch.parameters or batch.statements)
 
     def _roll_back(self, batch: Batch, error: NoSpaceError) -> None:
         self._in_flight = None
@@ -174,6 +202,38 @@ class Writer:
         size_bytes = wanted + min(wanted, _LOG_STEP_BYTES_MAX)
         path = place.with_name(place.name + "-wal")
         self._log_bytes = await self._database.write(partial(grow_log, path=path, size_bytes=size_bytes))
+
+
+class _Pace:
+    """How quick the disk is next to the loop: what the last commit took, and what the loop takes for each write."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._monotonic = clock.monotonic
+        self._began_s = self._ended_s = clock.monotonic()
+        self._writes = 0
+        self._loop_s = 0.0
+
+    def begins(self) -> None:
+        """A commit begins: what went by since the last one was the loop's time, if its callers all came back at once."""
+        self._began_s = self._monotonic()
+        if self._writes:
+            self._loop_s = (self._began_s - self._ended_s) / self._writes
+
+    def ended(self, writes: int) -> None:
+        """A commit has ended, of so many writes."""
+        self._ended_s, self._writes = self._monotonic(), writes
+
+    def disk_is_quicker(self, writes: int) -> bool:
+        """Whether two commits of half as many writes, each beside the loop's work for the other, take less than one.
+
+        SQLite's own work is about as much as the loop's, so it goes by halves as well; what does not is the sync.
+        """
+        return self._ended_s - self._began_s < 2 * self._loop_s * writes
+
+
+def _resolve_all(writes: list[Write]) -> None:
+    for write in writes:
+        _resolve(write)
 
 
 def _resolve(write: Write) -> None:

@@ -30,6 +30,7 @@ from reconcile.runtime.store import (
     StoreLockedError,
     TooManyRequestsError,
     Txn,
+    writer,
 )
 
 if TYPE_CHECKING:
@@ -44,6 +45,35 @@ async def test_many_writers_share_few_commits(opened: Opened) -> None:
         responses = await asyncio.gather(*(store.put(b"k%d" % number, b"v") for number in range(500)))
         assert [response.revision for response in responses] == list(range(2, 502))
         assert store.commits <= 3
+
+
+async def test_callers_that_move_in_step_are_told_in_two_halves(
+    opened: Opened, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the disk is busy with one half the other computes; nobody is forgotten, whenever the store is closed."""
+    monkeypatch.setattr(writer._Pace, "disk_is_quicker", lambda *_: True)
+    store = await opened()
+
+    async def caller(number: int) -> list[int]:
+        return [(await store.put(b"k%d" % number, b"%d" % count)).revision for count in range(6)]
+
+    told = await asyncio.gather(*(caller(number) for number in range(32)))
+    assert sorted(revision for each in told for revision in each) == list(range(2, 2 + 32 * 6))
+    assert 6 < store.commits < 20
+    endless = [asyncio.ensure_future(_until_closed(store, b"e%d" % number)) for number in range(16)]
+    await until(lambda: store.revision >= 400)
+    await store.close()
+    revisions = [revision for told in await asyncio.gather(*endless) for revision in told]
+    assert sorted(revisions) == list(range(194, 194 + len(revisions))), "each write that was accepted was told"
+
+
+async def _until_closed(store: Store, key: bytes) -> list[int]:
+    told: list[int] = []
+    while True:
+        try:
+            told.append((await store.put(key, b"v")).revision)
+        except StoreClosedError:
+            return told
 
 
 async def test_txns_of_one_batch_see_each_other_and_nobody_else_sees_them(opened: Opened) -> None:
