@@ -38,7 +38,7 @@ from reconcile.runtime.store.database import DatabaseFactory
 from reconcile.runtime.store.hashkv import crc32c, encode_key_value
 
 if TYPE_CHECKING:
-    from tests.store.conftest import VirtualClock
+    from tests.store.conftest import Opened, VirtualClock
 
 State = dict[bytes, KeyValue]
 
@@ -75,8 +75,11 @@ class Model:
     def hash_kv(self) -> int:
         latest = {kv.key: (rev, sub, tomb) for rev, sub, tomb, kv in self.rows}
         keep = {(rev, sub) for rev, sub, tomb in latest.values() if not tomb}
+        held = {kv.key: (rev, sub) for rev, sub, _, kv in self.rows if rev <= self.compacted}
         crc = crc32c(b"key")
         for rev, sub, tomb, kv in self.rows:
+            if rev <= self.compacted and (rev, sub) != held[kv.key]:
+                continue  # compaction has taken it off the disk by the time of a hash
             if (rev <= self.compacted and keep and (rev, sub) not in keep) or (rev == self.compacted and tomb):
                 continue
             if tomb and rev < self.compacted:
@@ -297,3 +300,12 @@ def test_the_store_answers_as_the_model_does(
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+async def test_the_hash_of_a_store_whose_keys_are_all_gone_is_that_of_no_rows(opened: Opened) -> None:
+    """The model once kept puts in its hash that compaction had taken, where no key was left: found by a random run."""
+    async with await opened() as store:
+        await store.put(b"k", b"v")
+        await store.delete(b"k")
+        await store.compact(3, physical=True)
+        assert await store.hash_kv() == crc32c(b"key")
