@@ -24,7 +24,9 @@ from reconcile.resources.authentication.token_request import TokenRequest
 from reconcile.resources.authorization import AccessReviews
 from reconcile.resources.certificates.authority import Authority
 from reconcile.resources.certificates.operator import certificates
-from reconcile.resources.core import Pod, ServiceAccount
+from reconcile.resources.core import Namespace, Node, Pod, ServiceAccount
+from reconcile.resources.core.namespace_controller import keep_for_good
+from reconcile.resources.core.node_lifecycle import taint_until_ready
 from reconcile.resources.quota.limiting import LimitedPods, Limits, check_claim, limit_ranger
 from reconcile.resources.quota.quotas import quotas
 from reconcile.resources.rbac.operator import rbac
@@ -78,6 +80,8 @@ class Guards:
         if front is not None:
             api.add_initializer(pods, PodAccounts(api.peek, self.clock).admit)
         api.add_initializer(pods, PodPriorities(self._classes, api.peek).admit)
+        api.add_initializer(kind_of(Node), taint_until_ready)
+        api.add_validator(kind_of(Namespace), keep_for_good)
         claims = self._find("", "persistentvolumeclaims")
         if claims is not None:
             api.add_validator(claims, lambda review: check_claim(self._limits, review))

@@ -100,6 +100,8 @@ class Hooks:
     - `validate(tree, old)`: rules beyond the schema, one Cause each.
     - `grace_s(tree, asked_s)`: seconds that a deleted object lingers with deletionTimestamp before somebody deletes it
       with grace 0; 0 deletes at once.
+    - `parts`: further parts of an object that are read, replaced and patched apart from it, like its status: (new tree,
+      old tree) -> the top-level fields of the new one that this part may change; e.g. `approval`.
     - `actions`: further subresources written by POST or PUT: (current tree, body) -> new tree; e.g. `binding`.
     - `connections`: subresources that somebody else answers (`reconcile.subresources`); e.g. `exec`.
     - `finalizers`: set on create (a Namespace's).
@@ -111,6 +113,7 @@ class Hooks:
     prepare: Callable[[Tree, Tree | None], None] | None = None
     validate: Callable[[Tree, Tree | None], Iterable[Cause]] | None = None
     grace_s: Callable[[Tree, int | None], int] | None = None
+    parts: Mapping[str, Callable[[Tree, Tree], Tree]] = attrs.field(factory=dict)
     actions: Mapping[str, Callable[[Tree, Tree], Tree]] = attrs.field(factory=dict)
     wrong_name: Callable[[str], str] | None = None
     connections: tuple[Connection, ...] = ()
@@ -168,6 +171,10 @@ class Kind:
     def api_version(self) -> str:
         """`apps/v1`, or `v1` for the core group."""
         return f"{self.group}/{self.version}" if self.group else self.version
+
+    def has_part(self, subresource: str) -> bool:
+        """Whether a subresource is the object itself, of which a part is written."""
+        return (subresource == "status" and self.status) or subresource in self.hooks.parts
 
     @property
     def resource(self) -> str:

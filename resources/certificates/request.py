@@ -84,9 +84,9 @@ def _prepare(tree: Tree, old: Tree | None) -> None:
         tree["spec"] = old["spec"]
 
 
-def _approve(tree: Tree, body: Tree) -> Tree:
-    """Take over the conditions in `body` (the whole request, with Approved or Denied in it)."""
-    return {**tree, "status": {**(tree.get("status") or {}), "conditions": [dict(c) for c in conditions_of(body)]}}
+def _approve(tree: Tree, old: Tree) -> Tree:
+    """What approval changes: the conditions, and nothing else."""
+    return {"status": {**(old.get("status") or {}), "conditions": list(conditions_of(tree))}}
 
 
 def _validate(tree: Tree, old: Tree | None) -> Iterator[Cause]:
@@ -161,7 +161,7 @@ def _state(tree: Tree, _now_s: float) -> str:
 @kind(
     GROUP, "v1", plural="certificatesigningrequests", namespaced=False, short_names=("csr",), builtin=True,
     has_generation=False, selectable=("spec.signerName",),
-    hooks=Hooks(prepare=_prepare, validate=_validate, actions={"approval": _approve}),
+    hooks=Hooks(prepare=_prepare, validate=_validate, parts={"approval": _approve}),
     columns=(
         AGE, Column("SignerName", cell=path_cell("spec", "signerName", absent=NONE), doc="Who is to sign."),
         Column("Requestor", cell=path_cell("spec", "username"), doc="Who asked."),

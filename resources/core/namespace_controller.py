@@ -16,8 +16,8 @@ import attrs
 
 from reconcile.client import Client, DeleteOptions
 from reconcile.conditions import with_condition
-from reconcile.errors import ApiError, ConflictError, MethodNotAllowedError, NotFoundError, Tree
-from reconcile.handling import Cluster, Requeue
+from reconcile.errors import ApiError, ConflictError, ForbiddenError, MethodNotAllowedError, NotFoundError, Tree
+from reconcile.handling import AdmissionReview, Cluster, Requeue
 from reconcile.kinds import Kind, kind_of
 from reconcile.registry import Operator
 from reconcile.views import tree_of
@@ -25,6 +25,7 @@ from reconcile.views import tree_of
 from .namespace import FINALIZER, Namespace
 from .pod import Pod
 
+_KEPT = frozenset({"default", "kube-public", "kube-system"})
 _AT_ONCE_MAX = 64
 _LOOK_S_FIRST, _LOOK_S_MAX = 0.05, 2.0
 
@@ -60,6 +61,20 @@ class Remains:
             f"Some content in the namespace has finalizers remaining: {held}" if held else "",
             "All content-preserving finalizers finished",
         )  # fmt: skip
+
+
+def keep_for_good(review: AdmissionReview) -> None:
+    """Admission: the namespaces that every cluster begins with cannot be deleted.
+
+    Source: k8s.io/apiserver/pkg/admission/plugin/namespace/lifecycle
+
+    Raises:
+        ForbiddenError: somebody tries.
+    """
+    name = review.tree["metadata"]["name"]
+    if review.operation == "DELETE" and name in _KEPT:
+        details = {"name": name, "kind": kind_of(Namespace).plural}
+        raise ForbiddenError(f'namespaces "{name}" is forbidden: this namespace may not be deleted', details=details)
 
 
 def namespace_controller() -> Operator:

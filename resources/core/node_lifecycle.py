@@ -13,7 +13,7 @@ from typing import Any
 from reconcile.clock import Clock, timestamp
 from reconcile.conditions import condition, with_condition
 from reconcile.errors import Tree
-from reconcile.handling import Cluster, EventRecorder
+from reconcile.handling import AdmissionReview, Cluster, EventRecorder
 from reconcile.registry import Operator
 from reconcile.resources.coordination import Lease
 from reconcile.views import tree_of
@@ -52,6 +52,21 @@ def node_lifecycle_controller() -> Operator:
             await _taint(newest, cluster, clock)
 
     return app
+
+
+def taint_until_ready(review: AdmissionReview) -> None:
+    """Admission: a node that joins is for no Pod until it says that it is ready.
+
+    Source: K/plugin/pkg/admission/nodetaint
+    """
+    node = review.tree
+    ready = condition((node.get("status") or {}).get("conditions"), "Ready")
+    if ready is not None and ready.get("status") == "True":
+        return
+    spec = node.setdefault("spec", {})
+    taints = spec.get("taints") or []
+    if not any(taint.get("key") == NOT_READY and taint.get("effect") == "NoSchedule" for taint in taints):
+        spec["taints"] = [*taints, {"key": NOT_READY, "effect": "NoSchedule"}]
 
 
 def _heartbeat(tree: Tree) -> str:

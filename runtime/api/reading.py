@@ -57,7 +57,7 @@ class Reading:
             return found
         if subresource == "scale":
             return scale.scale_of(served.kind, found)
-        if subresource == "status" and served.kind.status:
+        if served.kind.has_part(subresource):
             return found
         raise refusals.no_such_resource()
 

@@ -310,19 +310,22 @@ class Writing:
         return self._owned(served, before, tree, write)
 
     def _separated(self, served: Served, tree: Tree, before: Tree, subresource: str) -> Tree:
-        """Status and the rest are written separately: put back what this write may not touch."""
-        if not served.kind.status or subresource not in ("", "status", "scale"):
+        """Status and the rest are written separately: put back what this write may not touch.
+
+        Who writes a part of a built-in kind may annotate the object with it, as on the reference server; of other kinds not.
+        """
+        kind = served.kind
+        if kind.has_part(subresource):
+            meta = tree["metadata"]
+            if not kind.builtin:
+                own = {"managedFields": meta["managedFields"]} if "managedFields" in meta else {}
+                meta = {**before["metadata"], **own}
+            if subresource == "status":
+                changed = {"status": tree["status"]} if "status" in tree else {}
+                return {**{name: value for name, value in before.items() if name != "status"}, "metadata": meta, **changed}
+            return {**before, "metadata": meta, **kind.hooks.parts[subresource](tree, before)}
+        if not kind.status or subresource not in ("", "scale"):
             return tree
-        if subresource == "status":
-            meta = before["metadata"]
-            if "managedFields" in tree["metadata"]:
-                meta = {**meta, "managedFields": tree["metadata"]["managedFields"]}
-            made = {**before, "metadata": meta}
-            if "status" in tree:
-                made["status"] = tree["status"]
-            else:
-                made.pop("status", None)
-            return made
         if "status" in before:
             tree["status"] = before["status"]
         else:
@@ -385,7 +388,7 @@ class Writing:
 
     def _has(self, served: Served, subresource: str) -> None:
         kind = served.kind
-        if subresource and not ((subresource == "status" and kind.status) or (subresource == "scale" and kind.scale is not None)):
+        if subresource and not (kind.has_part(subresource) or (subresource == "scale" and kind.scale is not None)):
             raise refusals.no_such_resource()
 
     def _patcher(self, served: Served, patch: Patch) -> Callable[[Tree], Tree]:

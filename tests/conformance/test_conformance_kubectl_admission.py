@@ -75,6 +75,43 @@ def test_a_denied_request_is_shown_as_such(kubectl: Kubectl, namespace: str) -> 
     assert kubectl("get", "csr", f"no-{namespace}").splitlines()[1].split()[-1] == "Denied"
 
 
+def test_approval_is_a_part_of_the_request_that_is_read_and_patched_apart(kubectl: Kubectl, namespace: str, plane: Plane) -> None:
+    """The conformance test of the certificates API does all of this."""
+    asked = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(
+        ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()
+    )  # fmt: skip
+    encoded = base64.b64encode(asked.public_bytes(serialization.Encoding.PEM)).decode()
+    kubectl("create", "-f", "-", stdin=REQUEST.replace("NAME", f"part-{namespace}").replace("REQUEST", encoded))
+    path = f"/apis/certificates.k8s.io/v1/certificatesigningrequests/part-{namespace}"
+    assert plane.api.ask("GET", f"{path}/approval")["metadata"]["name"] == f"part-{namespace}"
+    approved = {"type": "Approved", "status": "True", "reason": "ByHand"}
+    body = {"metadata": {"annotations": {"patched": "yes"}}, "status": {"conditions": [approved]}, "spec": {"usages": []}}
+    merge = {"Content-Type": "application/merge-patch+json"}
+    patched = plane.api.ask("PATCH", f"{path}/approval", None, body, merge)
+    assert patched["metadata"]["annotations"] == {"patched": "yes"}
+    assert patched["spec"]["usages"] == ["client auth"]
+    assert [condition["type"] for condition in patched["status"]["conditions"]] == ["Approved"]
+    kubectl("wait", "csr", f"part-{namespace}", "--for=jsonpath={.status.certificate}", "--timeout=20s")
+    listed = plane.api.ask("GET", "/apis/certificates.k8s.io/v1")["resources"]
+    part = next(r for r in listed if r["name"] == "certificatesigningrequests/approval")
+    assert (part["kind"], part["verbs"]) == ("CertificateSigningRequest", ["get", "patch", "update"])
+
+
+def test_the_namespaces_of_the_system_stay(kubectl: Kubectl) -> None:
+    """A slip of the finger would cost everything in them."""
+    assert kubectl("delete", "namespace", "default", code=1).endswith(
+        'Error from server (Forbidden): namespaces "default" is forbidden: this namespace may not be deleted\n'
+    )
+
+
+def test_a_node_that_joins_is_for_no_pod_until_it_is_ready(kubectl: Kubectl, namespace: str, plane: Plane) -> None:
+    """Pods would be bound to a machine that cannot run them yet."""
+    kubectl("create", "-f", "-", stdin=f"apiVersion: v1\nkind: Node\nmetadata: {{name: n-{namespace}}}\n")
+    taints = kubectl("get", "node", f"n-{namespace}", "-o", "jsonpath={.spec.taints[*].key}")
+    assert taints == "node.kubernetes.io/not-ready"
+    plane.api.ask("DELETE", f"/api/v1/nodes/n-{namespace}")
+
+
 def test_priority_classes_are_created_shown_and_given_to_pods(kubectl: Kubectl, namespace: str) -> None:
     """`kubectl create priorityclass`, and what comes of it."""
     kubectl("create", "priorityclass", f"high-{namespace}", "--value=1000", "--description=for tests")

@@ -117,6 +117,7 @@ class Discovery:
         parts = []
         if kind.status:
             parts.append(Part("status", *own, kind.kind, _PART_VERBS))
+        parts += [Part(name, *own, kind.kind, _PART_VERBS) for name in kind.hooks.parts]
         if kind.scale is not None:
             parts.append(Part("scale", "autoscaling", "v1", "Scale", _PART_VERBS))
         parts += [Part(name, *own, kind.kind, ("get",)) for name in self._readers(kind)]

@@ -73,9 +73,10 @@ class Objects:
 
     async def _answer(self, request: Request, location: Location, kind: Kind) -> Answer | Stream:
         rendering = rendering_of_objects(request.headers.get("Accept", "")) if not location.subresource else None
-        if location.subresource not in ("", "status", "scale"):
+        part = location.subresource
+        if part not in ("", "status", "scale") and not kind.has_part(part):
             return await self._further(request, location, kind)
-        if (location.subresource == "status" and not kind.status) or (location.subresource == "scale" and not kind.scale):
+        if (part == "status" and not kind.status) or (part == "scale" and not kind.scale):
             return no_such_path()
         if rendering is None:
             rendering = _of_part(location, rendering_of_objects(request.headers.get("Accept", "")))

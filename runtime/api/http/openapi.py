@@ -135,11 +135,12 @@ class OpenApi:
         }
         if kind.namespaced:
             paths[f"{top}/{kind.plural}"] = {"get": _operation(kind, "list", many, _LIST_QUERY), "parameters": []}
-        for name, schema in (("status", own if kind.status else ""), ("scale", SCALE if kind.scale is not None else "")):
-            if schema:
-                item = _item(kind, schema)
-                del item["delete"]
-                paths[f"{collection}/{{name}}/{name}"] = {**item, "parameters": _in_path("name", *scope)}
+        parts = {"status": own} if kind.status else {}
+        parts |= dict.fromkeys(kind.hooks.parts, own)
+        for name, schema in (parts | ({"scale": SCALE} if kind.scale is not None else {})).items():
+            item = _item(kind, schema)
+            del item["delete"]
+            paths[f"{collection}/{{name}}/{name}"] = {**item, "parameters": _in_path("name", *scope)}
         return paths
 
     def _swagger(self) -> Tree:

@@ -49,6 +49,8 @@ class HttpSettings:
     gzip_bytes_min: int = 128 << 10
     write_timeout_s: float = 60.0
     """A client that takes nothing for so long is cut off."""
+    read_timeout_s: float = 60.0
+    """A client that begins a request's body and sends no more of it for so long is cut off."""
     keepalive_s: float = 120.0
     git_version: str = f"v1.{KUBERNETES_MINOR}.0+reconcile"
     wire: Callable[[], Tables] = dict

@@ -18,6 +18,8 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 from multidict import CIMultiDict
 
+from reconcile.errors import BadRequestError
+
 from .exchange import Answer, Headers, Request, Stream, Switch, too_large
 from .face import Face
 from .server import HttpSettings
@@ -110,7 +112,16 @@ class Transport:
         if incoming.headers.get("Expect", "").lower() == "100-continue" and incoming.transport is not None:
             incoming.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         pieces, size = [], 0
-        async for piece in incoming.content.iter_any():
+        while True:
+            try:
+                async with asyncio.timeout(self._settings.read_timeout_s):
+                    piece = await incoming.content.readany()
+            except TimeoutError:
+                log.info("client sends nothing: cut off", extra={"path": incoming.path, "peer": incoming.remote})
+                _abort(incoming)
+                raise BadRequestError("the rest of the body did not come") from None
+            if not piece:
+                break
             size += len(piece)
             if size > bytes_max:
                 raise too_large(bytes_max)
