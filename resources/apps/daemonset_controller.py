@@ -27,7 +27,7 @@ from reconcile.views import tree_of
 from .daemonset import DaemonSet
 from .daemonset_nodes import Fit, fit, node_of, pod_tree
 from .history import HASH_LABEL, History, forget, history_of
-from .ownership import Orphans, claim, settle
+from .ownership import Orphans, claim, ensure_there, settle
 from .pod_batches import all_at_once
 from .pod_state import available_at_s, is_finished, is_ready
 
@@ -66,6 +66,8 @@ def daemonset_controller() -> Operator:
         try:
             found = claim(tree, selector, owned, orphans.matching(daemon_set.namespace, selector))
             pods = await settle(cluster, Pod, daemon_set, found)
+            if len(pods) < (tree.get("status") or {}).get("currentNumberScheduled", 0):
+                await ensure_there(cluster, daemon_set)
             history = await history_of(daemon_set, cluster)
             return await _Pass(daemon_set, tree, pods, nodes, history, cluster, events, clock, memo).run()
         except ConflictError:

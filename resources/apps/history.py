@@ -18,6 +18,7 @@ from reconcile.kinds import Resource, typed
 from reconcile.views import tree_of
 
 from .controller_revision import ControllerRevision
+from .ownership import ensure_there
 from .pod_state import controller_of
 from .revisions import same_template, template_hash
 
@@ -52,6 +53,8 @@ async def history_of(owner: Resource, cluster: Cluster) -> History:
     equal = [revision for revision in found if same_template(template_of(revision), template)]
     newest = found[-1].get("revision", 0) if found else 0
     if not equal:
+        if (tree.get("status") or {}).get("observedGeneration"):
+            await ensure_there(cluster, owner)
         made = await _create(owner, tree, newest + 1, cluster)
         return History([*found, made], made)
     update = equal[-1]

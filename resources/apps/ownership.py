@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import attrs
 
-from reconcile.errors import ConflictError, NotFoundError, Tree
+from reconcile.errors import ConflictError, NotFoundError, TemporaryError, Tree
 from reconcile.handling import Cluster, Key
 from reconcile.kinds import Resource, typed
 from reconcile.selectors import LabelSelector, label_selector
@@ -93,6 +93,16 @@ async def is_still_there(cluster: Cluster, owner: Resource) -> bool:
     except NotFoundError:
         return False
     return newest.uid == owner.uid and not newest.deleting
+
+
+async def ensure_there(cluster: Cluster, owner: Resource) -> None:
+    """Before what vanished is replaced: see that the owner itself is still there.
+
+    Raises:
+        TemporaryError: it is gone or going; the cache will show it.
+    """
+    if not await is_still_there(cluster, owner):
+        raise TemporaryError(f"{type(owner).__kind__.kind} {owner.name} is gone, though the cache does not show it yet")
 
 
 async def _own(cluster: Cluster, cls: type[R], obj: Tree, references: list[Tree]) -> Tree | None:

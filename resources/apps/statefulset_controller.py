@@ -26,7 +26,7 @@ from reconcile.selectors import label_selector
 from reconcile.views import tree_of
 
 from .history import History, forget, history_of
-from .ownership import Orphans, claim, settle
+from .ownership import Orphans, claim, ensure_there, settle
 from .pod_state import available_at_s, is_finished
 from .statefulset import StatefulSet
 from .statefulset_pods import claim_trees, is_healthy, ordinal_of, pod_tree, revision_of, runs
@@ -60,6 +60,8 @@ def statefulset_controller() -> Operator:
         loose = [p for p in orphans.matching(stateful_set.namespace, selector) if ordinal_of(stateful_set.name, p) is not None]
         try:
             pods = await settle(cluster, Pod, stateful_set, claim(tree, selector, owned, loose))
+            if len(pods) < (tree.get("status") or {}).get("replicas", 0):
+                await ensure_there(cluster, stateful_set)
             history = await history_of(stateful_set, cluster)
             return await _Pass(stateful_set, tree, pods, history, cluster, events, clock).run()
         except ConflictError:

@@ -19,7 +19,7 @@ import attrs
 
 from reconcile.causality import because
 from reconcile.clock import Clock
-from reconcile.errors import AlreadyExistsError, ApiError, NotFoundError, Tree
+from reconcile.errors import AlreadyExistsError, ApiError, ConflictError, NotFoundError, Tree
 from reconcile.handling import Cluster
 from reconcile.kinds import typed
 from reconcile.registry import Operator
@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 _WRITERS = 64
 _FINISHED = ("Succeeded", "Failed")
 _RETRY_S = 1.0
+_CONFLICT_S = 0.05
 _CRASH_DELAY_S_FIRST, _CRASH_DELAY_S_MAX = 10.0, 300.0
 
 
@@ -234,29 +235,39 @@ class _Fleet:
                     await self._take_step(uid, run, step)
             except NotFoundError:
                 self._runs.pop(uid, None)
+            except ConflictError:
+                self._plan(uid, run, step, _CONFLICT_S)  # the newer state is on its way
             except ApiError:
                 self._plan(uid, run, step, _RETRY_S)
 
+    async def _report(self, run: _Run, status: Tree) -> None:
+        """Write a Pod's status, on condition that it is this Pod and as it was last seen: a name may be another's by now."""
+        meta = run.tree["metadata"]
+        guard = {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}
+        await self._cluster.patch(typed(Pod, run.tree), {"metadata": guard, "status": status}, subresource="status")
+
     async def _take_step(self, uid: str, run: _Run, step: str) -> None:
-        pod = typed(Pod, run.tree)
         if step == "delete":
-            await self._cluster.delete(pod, grace_s=0)
+            await self._cluster.delete(typed(Pod, run.tree), grace_s=0)
+            return
+        if (run.tree.get("status") or {}).get("phase") in _FINISHED:
+            run.step = "ended"  # an earlier life of this fleet has seen to it
             return
         now_s, node = self._clock.now(), host_ip(run.node)
         if step == "end":
-            await self._end(uid, run, pod)
+            await self._end(uid, run)
             return
         if not run.ip:
             run.ip = self._new_ip()
         faults = self._settings.faults
         if faults.failed_start_share and self._chance.random() < faults.failed_start_share:
             run.step = "ended"
-            await self._cluster.patch(pod, {"status": ended_status(run.tree, 128, run.restarts, now_s)}, subresource="status")
+            await self._report(run, ended_status(run.tree, 128, run.restarts, now_s))
             return
         ready = should_be_ready(run.tree)
         run.step = "running"
         status = running_status(run.tree, node, run.ip, run.restarts, ready, now_s)
-        await self._cluster.patch(pod, {"status": status}, subresource="status")
+        await self._report(run, status)
         if run.step == "running":
             self._plan_end(uid, run)
 
@@ -267,18 +278,18 @@ class _Fleet:
         else:
             run.step = "running"
 
-    async def _end(self, uid: str, run: _Run, pod: Pod) -> None:
+    async def _end(self, uid: str, run: _Run) -> None:
         """The containers exit: the Pod is finished, or starts again after a while, as its restartPolicy says."""
         code, now_s = int(_annotated(run.tree, "exit-code") or 0), self._clock.now()
         policy = (run.tree.get("spec") or {}).get("restartPolicy", "Always")
         if policy == "Never" or (policy == "OnFailure" and code == 0):
             run.step = "ended"
-            await self._cluster.patch(pod, {"status": ended_status(run.tree, code, run.restarts, now_s)}, subresource="status")
+            await self._report(run, ended_status(run.tree, code, run.restarts, now_s))
             return
         delay_s = min(_CRASH_DELAY_S_FIRST * 2**run.restarts, _CRASH_DELAY_S_MAX)
         run.restarts += 1
         run.step = "crashed"
-        await self._cluster.patch(pod, {"status": crashed_status(run.tree, code, run.restarts, now_s)}, subresource="status")
+        await self._report(run, crashed_status(run.tree, code, run.restarts, now_s))
         if run.step == "crashed":
             self._plan(uid, run, "run", delay_s)
 

@@ -8,8 +8,11 @@ from typing import Any
 from reconcile.errors import Tree
 from reconcile.registry import Operator
 from reconcile.resources import bootstrap_objects, builtin_kinds
+from reconcile.resources.apps.daemonset_controller import daemonset_controller
 from reconcile.resources.apps.deployment_controller import deployment_controller
 from reconcile.resources.apps.replicaset_controller import replicaset_controller
+from reconcile.resources.apps.statefulset_controller import statefulset_controller
+from reconcile.resources.batch.job_controller import job_controller
 from reconcile.resources.core import Namespace
 from reconcile.resources.core.namespace_controller import namespace_controller
 from reconcile.resources.core.pod_gc import pod_garbage_collector
@@ -36,7 +39,7 @@ def addresses() -> Operator:
 
 CLUSTER: Sequence[Callable[[], Operator]] = (
     deployment_controller, replicaset_controller, scheduler, nodes, garbage_collector, endpoint_slices, addresses,
-    namespace_controller, pod_garbage_collector,
+    namespace_controller, pod_garbage_collector, statefulset_controller, daemonset_controller, job_controller,
 )  # fmt: skip
 
 
@@ -93,4 +96,46 @@ async def namespace(world: World) -> None:
         await world.apply({**tree, "metadata": {"name": "web", "namespace": "shop"}})
     await world.settled()
     await world.delete("namespaces/shop")
+    await world.settled()
+
+
+def _set(kind: str, image: str, **spec: Any) -> Tree:
+    labels = {"app": "db"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "db", "image": image}]}}
+    wanted = {"selector": {"matchLabels": labels}, "template": template, **spec}
+    return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "db"}, "spec": wanted}
+
+
+async def members(world: World) -> None:
+    """A StatefulSet comes, changes, shrinks, and goes."""
+    await world.apply(_set("StatefulSet", "db:1", replicas=3, serviceName="db"))
+    await world.settled()
+    await world.apply(_set("StatefulSet", "db:2", replicas=3, serviceName="db"))
+    await world.settled()
+    await world.apply(_set("StatefulSet", "db:2", replicas=1, serviceName="db"))
+    await world.settled()
+    await world.delete("statefulsets/db")
+    await world.settled()
+
+
+async def everywhere(world: World) -> None:
+    """A DaemonSet comes, changes, and goes."""
+    await world.apply(_set("DaemonSet", "db:1"))
+    await world.settled()
+    await world.apply(_set("DaemonSet", "db:2"))
+    await world.settled()
+    await world.delete("daemonsets/db")
+    await world.settled()
+
+
+async def work(world: World) -> None:
+    """A Job of three Pods, two at a time, runs to its end, and is deleted."""
+    template = {
+        "metadata": {"annotations": {"reconcile.dev/sim-run-s": "5", "reconcile.dev/sim-exit-code": "0"}},
+        "spec": {"restartPolicy": "Never", "containers": [{"name": "work", "image": "work:1"}]},
+    }
+    spec = {"completions": 3, "parallelism": 2, "template": template}
+    await world.apply({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "work"}, "spec": spec})
+    await world.settled()
+    await world.delete("jobs/work")
     await world.settled()

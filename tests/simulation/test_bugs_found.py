@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
 
 from reconcile.runtime.testing.convergence import Convergence
 from reconcile.runtime.testing.plan import read_plan
 from reconcile.testing import World
 
-from .builtins import cluster_experiment, rollout
+from .builtins import cluster_experiment, everywhere, members, rollout, work
 from .conftest import grow_and_shrink
 
 Make = Callable[[str, Callable[[World], Awaitable[None]]], Convergence]
@@ -56,6 +59,26 @@ def test_a_replica_set_whose_end_is_missed_makes_no_pods_anew() -> None:
     nth = last_heard(convergence, "replicaset-controller", "DELETED", "replicasets")
     assert convergence.check(read_plan(f"delay:replicaset-controller:{nth}:10")) is None
     assert convergence.check(read_plan(f"drop:replicaset-controller:{nth}")) is None
+
+
+@pytest.mark.parametrize(
+    ("workload", "process", "plural"),
+    [(members, "statefulset-controller", "statefulsets"), (everywhere, "daemonset-controller", "daemonsets")],
+)
+def test_members_and_daemons_of_a_set_whose_end_is_missed_are_not_made_anew(workload: Any, process: str, plural: str) -> None:
+    """It made 36 Pods and 32 ControllerRevisions where 6 and 2 were needed."""
+    convergence = built_in(workload)
+    nth = last_heard(convergence, process, "DELETED", plural)
+    assert convergence.check(read_plan(f"drop:{process}:{nth}")) is None
+    assert convergence.check(read_plan(f"delay:{process}:{nth}:10")) is None
+
+
+def test_simulated_nodes_that_see_the_past_do_not_bring_a_finished_pod_back() -> None:
+    """A restarted fleet wrote Running over Succeeded, without looking which state, or which Pod, it wrote over."""
+    convergence = built_in(work)
+    finished = [e for e in convergence.reference.events if e.process == "simulated-nodes" and e.key.startswith("pods/")]
+    assert convergence.check(read_plan(f"stale:simulated-nodes:{finished[-1].nth}:{finished[0].revision}")) is None
+    assert convergence.check(read_plan(f"stale:simulated-nodes:{finished[3].nth}:{finished[0].revision}")) is None
 
 
 def test_a_simulated_node_that_is_refused_once_registers_again() -> None:

