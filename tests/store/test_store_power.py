@@ -7,13 +7,15 @@ page cache survives it. The last test shows that the simulation bites.
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice, zip_longest
 from pathlib import Path
 
 import attrs
@@ -24,7 +26,7 @@ from reconcile.runtime.store.schema import SUB_BITS
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 
 _SECTOR_BYTES = 512
-_IMAGES_PER_CRASH = 3
+_IMAGES_PER_CRASH = 5
 _CALL = re.compile(r"^(?:\d+\s+)?(\w+)\((.*)\)\s+=\s+(-?\d+)")
 _CALLS = "pwrite64,write,fdatasync,fsync,ftruncate,unlink"
 
@@ -55,7 +57,8 @@ class Step:
         image[self.offset : self.offset + len(data)] = data
 
 
-def _trace(folder: Path, mode: str) -> list[Step]:
+def trace(folder: Path, mode: str) -> list[Step]:
+    """What a run of the writer did to its files, and when it was told that something is durable."""
     out = folder / "trace"
     # The whole of each write in hex, and the paths behind file descriptors.
     strace = ["strace", "-f", "-y", "-xx", "-s", "8388608", "-e", f"trace={_CALLS}", "-o", str(out)]
@@ -113,7 +116,7 @@ def _bytes(hexed: str) -> bytes:
     return bytes.fromhex(hexed.replace("\\x", "")) if hexed.startswith("\\x") else b""
 
 
-def _crashes(steps: list[Step], chance: random.Random) -> Iterator[tuple[Images, int]]:
+def crashes(steps: list[Step], chance: random.Random, images_max: int = _IMAGES_PER_CRASH) -> Iterator[tuple[Images, int]]:
     """Images that a power failure may leave, each with the newest revision that was acknowledged before it."""
     durable: Images = {}
     pending: list[Step] = []
@@ -124,23 +127,55 @@ def _crashes(steps: list[Step], chance: random.Random) -> Iterator[tuple[Images,
         elif step.kind != "sync":
             pending.append(step)
             continue
-        for number in range(_IMAGES_PER_CRASH):
-            yield _image(durable, pending, number, chance), acked
+        for image in _images(durable, pending, chance, images_max):
+            yield image, acked
         if step.kind == "sync":
             for done in [each for each in pending if each.name == step.name or each.kind == "unlink"]:
                 done.apply(durable)
             pending = [each for each in pending if each.name != step.name and each.kind != "unlink"]
 
 
-def _image(durable: Images, pending: list[Step], number: int, chance: random.Random) -> Images:
-    image = {name: bytearray(content) for name, content in durable.items()}
-    for step in pending:
-        # First nothing more reached the disk, then all of it, then a part, some of it torn.
-        if number == 0 or (number > 1 and chance.random() < 0.5):
-            continue
-        torn = number > 1 and step.kind == "write" and chance.random() < 0.3
-        step.apply(image, step.data[: chance.randrange(0, len(step.data) + 1, _SECTOR_BYTES)] if torn else None)
-    return image
+def _images(durable: Images, pending: list[Step], chance: random.Random, images_max: int) -> Iterator[Images]:
+    """What may be on the disk: different images, `images_max` at most, the telling ones first."""
+    seen: set[bytes] = set()
+    for kept in islice(_survivals(pending, chance), images_max * 4):
+        image = {name: bytearray(content) for name, content in durable.items()}
+        for step, size in zip(pending, kept, strict=True):
+            if size is not None:
+                step.apply(image, step.data[:size] if step.kind == "write" and size < len(step.data) else None)
+        name = hashlib.sha256(b"".join(key.encode() + b"\0" + bytes(image[key]) for key in sorted(image))).digest()
+        if name not in seen:
+            seen.add(name)
+            yield image
+        if len(seen) >= images_max:
+            return
+
+
+def _survivals(pending: list[Step], chance: random.Random) -> Iterator[list[int | None]]:
+    """How much of each step that was not synced reached the disk: None of it, or so many bytes."""
+    whole: list[int | None] = [len(step.data) for step in pending]
+    nothing: list[int | None] = [None] * len(pending)
+    yield nothing
+    yield whole
+    order = list(range(len(pending)))
+    chance.shuffle(order)
+    # One torn at some sector, the rest all there: and the rest before it, and nothing but it.
+    torn = [(at, size) for at in order for size in range(0, len(pending[at].data) + 1, _SECTOR_BYTES)]
+    chance.shuffle(torn)
+    families = (
+        ([*nothing[:at], whole[at], *nothing[at + 1 :]] for at in order),  # it alone
+        ([*whole[:at], *nothing[at:]] for at in order),  # in order up to it
+        ([*whole[:at], None, *whole[at + 1 :]] for at in order),  # all but it
+        ([*whole[:at], size, *whole[at + 1 :]] for at, size in torn),
+        ([*whole[:at], size, *nothing[at + 1 :]] for at, size in torn),
+    )
+    for some in zip_longest(*families):
+        yield from (one for one in some if one is not None)
+    while pending:
+        yield [
+            None if chance.random() < 0.5 else chance.choice([size, chance.randrange(0, (size or 0) + 1, _SECTOR_BYTES)])
+            for size in whole
+        ]
 
 
 def _check(images: Images, folder: Path, acked: int) -> str:
@@ -164,11 +199,16 @@ def _check(images: Images, folder: Path, acked: int) -> str:
     return "lost" if newest < acked and acked > 1 else ""
 
 
-def _verdicts(tmp_path: Path, mode: str) -> dict[str, int]:
+def verdicts_of(images: Iterable[tuple[Images, int]], folder: Path) -> dict[str, int]:
+    """How many images are sound (""), have "lost" what was acknowledged, or are "corrupt"."""
     counts = {"": 0, "lost": 0, "corrupt": 0}
-    for images, acked in _crashes(_trace(tmp_path, mode), random.Random(1)):
-        counts[_check(images, tmp_path / "image", acked)] += 1
+    for image, acked in images:
+        counts[_check(image, folder, acked)] += 1
     return counts
+
+
+def _verdicts(tmp_path: Path, mode: str) -> dict[str, int]:
+    return verdicts_of(crashes(trace(tmp_path, mode), random.Random(1)), tmp_path / "image")
 
 
 def test_no_acknowledged_write_is_lost_to_a_power_failure(tmp_path: Path) -> None:
