@@ -142,6 +142,17 @@ async def test_a_plain_put_whose_answer_was_lost_is_found_again(cluster: Cluster
         assert (found.version, found.mod_revision) == (1, put.revision)
 
 
+async def test_the_branch_of_a_txn_whose_answer_was_lost_is_known(cluster: Cluster) -> None:
+    """Taking the one for the other would tell a caller that its compare held."""
+    async with broken(cluster) as world:
+        request = Txn((Compare.mod_is(b"a", 77),), (Put(b"a", b"yes"),), (Put(b"a", b"no"),))
+        answer = await (await lost_answer(world, request, b"a"))
+        (put,) = answer.responses
+        assert not answer.succeeded
+        assert isinstance(put, PutResponse)
+        assert put.kv.value == b"no"
+
+
 async def test_a_write_that_never_arrived_is_made_through_another_endpoint(cluster: Cluster) -> None:
     """One endpoint that is gone is no reason to fail."""
     async with broken(cluster, spare=True) as world:

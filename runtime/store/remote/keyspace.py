@@ -82,13 +82,13 @@ class Keyspace:
             min_create_revision=request.min_create_revision, max_create_revision=request.max_create_revision,
         )  # fmt: skip
 
-    def txn(self, request: Txn, journal: bytes) -> Message:
-        """A TxnRequest; a branch that is sure to make a revision also puts `journal`."""
+    def txn(self, request: Txn, succeeded: bytes, failed: bytes) -> Message:
+        """A TxnRequest; a branch that is sure to make a revision also puts the journal, which tells the branches apart."""
         made = self._txn(request)
-        for branch, operations in ((made.success, request.success), (made.failure, request.failure)):
-            sure = writes(operations, request.compare if branch is made.success else ())
-            if sure and len(operations) < _OPERATIONS_MAX:
-                branch.add().request_put.CopyFrom(self.journal(journal))
+        if writes(request.success, request.compare) and len(request.success) < _OPERATIONS_MAX:
+            made.success.add().request_put.CopyFrom(self.journal(succeeded))
+        if writes(request.failure, ()) and len(request.failure) < _OPERATIONS_MAX:
+            made.failure.add().request_put.CopyFrom(self.journal(failed))
         return made
 
     def journal(self, value: bytes) -> Message:

@@ -70,6 +70,8 @@ class _Pending:
 
     attachments: dict[bytes, object]
     revision: int = 0
+    succeeded: bool = False
+    """Which branch of the txn it saw."""
 
 
 class Writing:
@@ -82,40 +84,40 @@ class Writing:
     def entry(self, cause: str | None = None) -> Entry:
         """An entry of the journal for a write that is made now."""
         nonce = self._clock.random.getrandbits(8 * NONCE_BYTES).to_bytes(NONCE_BYTES)
-        return Entry(nonce, int(self._clock.now() * 1000), cause)
+        return Entry(_branch(nonce, succeeded=True), int(self._clock.now() * 1000), cause)
 
     def notice(self, revision: int, nonce: bytes) -> dict[bytes, object] | None:
         """The mirror comes to a journal entry; gives the objects of the write, where it is one of ours."""
-        pending = self._pending.get(nonce)
+        pending = self._pending.get(_branch(nonce, succeeded=True)) if len(nonce) == NONCE_BYTES else None
         if pending is None:
             return None
-        pending.revision = revision
+        pending.revision, pending.succeeded = revision, _branch(nonce, succeeded=True) == nonce
         return pending.attachments
 
     async def txn(self, request: Txn, cause: str | None) -> TxnResponse:
         """See EtcdStore.txn."""
         entry, pending = self.entry(cause), _Pending(dict(_attachments(request)))
-        message = self._keyspace.txn(request, entry.encoded())
+        failed = attrs.evolve(entry, nonce=_branch(entry.nonce, succeeded=False))
+        message = self._keyspace.txn(request, entry.encoded(), failed.encoded())
         self._pending[entry.nonce] = pending
         try:
-            answer = await self._sent(request, message, pending)
-            if answer is None:
-                return await self._rebuilt(request, pending.revision)
-            revision = answer.header.revision
-            await self._reads.reach(revision)
-            if not answer.succeeded and pending.revision:
+            answer, repeated = await self._sent(request, message, pending)
+            if answer is not None:
+                await self._reads.reach(answer.header.revision)
                 # A txn that was sent twice: what made its compares fail is what it did the first time.
-                return await self._rebuilt(request, pending.revision)
-            return self._keyspace.txn_response(request, answer, self._reads.record(revision))
+                if not (repeated and pending.revision and answer.header.revision != pending.revision):
+                    record = self._reads.record(answer.header.revision)
+                    return self._keyspace.txn_response(request, answer, record)
+            return await self._rebuilt(request, pending)
         finally:
             del self._pending[entry.nonce]
 
-    async def _sent(self, request: Txn, message: Message, pending: _Pending) -> Message | None:
-        """Send a txn until it is known what became of it; None: it was run, and its answer is lost."""
-        deadline = self._connection.deadline()
+    async def _sent(self, request: Txn, message: Message, pending: _Pending) -> tuple[Message | None, bool]:
+        """Send a txn until it is known what became of it (None: it was run, its answer is lost), and whether it was repeated."""
+        deadline, repeated = self._connection.deadline(), False
         while True:
             try:
-                return await self._connection.once(TXN, message)
+                return await self._connection.once(TXN, message), repeated
             except Unclear as error:
                 unclear = error
             except StoreError as error:
@@ -126,20 +128,22 @@ class Writing:
             except UnreachableError as error:
                 raise UncertainWriteError(endpoints, unclear.why) from error
             if pending.revision:
-                return None
+                return None, repeated
             if not guarded(request):
                 raise UncertainWriteError(endpoints, unclear.why) from unclear
             if self._clock.monotonic() > deadline:
                 raise UncertainWriteError(endpoints, unclear.why) from unclear
+            repeated = True
 
-    async def _rebuilt(self, request: Txn, revision: int) -> TxnResponse:
-        """The answer of a txn that was run at `revision`, from what the mirror saw of it."""
-        record = self._reads.record(revision)
-        if record is None or any(isinstance(operation, Txn) for operation in request.success):
+    async def _rebuilt(self, request: Txn, pending: _Pending) -> TxnResponse:
+        """The answer of a txn that was run, from what the mirror saw of it."""
+        revision = pending.revision
+        record, branch = self._reads.record(revision), request.success if pending.succeeded else request.failure
+        if record is None or any(isinstance(operation, Txn) for operation in branch):
             why = f"it was run at revision {revision}, but what it answered is lost"
             raise UncertainWriteError(self._connection.address.endpoints, why)
-        inner = await asyncio.gather(*(self._again(operation, record) for operation in request.success))
-        return TxnResponse(revision, True, tuple(inner))
+        inner = await asyncio.gather(*(self._again(operation, record) for operation in branch))
+        return TxnResponse(revision, pending.succeeded, tuple(inner))
 
     async def _again(self, operation: Operation, record: Record) -> Response:
         revision = record.revision
@@ -155,6 +159,11 @@ class Writing:
             if event.prev_kv is not None and covers(operation.key, operation.range_end, event.kv.key)
         ]
         return DeleteResponse(revision, len(gone), tuple(gone) if operation.prev_kv else ())
+
+
+def _branch(nonce: bytes, *, succeeded: bool) -> bytes:
+    """The number of a txn's branch: the last bit says which."""
+    return nonce[:-1] + bytes((nonce[-1] & 0xFE | (not succeeded),))
 
 
 def _attachments(request: Txn) -> Iterable[tuple[bytes, object]]:
