@@ -277,7 +277,8 @@ def free_pages(connection: sqlite3.Connection, pages_max: int, every: bool = Fal
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     if not free or (not every and (free < pages_max or free * 2 < pages)):
         return False
-    connection.execute(f"PRAGMA incremental_vacuum({pages_max:d})").fetchall()
+    # A script, for it frees a page a step: `execute` takes the first of a statement without columns, and leaves the rest.
+    connection.executescript(f"PRAGMA incremental_vacuum({pages_max:d})")
     return True
 
 

@@ -27,6 +27,8 @@ class Settings:
     """Rows that one slice of a compaction looks at; client writes go between slices."""
     checkpoint_pages: int = 4_096
     """Pages (estimated) in the write-ahead log before it is moved into the file."""
+    reserve_bytes: int = 4 << 20
+    """Space kept for deletes and compaction on a disk that is full; 0: none."""
     lease_ttl_s_min: int = 2
     lease_ttl_s_max: int = 9_000_000_000
     lease_check_s: float = 0.5

@@ -20,7 +20,7 @@ from .errors import TooManyOpsError
 from .index import Index, covers
 from .lease import Lease, LeaseChange, LeaseTable
 from .log import NOTE, Note, Statement, Value
-from .model import PUT, Event, KeyValue, Range, RangeResponse
+from .model import DELETE, PUT, Event, KeyValue, Range, RangeResponse
 from .ring import Record, record
 from .schema import SUB_BITS, SUB_MAX
 
@@ -46,6 +46,11 @@ class Batch:
     leases: list[LeaseChange] = attrs.field(factory=list)
     notes: dict[str, Note | None] = attrs.field(factory=dict)
     compacted: int | None = None
+
+    @property
+    def only_deletes(self) -> bool:
+        """Whether it deletes keys and changes nothing else."""
+        return bool(self.records) and all(event.kind is DELETE for record in self.records for event in record.events)
 
     def keep_notes(self, notes: dict[str, Note]) -> None:
         """Change `notes` as the batch does."""

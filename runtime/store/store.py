@@ -53,6 +53,7 @@ from .model import (
     TxnResponse,
     WatchFilter,
 )
+from .reserve import Reserve
 from .ring import Ring
 from .schema import ensure_schema
 from .settings import Settings
@@ -82,10 +83,11 @@ class Store:
         self._ring = Ring(loaded.revision, settings.ring_bytes_max)
         self._archive = Archive(database, self._index, self._ring, loaded.compacted, self._serving)
         self._hub = Hub(self._ring, clock, settings, loaded.compacted, self._archive.replay)
-        self._compactor = Compactor(database, clock, settings, loaded.compacted_done, self._fail)
+        reserve = Reserve(database, settings.reserve_bytes)
+        self._compactor = Compactor(database, reserve, clock, settings, loaded.compacted_done, self._fail)
         self._stage = Stage(self._index, self._leases, loaded.revision, loaded.compacted, clock, loaded.at_ms)
         self._writer = Writer(
-            database, self._stage, settings, clock, self._publish, lambda: (self._revision, self.compacted), self._fail
+            database, reserve, self._stage, settings, clock, self._publish, lambda: (self._revision, self.compacted), self._fail
         )
         create_task = asyncio.get_running_loop().create_task
         self._writer_task = create_task(self._writer.run())
@@ -117,6 +119,7 @@ class Store:
         opened = database(place, settings.unsafe_no_fsync)
         try:
             loaded = await _open_and_load(opened, str(place))
+            await Reserve(opened, settings.reserve_bytes).keep()
         except BaseException:
             await opened.close()
             if lock is not None:
@@ -318,6 +321,7 @@ class Store:
         Raises:
             CompactedError: `revision` is at or below the last compaction.
             FutureRevisionError: the store has not reached `revision`.
+            NoSpaceError: the rows are forgotten, but the disk has no room to take them off.
 
         Source: etcd Compact
         """
@@ -336,7 +340,6 @@ class Store:
         """Give the space that compaction freed back to the file system, slice by slice between the writes of clients."""
         self._serving()
         await self._compactor.free()
-        await self._database.write(checkpoint)
 
     # Following
 

@@ -25,6 +25,7 @@ from reconcile.clock import Clock
 from .database import Database
 from .errors import NoSpaceError, StoreClosedError, StoreFailedError, TooManyRequestsError
 from .log import COLUMNS, checkpoint, commit, grow_log
+from .reserve import Reserve
 from .settings import Settings
 from .stage import Batch, Stage, Write
 
@@ -40,6 +41,7 @@ class Writer:
     def __init__(
         self,
         database: Database,
+        reserve: Reserve,
         stage: Stage,
         settings: Settings,
         clock: Clock,
@@ -48,6 +50,7 @@ class Writer:
         fail: Callable[[str], None],
     ) -> None:
         self._database = database
+        self._reserve = reserve
         self._stage = stage
         self._settings = settings
         self._publish = publish
@@ -144,7 +147,13 @@ class Writer:
         place = str(self._database.place)
         write = partial(commit, parameters=batch.parameters, statements=batch.statements, place=place)
         try:
-            await self._database.write(write)
+            try:
+                await self._database.write(write)
+            except NoSpaceError:
+                # What only deletes makes room, in time.
+                if not batch.only_deletes or not await self._reserve.release():
+                    raise
+                await self._database.write(write)
         except NoSpaceError as error:
             self._roll_back(batch, error)
             return False

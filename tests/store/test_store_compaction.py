@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from reconcile.runtime.store import CompactedError, FutureRevisionError, Range, Settings, Store, StoreFailedError, log
+from reconcile.runtime.store.log import free_pages
 
 if TYPE_CHECKING:
     from tests.store.conftest import Opened
@@ -116,3 +120,39 @@ async def test_free_pages_go_back_to_the_file_system_while_the_store_serves(open
         await store.compact(store.revision, physical=True)
         assert await store._database.read(pages) < before / 2
         assert store.count(b"k") == 1
+
+
+def test_a_slice_gives_back_as_many_pages_as_it_is_told(tmp_path: Path) -> None:
+    """Each slice is a commit: one page at a time would take a commit, and a sync, for every page."""
+    with closing(sqlite3.connect(tmp_path / "a.db", isolation_level=None)) as connection:
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        connection.execute("CREATE TABLE t (value BLOB)")
+        connection.execute("INSERT INTO t VALUES (zeroblob(4000000))")
+        connection.execute("DELETE FROM t")
+        (before,) = connection.execute("PRAGMA freelist_count").fetchone()
+        assert free_pages(connection, 100)
+        (after,) = connection.execute("PRAGMA freelist_count").fetchone()
+        assert (before > 900, before - after) == (True, 100)
+
+
+async def test_a_compaction_asked_for_while_pages_are_given_back_is_done_too(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one task that compacts is not idle then, and must look again before it ends."""
+    async with await opened() as store:
+        for number in range(10):
+            await store.put(b"k", b"%d" % number)
+        asked: list[asyncio.Task[None]] = []
+
+        def nothing(connection: sqlite3.Connection, pages_max: int, every: bool = False) -> bool:
+            return False
+
+        async def keep() -> None:
+            if not asked:
+                asked.append(asyncio.create_task(store.compact(8)))
+                await asked[0]
+
+        monkeypatch.setattr("reconcile.runtime.store.compaction.free_pages", nothing)
+        monkeypatch.setattr(store._compactor._reserve, "keep", keep)
+        await store.compact(5, physical=True)
+        assert (store.compacted, store._compactor.done) == (8, 8)
