@@ -23,6 +23,7 @@ class Etcdctl:
 
     def __init__(self, address: str, **settings: str) -> None:
         """`settings` are etcdctl's options by name: `cacert="/path"`."""
+        self.address = address
         # Nothing of the environment may lead it elsewhere.
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ETCDCTL_")}
         self.environment = {**kept, "ETCDCTL_API": "3", "ETCDCTL_ENDPOINTS": address}
@@ -74,7 +75,7 @@ def plain(output: str) -> str:
     output = re.sub(r'"(cluster_id|member_id|raft_term|ID|leader)":\d+', r'"\1":0', output)
     output = re.sub(r'"(ClusterID|MemberID)" : \d+', r'"\1" : 0', output)
     output = re.sub(r"127\.0\.0\.1:\d+", "ADDRESS", output)
-    return re.sub(r"took = [\d.]+\w+", "took", output)
+    return re.sub(r'took( = |":")[\d.]+\w+', "took", output)
 
 
 def line(process: subprocess.Popen[str]) -> str:

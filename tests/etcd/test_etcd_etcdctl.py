@@ -51,6 +51,46 @@ _SAME: list[tuple[list[str], str]] = [
     (["alarm", "disarm"], ""),
     (["endpoint", "hashkv"], ""),
     (["endpoint", "health"], ""),
+    (["get", "a", "--from-key", "--limit", "2", "--keys-only", "--write-out", "simple"], ""),
+    (["get", "greeting", "--consistency", "s", "--print-value-only"], ""),
+    (["get", "greeting", "--hex"], ""),
+    (["get", "", "--prefix", "--sort-by", "VALUE", "--order", "ASCEND"], ""),
+    (["get", "", "--prefix", "--sort-by", "VERSION"], ""),
+    (["get", ""], ""),
+    (["put", "", "x"], ""),
+    (["put", "with-lease", "x", "--lease", "dead"], ""),
+    (["put", "greeting", "--ignore-lease"], ""),
+    (["put", "greeting", "again", "--ignore-lease", "--prev-kv"], ""),
+    (["put", "empty", ""], ""),
+    (["get", "empty"], ""),
+    (["put", "stdin"], "from the input"),
+    (["get", "stdin", "-w", "fields"], ""),
+    (
+        ["txn", "--interactive"],
+        'create("greeting") = "2"\nlease("greeting") = "0"\nver("greeting") > "1"\n\nget greeting\nput n 1\n\n\n',
+    ),
+    (["txn"], 'nonsense("a") = "1"\n\n\n\n'),
+    (["del", "a", "c"], ""),
+    (["del", "n", "--from-key"], ""),
+    (["del", "", "--prefix", "-w", "json"], ""),
+    (["lease", "revoke", "dead"], ""),
+    (["lease", "keep-alive", "--once", "dead"], ""),
+    (["lease", "timetolive", "dead", "--keys", "-w", "json"], ""),
+    (["lease", "list", "-w", "json"], ""),
+    (["compaction", "0"], ""),
+    (["compaction", "--physical", "5"], ""),
+    (["endpoint", "health", "-w", "json"], ""),
+    (["endpoint", "hashkv", "-w", "json"], ""),
+    (["endpoint", "health", "--cluster"], ""),
+    (["member", "add", "other", "--peer-urls", "bad"], ""),
+    (["member", "promote", "1"], ""),
+    (["member", "update", "1", "--peer-urls", "http://127.0.0.1:1"], ""),
+    (["downgrade", "validate", "x"], ""),
+    (["downgrade", "cancel"], ""),
+    (["move-leader", "x"], ""),
+    (["alarm", "list", "-w", "json"], ""),
+    (["snapshot", "save"], ""),
+    (["version"], ""),
     (["member", "remove", "1"], ""),
     (["move-leader", "1"], ""),
     (["auth", "status"], ""),
@@ -126,6 +166,39 @@ def test_an_election_has_one_leader_whom_listeners_see(pair: tuple[Etcdctl, Etcd
             assert (line(process).startswith("office/"), line(process)) == (True, "bob")
         for process in (rival, listener):
             end(process)
+
+
+def test_a_mirror_follows_each_into_the_other(pair: tuple[Etcdctl, Etcdctl]) -> None:
+    """make-mirror copies what is there, then what comes: sync pages of a range at one revision, then a watch."""
+    for source, target in (pair, pair[::-1]):
+        for command in (["put", "m/1", "one"], ["put", "m/2", "two"]):
+            source(*command)
+        mirror = source.start("make-mirror", "--prefix", "m/", "--dest-prefix", "copy/", "--no-dest-prefix=false", target.address)
+        try:
+            while target("get", "copy/", "--prefix", "--print-value-only") != "one\ntwo\n":
+                pass
+            source("del", "m/1")
+            source("put", "m/3", "three")
+            while target("get", "copy/", "--prefix", "--print-value-only") != "two\nthree\n":
+                pass
+        finally:
+            end(mirror)
+        for etcdctl in pair:
+            etcdctl("del", "m/", "--prefix")
+            etcdctl("del", "copy/", "--prefix")
+
+
+def test_a_watch_runs_a_command_for_each_event(pair: tuple[Etcdctl, Etcdctl]) -> None:
+    """Scripts hang on it; the event is in the environment."""
+    for etcdctl in pair:
+        revision = json.loads(etcdctl("put", "e", "now", "-w", "json"))["header"]["revision"]
+        command = ["sh", "-c", "echo $ETCD_WATCH_EVENT_TYPE $ETCD_WATCH_KEY $ETCD_WATCH_VALUE"]
+        process = etcdctl.start("watch", "--rev", str(revision), "e", "--", *command)
+        told = line(process)
+        while '"PUT"' not in told:  # the event itself is printed, too
+            told = line(process)
+        assert told == '"PUT" "e" "now"'
+        end(process)
 
 
 def test_status_and_members_tell_of_one_member(pair: tuple[Etcdctl, Etcdctl]) -> None:
