@@ -97,6 +97,26 @@ async def test_a_slow_watcher_gets_every_event_however_small_its_queue(served: S
         assert seen == list(range(2, 302))
 
 
+async def test_a_list_of_any_size_is_answered_whole(served: Served) -> None:
+    """gRPC's usual limit of 4 MiB is a client's to lift; the server has none."""
+    async with served() as client:
+        for number in range(30):
+            await client.put(b"big/%02d" % number, bytes(1_000_000))
+        found = await client.get(b"big/", b"big0")
+        assert [len(kv.value) for kv in found.kvs] == [1_000_000] * 30
+
+
+async def test_progress_is_told_ten_times_a_second_at_most(served: Served) -> None:
+    """An interval of 0 would be a server that does nothing else."""
+    async with served(progress_interval_s=0.0) as client, client.watch() as stream:
+        await stream.create(b"k", progress_notify=True)
+        await stream.next()
+        await stream.next()
+        began = asyncio.get_running_loop().time()
+        assert await stream.told() == [{"rev": 1, "id": 0}]
+        assert asyncio.get_running_loop().time() - began > 0.05
+
+
 async def test_an_event_goes_to_each_of_many_watches_once(served: Served) -> None:
     """Watches of one stream share a connection, not their events."""
     async with served() as client, client.watch() as stream:

@@ -32,6 +32,8 @@ from .methods import Call, Methods, parse
 from .requests import Message
 
 _FILTERS = (WatchFilter.NOPUT, WatchFilter.NODELETE)
+_PROGRESS_S_MIN = 0.1
+"""As in etcd: an interval of 0 must not keep the server busy with saying that nothing happens."""
 _MERGED_FROM = 16
 """So many revisions waiting for one watch go in one answer: it is slow, and whole revisions stay together."""
 
@@ -195,7 +197,7 @@ class WatchStream:
             self._push(wire.watch_response(self._header(), -1))
 
     async def _tick(self) -> None:
-        interval_s = self._member.settings.progress_interval_s
+        interval_s = max(_PROGRESS_S_MIN, self._member.settings.progress_interval_s)
         while True:
             await self._member.clock.sleep(interval_s)
             for watching in self._watches.values():
