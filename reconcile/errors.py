@@ -90,6 +90,8 @@ class ApiError(ReconcileError):
         self.message = message
         self.details: Tree = dict(details or {})
         self.causes = tuple(causes)
+        # Some refusals have details that say nothing, on the reference server too.
+        self._says_details = details is not None
 
     def status(self) -> Tree:
         """The Status object that goes over the wire."""
@@ -103,7 +105,7 @@ class ApiError(ReconcileError):
             "status": "Failure",
             "message": self.message,
             "reason": self.reason,
-            **({"details": details} if details else {}),
+            **({"details": details} if details or self._says_details else {}),
             "code": self.code,
         }
 

@@ -27,6 +27,7 @@ from .errors import ContinueExpiredError, FutureRevisionError
 from .stored import Listing, Stored, stored_of
 
 _CHUNK = 500
+_JSON_STARTS = '{["-0123456789tfn \t\r\n'
 _TOKEN_VERSION = "meta.k8s.io/v1"  # noqa: S105 - no secret
 
 
@@ -214,11 +215,15 @@ def _token(revision: int, start: bytes, prefix: bytes) -> str:
 
 def _from_token(token: str, prefix: bytes) -> tuple[int, bytes]:
     """The revision (-1: the present) and the key to go on from."""
+    raw = b""
     try:
-        content = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        content = orjson.loads(raw)
         version, revision, start = content["v"], content["rv"], content["start"]
     except (binascii.Error, ValueError, TypeError, KeyError) as error:
-        raise BadRequestError(f"invalid continue token: continue key is not valid: {error}") from error
+        first = raw[:1].decode("ascii", "replace")
+        why = f"invalid character '{first}' looking for beginning of value" if first and first not in _JSON_STARTS else error
+        raise BadRequestError(f"invalid continue token: continue key is not valid: {why}") from error
     if version != _TOKEN_VERSION or type(revision) is not int or type(start) is not str:
         raise BadRequestError("invalid continue token: continue key is not valid: server does not recognize this encoded version")
     if revision == 0:

@@ -24,7 +24,7 @@ async def ask(site: Any, method: str, path: str, **options: Any) -> tuple[int, s
 
 def status(message: str, reason: str, code: int, details: Any = None) -> Any:
     made = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "reason": reason}
-    return {**made, **({"details": details} if details else {}), "code": code}
+    return {**made, **({} if details is None else {"details": details}), "code": code}
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ async def test_refusals_are_the_reference_servers_word_for_word(serve: Any) -> N
         _, _, answer = await ask(site, "GET", f"{CM}/none")
         assert answer == status('configmaps "none" not found', "NotFound", 404, {"name": "none", "kind": "configmaps"})
         _, _, answer = await ask(site, "POST", f"{CM}/none")
-        assert answer == status("the server does not allow this method on the requested resource", "MethodNotAllowed", 405)
+        assert answer == status("the server does not allow this method on the requested resource", "MethodNotAllowed", 405, {})
         _, _, answer = await ask(site, "POST", "/api/v1/namespaces", json={"metadata": {"name": "default"}})
         assert answer == status(
             'namespaces "default" already exists', "AlreadyExists", 409, {"name": "default", "kind": "namespaces"}
@@ -50,7 +50,7 @@ async def test_refusals_are_the_reference_servers_word_for_word(serve: Any) -> N
         _, _, answer = await ask(site, "GET", f"{CM}?fieldSelector=foo%3Dbar")
         assert answer == status("field label not supported: foo", "BadRequest", 400)
         _, _, answer = await ask(site, "PATCH", f"{CM}/x", data="{}", headers={"Content-Type": "application/json"})
-        assert answer == status("415: Unsupported Media Type", "UnsupportedMediaType", 415)
+        assert answer == status("415: Unsupported Media Type", "UnsupportedMediaType", 415, {})
         code, _, answer = await ask(site, "GET", f"{CM}/x", headers={"Accept": "text/csv"})
         assert (code, answer["reason"], answer["message"][:20]) == (406, "NotAcceptable", "406: Not Acceptable\n")
 

@@ -99,7 +99,7 @@ def decode_options(raw: bytes, content_type: str, wire: Wire) -> Tree:
 
 def unsupported() -> UnsupportedMediaTypeError:
     """A body in a media type that is not read here."""
-    return UnsupportedMediaTypeError("415: Unsupported Media Type")
+    return UnsupportedMediaTypeError("415: Unsupported Media Type", details={})
 
 
 def yaml_tree(raw: bytes, duplicates: list[str]) -> Any:

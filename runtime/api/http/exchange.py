@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import orjson
 
-from reconcile.errors import ApiError, TooLargeError, Tree
+from reconcile.errors import ApiError, BadRequestError, TooLargeError, Tree
 from reconcile.identity import ANONYMOUS, Caller
 
 JSON = "application/json"
@@ -88,6 +88,8 @@ def refusal(error: ApiError) -> Answer:
     """An error as the Status that clients know how to read."""
     status = error.status()
     code = int(status["code"])
+    if isinstance(error, BadRequestError):
+        status.pop("details", None)  # which field it was is for callers in this process; the reference server only says it
     after_s = (status.get("details") or {}).get("retryAfterSeconds")
     return json_answer(status, code, (("Retry-After", str(after_s)),) if after_s else ())
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 Check = Callable[[], str]
 """A health check: an empty string when all is well, else what is wrong."""
+_SWITCHING = 101
 log = logging.getLogger(__name__)
 
 
@@ -70,15 +71,6 @@ class Face:
 
     async def handle(self, request: Request) -> Answer | Stream | Switch:
         """Answer a request; never raises (but lets cancellation through)."""
-        try:
-            return await self._handle(request)
-        except ApiError as error:
-            return refusal(error)
-        except Exception:  # the outermost loop of a request: it is logged, and the client told whose mistake it was
-            log.exception("request failed", extra={"method": request.method, "path": request.path})
-            return refusal(InternalError("the server made a mistake while it answered this request; its log says more"))
-
-    async def _handle(self, request: Request) -> Answer | Stream | Switch:
         location = locate(request.path)
         access = access_of(request, location)
         began_s = self._clock.monotonic()
@@ -86,7 +78,10 @@ class Face:
             answer = await self._admitted(request, location, access)
         except ApiError as error:
             answer = refusal(error)
-        code = answer.status if isinstance(answer, Answer | Stream) else 101
+        except Exception:  # the outermost loop of a request: it is logged, and the client told whose mistake it was
+            log.exception("request failed", extra={"method": request.method, "path": request.path})
+            answer = refusal(InternalError("the server made a mistake while it answered this request; its log says more"))
+        code = answer.status if isinstance(answer, Answer | Stream) else _SWITCHING
         self.metrics.answered(access, code, self._clock.monotonic() - began_s)
         return answer
 

@@ -34,8 +34,8 @@ class Rendering:
 
 
 @lru_cache(maxsize=256)
-def rendering_of_objects(accept: str) -> Rendering:
-    """How to render objects and lists.
+def rendering_of_objects(accept: str, *, views: bool = True) -> Rendering:
+    """How to render objects and lists; without `views`, only as they are.
 
     Raises:
         NotAcceptableError: nothing that the client takes is served.
@@ -49,7 +49,12 @@ def rendering_of_objects(accept: str) -> Rendering:
         if not view:
             return Rendering(served)
         asked_for_view = True
-        if view in _VIEWS and parameters.get("g", "meta.k8s.io") == "meta.k8s.io" and parameters.get("v") in ("v1", "v1beta1"):
+        if (
+            views
+            and view in _VIEWS
+            and parameters.get("g", "meta.k8s.io") == "meta.k8s.io"
+            and parameters.get("v") in ("v1", "v1beta1")
+        ):
             return Rendering(served, view, parameters["v"])  # type: ignore[arg-type]  # membership of _VIEWS makes it a View
     raise not_acceptable(view=asked_for_view)
 
@@ -73,7 +78,7 @@ def not_acceptable(*, view: bool) -> NotAcceptableError:
     served = f"{JSON}, {YAML}"
     if view:
         return NotAcceptableError(f"only the following media types are accepted: {served}")
-    return NotAcceptableError(f"406: Not Acceptable\n\nAvailable representations: {served}")
+    return NotAcceptableError(f"406: Not Acceptable\n\nAvailable representations: {served}", details={})
 
 
 def _clauses(accept: str) -> list[tuple[str, dict[str, str]]]:

@@ -72,15 +72,15 @@ class Objects:
         return answer
 
     async def _answer(self, request: Request, location: Location, kind: Kind) -> Answer | Stream:
-        rendering = rendering_of_objects(request.headers.get("Accept", "")) if not location.subresource else None
-        part = location.subresource
+        accept, asked, part = request.headers.get("Accept", ""), self._api.is_asked(kind), location.subresource
+        rendering = rendering_of_objects(accept, views=not asked) if not part else None
         if part not in ("", "status", "scale") and not kind.has_part(part):
             return await self._further(request, location, kind)
         if (part == "status" and not kind.status) or (part == "scale" and not kind.scale):
             return no_such_path()
         if rendering is None:
-            rendering = _of_part(location, rendering_of_objects(request.headers.get("Accept", "")))
-        if self._api.is_asked(kind) and (request.method != "POST" or location.name):
+            rendering = _of_part(location, rendering_of_objects(accept))
+        if asked and (request.method != "POST" or location.name):
             raise refusals.method_not_allowed()
         if request.method in ("GET", "HEAD"):
             return await self._read(request, location, kind, rendering)
