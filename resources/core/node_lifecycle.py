@@ -47,9 +47,10 @@ def node_lifecycle_controller() -> Operator:
             memo["heard"], memo["heard_s"] = heard, clock.monotonic()
         if clock.monotonic() - memo["heard_s"] > SILENT_S:
             await _tell_silent(node, cluster, events, clock)
-        newest = await cluster.find(Node, node.name)
-        if newest is not None and newest.uid == node.uid:
-            await _taint(newest, cluster, clock)
+
+    @app.on.reconcile(Node)
+    async def tainted(node: Node, cluster: Cluster, clock: Clock) -> None:
+        await _taint(node, cluster, clock)
 
     return app
 

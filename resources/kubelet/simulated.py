@@ -330,13 +330,16 @@ class _Fleet:
         labels = dict(settings.labels)
         if settings.zones:
             labels["topology.kubernetes.io/zone"] = f"zone-{number % settings.zones}"
-        node = typed(Node, node_tree(name, labels))
-        await self._make(node)
         status = node_status(name, number, settings.cpu, settings.memory, settings.pods, now_s)
-        await self._cluster.patch(node, {"status": status}, subresource="status")
+        # At once with its status: until a node says that it is ready, it is tainted.
+        node = typed(Node, {**node_tree(name, labels), "status": status})
+        try:
+            await self._cluster.create(node)
+        except AlreadyExistsError:
+            await self._cluster.patch(node, {"status": status}, subresource="status")
         await self._make(typed(Lease, lease_tree(name, settings.lease_s, now_s)))
 
-    async def _make(self, obj: Namespace | Node | Lease) -> None:
+    async def _make(self, obj: Namespace | Lease) -> None:
         try:
             await self._cluster.create(obj)
         except AlreadyExistsError:

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from reconcile.cli.guarding import Guards
 from reconcile.errors import Tree
 from reconcile.kinds import kind_of
 from reconcile.resources import bootstrap_objects, builtin_kinds, controllers
@@ -30,6 +31,7 @@ from reconcile.runtime.api import ApiServer
 from reconcile.runtime.client import InProcessClient
 from reconcile.runtime.clock import SystemClock
 from reconcile.runtime.engine.engine import Engine
+from reconcile.runtime.front import Front
 from reconcile.runtime.store import Store
 
 TARGET_PODS_PER_S = 500
@@ -61,7 +63,12 @@ async def measure(place: Any, options: argparse.Namespace) -> dict[str, float]:
     for tree in bootstrap_objects():
         await client.create(kind_of(Namespace), tree)
     engine = Engine(client, clock, admission=api)
-    operators = *controllers("127.9.0.0/20"), scheduler(), simulated_nodes(options.nodes)
+    operators = [*controllers("127.9.0.0/20"), scheduler(), simulated_nodes(options.nodes)]
+    if not options.bare:
+        # As `up` has it: policy, service accounts, priorities, limits, quotas.
+        guards = Guards(clock)
+        guards.connect(api, Front("127.0.0.1", 0, b"CA", Path("unused")))
+        operators[:0] = guards.operators()
     for operator in operators:
         await engine.start(operator)
     while len((await client.list(kind_of(Node))).items) < options.nodes:
@@ -120,6 +127,7 @@ def main() -> None:
     parser.add_argument("--replicas", type=int, default=1000)
     parser.add_argument("--nodes", type=int, default=100)
     parser.add_argument("--memory", action="store_true", help="keep the store in memory, not on disk")
+    parser.add_argument("--bare", action="store_true", help="without the admission of Pods and the policy that `up` has")
     parser.add_argument("--profile", default="", help="write a cProfile dump to this file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
