@@ -40,6 +40,8 @@ class Trigger:
         return f"{self.handler} {self.revision} {self.reason}"
 
 
+CAUSE_HEADER = "Reconcile-Cause"
+"""The HTTP header in which our own clients tell a server of ours why they write: a `Cause` as text, percent-encoded."""
 TRIGGER: ContextVar[Trigger | None] = ContextVar("reconcile_trigger", default=None)
 """The trigger of what runs now; None outside handlers."""
 
@@ -54,6 +56,11 @@ class Cause:
     attempt: int = 0
     merged: int = 1
     source: str = ""
+
+    @classmethod
+    def of(cls, trigger: Trigger) -> Cause:
+        """The cause that a trigger stands for."""
+        return cls(trigger.handler, trigger.revision, trigger.reason, trigger.attempt, trigger.merged, trigger.source)
 
     def encode(self) -> str:
         """The text that the store keeps."""

@@ -33,9 +33,7 @@ def cause_of(caller: Caller, manager: str) -> str:
     trigger = TRIGGER.get()
     if trigger is None:
         return Cause(manager or caller.user).encode()
-    return Cause(
-        trigger.handler, trigger.revision, trigger.reason, trigger.attempt, trigger.merged, trigger.source
-    ).encode()  # fmt: skip
+    return Cause.of(trigger).encode()
 
 
 def noted(revision: int) -> None:

@@ -15,10 +15,12 @@ import http
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, Self, cast
+from urllib.parse import quote
 
 import aiohttp
 import orjson
 
+from reconcile.causality import CAUSE_HEADER, TRIGGER, Cause
 from reconcile.client import APPLY_PATCH, DeleteOptions, Page, Patch, WatchEvent
 from reconcile.clock import Clock
 from reconcile.errors import (
@@ -346,6 +348,9 @@ class HttpClient:
 
     def _headers(self, accept: str, content_type: str) -> dict[str, str]:
         headers = {"Accept": accept, "User-Agent": self._agent}
+        trigger = TRIGGER.get()
+        if trigger is not None:
+            headers[CAUSE_HEADER] = quote(Cause.of(trigger).encode())
         if content_type:
             headers["Content-Type"] = content_type
         if token := self.access.bearer():

@@ -110,7 +110,7 @@ class Lifecycle:
         if initial and self._resumes:
             self._resumable.add(key)
         revision = int(tree_of(obj)["metadata"].get("resourceVersion") or 0)
-        self.queue.add(key, revision=revision, listed=initial)
+        self.queue.add(key, revision=revision, reason="restart" if initial else "change", listed=initial)
 
     async def _process(self, item: Item) -> None:
         key = item.key

@@ -149,7 +149,7 @@ class Reconciling:
     def _changed(self, _change: Change, key: ObjectKey, obj: Resource, old: Resource | None, initial: bool) -> None:
         if old is None or self._matches(obj) or self._matches(old):
             revision = int(tree_of(obj)["metadata"].get("resourceVersion") or 0)
-            self.queue.add(key, revision=revision, listed=initial)
+            self.queue.add(key, revision=revision, reason="restart" if initial else "change", listed=initial)
 
     async def _process(self, item: Item) -> None:
         key = item.key

@@ -82,6 +82,20 @@ def test_why_not_blame_and_replay_say_what_they_know(hello: Plane) -> None:
     assert (now["kind"], now["by"]) == ("Replay", "deployment-controller/rollout")
 
 
+def test_log_tells_the_newest_first_and_what_each_change_did(hello: Plane) -> None:
+    """As `git log -p` does; by handler, and by field."""
+    revision = created(hello)
+    entries = json.loads(hello.cli("log", "deploy/web", "--limit", "1000", "-o", "json"))["items"]
+    assert (entries[0]["revision"], entries[0]["by"], entries[0]["source"]) == (revision, "sync", "web.yaml:2")
+    lines = hello.cli("log", "deploy/web", "--limit", "1000").splitlines()
+    told = [int(line.split()[1]) for line in lines if line.startswith("rev ")]
+    assert told == sorted(told, reverse=True)
+    status = hello.cli("log", "deploy/web", ".status", "-p", "--handler", "rollout", "--limit", "1000")
+    assert re.search(r"rev \d+  deployment-controller/rollout changed it, .* ago\n    because of rev \d+", status)
+    assert re.search(r"^    \+availableReplicas: \d$", status, re.MULTILINE)
+    assert hello.cli("log", "deploy/web", "--handler", "nobody") == ""
+
+
 def test_wrong_questions_are_answered_with_a_reason(hello: Plane) -> None:
     """Nothing is guessed."""
     assert "no handler called 'nobody' is for deployments.apps; there are: deployment-controller/rollout" in hello.cli(

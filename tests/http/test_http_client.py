@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from reconcile.causality import TRIGGER, Cause, Trigger
 from reconcile.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, Client, DeleteOptions, Patch
 from reconcile.errors import AlreadyExistsError, ConflictError, InvalidError, NotFoundError, UnavailableError
 from reconcile.runtime.api.http import Credentials
@@ -68,6 +69,22 @@ async def test_the_http_client_acts_on_subresources_and_reads_pages(serve: Any) 
         first = await site.client.list(pod, limit=2)
         rest = await site.client.list(pod, limit=2, continue_token=first.continue_token)
         assert [p["metadata"]["name"] for page in (first, rest) for p in page.items] == ["a", "b", "c"]
+
+
+async def test_a_controller_elsewhere_tells_why_it_writes(serve: Any) -> None:
+    """`reconcile why` follows it through the wire; another client is who it says it is."""
+    async with serve() as site:
+        kind = site.kind("ConfigMap")
+        trigger = Trigger("shop.example.com/shop", 7, "related", attempt=3, merged=2)
+        token = TRIGGER.set(trigger)
+        made = await site.client.create(kind, {"metadata": {"name": "a"}}, "default")
+        TRIGGER.reset(token)
+        cause = Cause.decode(await site.api.store.cause(int(made["metadata"]["resourceVersion"])))
+        assert cause == Cause("shop.example.com/shop", 7, "related", 3, 2)
+        other = await site.client.create(kind, {"metadata": {"name": "b"}}, "default")
+        cause = Cause.decode(await site.api.store.cause(int(other["metadata"]["resourceVersion"])))
+        assert cause is not None
+        assert (cause.reason, cause.revision, cause.attempt) == ("request", 0, 0)
 
 
 async def test_a_client_takes_bodies_of_megabytes(serve: Any) -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, cast
+from urllib.parse import unquote
 
 import attrs
 import orjson
 
-from reconcile.causality import TRIGGER, Trigger
+from reconcile.causality import CAUSE_HEADER, TRIGGER, Trigger
+from reconcile.causality import Cause as CauseOfWrite
 from reconcile.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, DeleteOptions, Patch, Propagation
 from reconcile.errors import BadRequestError, Cause, InvalidError, Tree
 from reconcile.kinds import Kind
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 PATCHES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
 _VALIDATIONS = ("Ignore", "Warn", "Strict")
 _PROPAGATIONS = ("Background", "Foreground", "Orphan")
+_CAUSE_CHARACTERS = 500
 _TEXT = "text/plain"
 
 
@@ -86,7 +89,7 @@ class Objects:
             return await self._read(request, location, kind, rendering)
         if kind.namespaced and not location.namespace and request.method != "DELETE":
             raise refusals.method_not_allowed()
-        TRIGGER.set(Trigger(_client(request), reason="request"))
+        TRIGGER.set(_trigger(request))
         match request.method, bool(location.name):
             case "POST", False:
                 return await self._create(request, location, kind, rendering)
@@ -203,7 +206,7 @@ class Objects:
             return refusal_of_part(name in self._api.readers(kind))
         if request.method not in (("POST",) if asked is not None else ("POST", "PUT")):
             raise refusals.method_not_allowed()
-        TRIGGER.set(Trigger(_client(request), reason="request"))
+        TRIGGER.set(_trigger(request))
         notes = Notes()
         raw = await request.read()
         of = kind if asked is None else asked.kind
@@ -401,6 +404,14 @@ def _options_invalid(kind: str, field: str, reason: str, why: str) -> InvalidErr
 def _manager(request: Request) -> str:
     """The field manager: what the client says, else the first word of its user agent, as the reference has it."""
     return request.query.get("fieldManager") or _client(request)
+
+
+def _trigger(request: Request) -> Trigger:
+    """Why a request writes: what one of our own clients says, in its own name, else who the client says that it is."""
+    cause = CauseOfWrite.decode(unquote(request.headers.get(CAUSE_HEADER, ""))[:_CAUSE_CHARACTERS])
+    if cause is None:
+        return Trigger(_client(request), reason="request")
+    return Trigger(cause.handler, cause.revision, cause.reason, cause.attempt, cause.merged, cause.source)
 
 
 def _client(request: Request) -> str:
