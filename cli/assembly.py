@@ -17,7 +17,9 @@ from reconcile.kinds import Column, Kind, kind_of
 from reconcile.registry import Operator
 from reconcile.resources import bootstrap_objects, builtin_kinds, controllers
 from reconcile.resources.apiextensions import custom_resources
-from reconcile.resources.core import Namespace, Pod, Service
+from reconcile.resources.core import Binding, Namespace, Pod, Service
+from reconcile.resources.core.binding import Bindings
+from reconcile.resources.core.pod_connections import container_meant
 from reconcile.resources.kubelet import Kubelet, endpoint, kubelet
 from reconcile.resources.kubelet.errors import NoSuchLogError
 from reconcile.resources.kubelet.logs import LogQuery
@@ -40,6 +42,7 @@ from .guarding import Guards
 
 _SAMPLE_S = 0.25
 _FIRST_PIECE_S = 0.2
+_STREAMS = {"Stdout": "stdout", "Stderr": "stderr"}
 POD_METRICS = Kind(
     "metrics.k8s.io", "v1beta1", "PodMetrics", "pods", singular="pod", builtin=True,
     columns=(
@@ -120,6 +123,7 @@ def assemble(data_dir: Path, clock: Clock, service_cidr: str, pod_cidr: str, sim
         serving.append(api)
         guards.connect(api, front)
         evictions = Evictions(InProcessClient(api), clock, Pod)
+        api.serve_answers(kind_of(Binding), Bindings(evictions.client).respond)
         api.add_answers(kind_of(Pod), "eviction", kind_of(Eviction), evictions.respond)
         api.ask_webhooks(caller, EXEMPT)
         if agent is not None:
@@ -164,16 +168,15 @@ def _connect_kubelet(api: ApiServer, agent: Kubelet, meter: NodeMeter, clock: Cl
 async def _read_log(agent: Kubelet, clock: Clock, tree: Tree, options: Mapping[str, str]) -> AsyncIterator[bytes]:
     """GET pods/log, with kubectl's options."""
     metadata = tree["metadata"]
-    names = [c["name"] for role in ("initContainers", "containers") for c in tree["spec"].get(role) or ()]
-    container = options.get("container", "")
-    if container and container not in names:
-        raise BadRequestError(f"container {container} is not valid for pod {metadata['name']}; it has {', '.join(names)}")
+    container = container_meant(tree, options.get("container", ""))
+    if not tree["spec"].get("nodeName"):
+        return _nothing()
     since = options.get("sinceTime", "")
     since_s = _number(options, "sinceSeconds")
     query = LogQuery(
         tail_lines=_number(options, "tailLines"), limit_bytes=_number(options, "limitBytes"),
         since=parse_timestamp(since) if since else None if since_s is None else clock.now() - since_s,
-        timestamps=_true(options, "timestamps"),
+        timestamps=_true(options, "timestamps"), stream=_STREAMS.get(options.get("stream", ""), ""),
     )  # fmt: skip
     pieces = agent.logs(
         metadata["namespace"], metadata["name"], container, previous=_true(options, "previous"),
@@ -183,8 +186,14 @@ async def _read_log(agent: Kubelet, clock: Clock, tree: Tree, options: Mapping[s
     first = asyncio.ensure_future(anext(pieces, b""))
     await asyncio.wait({first}, timeout=_FIRST_PIECE_S)
     if first.done() and isinstance(error := first.exception(), NoSuchLogError):
-        raise BadRequestError(str(error)) from error
+        raise BadRequestError(error.why) from error
     return _from(first, pieces)
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    """The log of a Pod that runs nowhere yet."""
+    return
+    yield b""  # which makes it a generator
 
 
 async def _from(first: asyncio.Future[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -204,7 +213,7 @@ def _number(options: Mapping[str, str], name: str) -> int | None:
     text = options.get(name, "")
     if not text:
         return None
-    if not text.isdigit():
+    if not text.isdecimal():
         raise BadRequestError(f"{name} is {text!r}; give a whole number, 0 or more")
     return int(text)
 
@@ -229,7 +238,9 @@ class PodMeter:
                 "apiVersion": POD_METRICS.api_version, "kind": POD_METRICS.kind,
                 "metadata": {"name": usage.name, "namespace": usage.namespace, "creationTimestamp": at},
                 "timestamp": at, "window": f"{usage.window_s:.3f}s",
-                "containers": [{"name": "pod", "usage": _usage(usage.cpu_cores, usage.memory_bytes)}],
+                "containers": [
+                    {"name": each.name, "usage": _usage(each.cpu_cores, each.memory_bytes)} for each in usage.containers
+                ],
             }
             for usage in await self._agent.metrics()
             if not namespace or usage.namespace == namespace

@@ -118,8 +118,8 @@ def _forward(text: str, pod: Tree, service: Tree | None) -> Forward:
     local, colon, remote = text.rpartition(":")
     number = _remote(remote, pod, service)
     if not colon:
-        return Forward(int(remote) if remote.isdigit() else number, number)
-    if local and not (local.isdigit() and int(local) < 65536):
+        return Forward(int(remote) if remote.isdecimal() else number, number)
+    if local and not (local.isdecimal() and int(local) < 65536):
         raise CommandError(f"{text!r}: {local!r} is no port; give a number from 0 to 65535")
     return Forward(int(local or 0), number)
 
@@ -132,7 +132,7 @@ def _remote(word: str, pod: Tree, service: Tree | None) -> int:
             has = ", ".join(str(port["port"]) for port in listed)
             raise CommandError(f"service {service['metadata']['name']} has no port {word!r}; it has {has}")
         word = str(found.get("targetPort", found["port"]))
-    if word.isdigit() and 0 < int(word) < 65536:
+    if word.isdecimal() and 0 < int(word) < 65536:
         return int(word)
     for container in pod["spec"]["containers"]:
         for port in container.get("ports") or ():

@@ -191,7 +191,7 @@ def _exit_code(status: Tree) -> int:
         return 0
     if status.get("reason") == "NonZeroExitCode":
         for cause in (status.get("details") or {}).get("causes") or ():
-            if cause.get("reason") == "ExitCode" and str(cause.get("message", "")).isdigit():
+            if cause.get("reason") == "ExitCode" and str(cause.get("message", "")).isdecimal():
                 return int(cause["message"])
         return EXIT_REFUSED
     raise CommandError(str(status.get("message") or "the command failed, and the server does not say why"))

@@ -103,6 +103,7 @@ class Hooks:
     - `parts`: further parts of an object that are read, replaced and patched apart from it, like its status: (new tree,
       old tree) -> the top-level fields of the new one that this part may change; e.g. `approval`.
     - `actions`: further subresources written by POST or PUT: (current tree, body) -> new tree; e.g. `binding`.
+    - `part_rules`: (new tree, old tree) -> Causes, for changes of one of the `parts`, instead of `validate`.
     - `connections`: subresources that somebody else answers (`reconcile.subresources`); e.g. `exec`.
     - `finalizers`: set on create (a Namespace's).
     - `wrong_name`: why a new object's name will not do (empty: it will); without it, names are subdomains.
@@ -116,6 +117,7 @@ class Hooks:
     parts: Mapping[str, Callable[[Tree, Tree], Tree]] = attrs.field(factory=dict)
     actions: Mapping[str, Callable[[Tree, Tree], Tree]] = attrs.field(factory=dict)
     wrong_name: Callable[[str], str] | None = None
+    part_rules: Mapping[str, Callable[[Tree, Tree], Iterable[Cause]]] = attrs.field(factory=dict)
     connections: tuple[Connection, ...] = ()
     finalizers: tuple[str, ...] = ()
     prepares_changes: bool = True

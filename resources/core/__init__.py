@@ -1,5 +1,6 @@
 """The kinds of the core group: Namespace, Pod, Node, ConfigMap, Secret, Service, Event, ServiceAccount, and older ones."""
 
+from .binding import Binding
 from .config import ConfigMap, Secret, ServiceAccount
 from .container import Container, ContainerPort, EnvVar, Probe, ResourceRequirements
 from .event import Event
@@ -15,7 +16,7 @@ from .service import Service, ServicePort, ServiceSpec
 from .volume import Volume
 
 __all__ = [
-    "Affinity", "Condition", "ConfigMap", "Container", "ContainerPort", "ContainerState", "ContainerStatus", "EnvVar",
+    "Affinity", "Binding", "Condition", "ConfigMap", "Container", "ContainerPort", "ContainerState", "ContainerStatus", "EnvVar",
     "Event", "LabelSelector", "Namespace", "Node", "NodeAddress", "NodeCondition", "NodeSpec", "NodeStatus",
     "ObjectReference", "Pod", "PodCondition", "PodSpec", "PodStatus", "PodTemplate", "PodTemplateSpec", "Probe",
     "ReplicationController", "ResourceRequirements", "Secret", "Service", "ServiceAccount", "ServicePort", "ServiceSpec",

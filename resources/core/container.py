@@ -250,3 +250,10 @@ class Container:
     stdin: bool = False
     stdin_once: bool = False
     tty: bool = False
+
+
+@struct
+class EphemeralContainer(Container):
+    """A container that is added to a running Pod to look at it, and never restarted."""
+
+    target_container_name: str = field(default="", doc="The container that is looked at.")

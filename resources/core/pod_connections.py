@@ -36,7 +36,7 @@ async def locate_port_forward(objects: Objects, asked: Asked) -> Backend:
 
 async def _stream(objects: Objects, asked: Asked, verb: str, query: list[tuple[str, str]]) -> Backend:
     pod = await _pod(objects, asked)
-    container = _container(pod, asked.value("container"))
+    container = container_meant(pod, asked.value("container"))
     query = [*((theirs, "1") for ours, theirs in _FLAGS if asked.flag(ours)), *query]
     return Backend(_node(pod), _path(verb, pod, (container,), query))
 
@@ -60,7 +60,7 @@ def _path(verb: str, pod: Tree, more: tuple[str, ...], query: list[tuple[str, st
     return "/" + "/".join(quote(part, safe="") for part in parts) + (f"?{urlencode(query)}" if query else "")
 
 
-def _container(pod: Tree, asked: str) -> str:
+def container_meant(pod: Tree, asked: str) -> str:
     """The container that is meant: the one that is named, else the only one.
 
     Raises:

@@ -52,6 +52,8 @@ def default_pod_spec(spec: Tree) -> None:
         _default_container(container, host_network=host_network is True)
     for container in spec.get("initContainers") or ():
         _default_container(container, host_network=host_network is True)
+    for container in spec.get("ephemeralContainers") or ():
+        _default_container(container, host_network=False)
     for volume in spec.get("volumes") or ():
         _default_volume(volume)
 

@@ -8,7 +8,7 @@ from reconcile.kinds import ObjectMeta
 from reconcile.quantities import Quantity
 from reconcile.views import field, struct
 
-from .container import Container, ResourceRequirements
+from .container import Container, EphemeralContainer, ResourceRequirements
 from .placement import Affinity, Toleration, TopologySpreadConstraint
 from .references import LocalObjectReference
 from .volume import Volume
@@ -79,6 +79,10 @@ class PodSpec:
     init_containers: list[Container] = field(
         factory=list, list_type="map", list_map_keys=("name",), merge_key="name", merge_strategy="merge",
         doc="Run one after the other before the containers; with restartPolicy Always, beside them.",
+    )  # fmt: skip
+    ephemeral_containers: list[EphemeralContainer] = field(
+        factory=list, list_type="map", list_map_keys=("name",), merge_key="name", merge_strategy="merge",
+        doc="Added to a running Pod to look at it, through the subresource of that name.",
     )  # fmt: skip
     volumes: list[Volume] = field(
         factory=list, list_type="map", list_map_keys=("name",), merge_key="name", merge_strategy="merge,retainKeys",

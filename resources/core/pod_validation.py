@@ -50,6 +50,8 @@ def validate_pod(tree: Tree, old: Tree | None) -> Iterator[Cause]:
         return
     if old is None:
         yield from check_pod_spec(spec, "spec")
+        if spec.get("ephemeralContainers"):
+            yield forbidden("spec.ephemeralContainers", "cannot be set on create")
         return
     before = old.get("spec") or {}
     if before is not spec and before != spec:

@@ -56,7 +56,7 @@ async def locate_pod(objects: Objects, asked: Asked) -> Backend:
     if not host:
         raise BadRequestError(f"pod {name} has no address yet")
     wanted = port or (declared[0] if declared else "443" if scheme == "https" else "80")
-    if not wanted.isdigit():
+    if not wanted.isdecimal():
         raise BadRequestError(f'invalid request "{asked.name}": the port of a pod is a number')
     return _proxied(f"{scheme}://{host}:{wanted}", asked)
 
@@ -83,7 +83,7 @@ async def locate_node(objects: Objects, asked: Asked) -> Backend:
     if not port:
         return _proxied(node_address(name), asked)
     for address in (node.get("status") or {}).get("addresses") or ():
-        if address.get("type") == "InternalIP" and port.isdigit():
+        if address.get("type") == "InternalIP" and port.isdecimal():
             return _proxied(f"{scheme}://{address['address']}:{port}", asked)
     raise BadRequestError(f'invalid request "{asked.name}": the node has no such address and port')
 

@@ -6,10 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .agent import Kubelet, PodUsage, kubelet
+    from .agent import Kubelet, kubelet
+    from .metering import PodUsage
     from .settings import KubeletSettings
 
-_HOME = {"Kubelet": "agent", "PodUsage": "agent", "kubelet": "agent", "KubeletSettings": "settings"}
+_HOME = {"Kubelet": "agent", "PodUsage": "metering", "kubelet": "agent", "KubeletSettings": "settings"}
 
 __all__ = ["Kubelet", "KubeletSettings", "PodUsage", "kubelet"]
 

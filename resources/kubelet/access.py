@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from reconcile.errors import Tree
+
 from .container import Container
 from .endpoint.errors import EndpointError
 from .host import Host
+from .metering import Meter
 from .pod_state import PodState
 from .runtime import Talk
 from .worker import PodWorker
@@ -17,6 +20,7 @@ class PodAccess:
 
     def __init__(self, host: Host, workers: Mapping[str, PodWorker]) -> None:
         self._host, self._workers = host, workers
+        self._meter = Meter(host, workers)
 
     def require(self, namespace: str, name: str, container: str = "") -> None:
         """Refuse unless there is such a pod, and it runs such a container."""
@@ -35,6 +39,14 @@ class PodAccess:
         state = self._state(namespace, name)
         tty = bool(self._running(state, container).spec.get("tty"))
         return await self._host.runtime.attach(state.uid, container, stdin=stdin, stdout=stdout, stderr=stderr, tty=tty)
+
+    def listed(self) -> list[Tree]:
+        """Every pod of the node, as it was last seen."""
+        return [worker.state.tree for worker in self._workers.values()]
+
+    async def summary(self) -> Tree:
+        """What the node and its pods use."""
+        return await self._meter.summary()
 
     def address(self, namespace: str, name: str) -> str:
         """The pod's address."""

@@ -33,6 +33,7 @@ from .errors import NoSuchLogError, RuntimeFailure
 from .host import Host
 from .logs import LogQuery, read
 from .logs import follow as follow_log
+from .metering import Meter, PodUsage
 from .node import NodeHeart
 from .pod_state import ADDRESS_LABEL
 from .runtime import ContainerStatus, Runtime, SandboxStatus
@@ -46,18 +47,6 @@ _RETRY_S = 1.0
 _UNCLAIMED_MAX = 10_000
 _WHOLE_LOG = LogQuery()
 _SourceKey = tuple[str, str, str]
-
-
-@attrs.frozen
-class PodUsage:
-    """What a pod uses: CPU cores since the last time it was asked for, memory now."""
-
-    namespace: str
-    name: str
-    cpu_cores: float
-    memory_bytes: int
-    processes: int
-    window_s: float
 
 
 class Kubelet:
@@ -78,7 +67,7 @@ class Kubelet:
         self._users: dict[_SourceKey, set[str]] = {}
         self._uses: dict[str, set[_SourceKey]] = {}
         self._unclaimed: dict[str, ContainerStatus] = {}
-        self._cpu: dict[str, tuple[float, float]] = {}
+        self._meter = Meter(self._host, self._workers)
         self._closing = False
         self._declare()
 
@@ -271,8 +260,10 @@ class Kubelet:
             raise NoSuchLogError(f"{namespace}/{name}", f"container {container!r} is not one of its containers")
         attempt = found.attempt - 1 if previous else found.attempt
         if attempt < 0:
-            what = "has not been restarted yet" if previous else f"is waiting to start: {found.waiting[0] or 'ContainerCreating'}"
-            raise NoSuchLogError(f"{namespace}/{name}", f"container {found.name!r} {what}")
+            why = f'container "{found.name}" in pod "{name}" is waiting to start: {found.waiting[0] or "ContainerCreating"}'
+            if previous:
+                why = f'previous terminated container "{found.name}" in pod "{name}" not found'
+            raise NoSuchLogError(f"{namespace}/{name}", why)
         path = str(self._host.log_dir(worker.state.tree) / found.name / f"{attempt}.log")
         if not follow or previous:
             yield await asyncio.to_thread(read, path, query)
@@ -285,26 +276,8 @@ class Kubelet:
             yield piece
 
     async def metrics(self) -> list[PodUsage]:
-        """What each running pod uses; the CPU rate is since the previous call (or since its start)."""
-        usages = []
-        now = self._host.clock.monotonic()
-        for uid, worker in list(self._workers.items()):
-            if not worker.state.sandboxed:
-                continue
-            try:
-                stats = await self._host.runtime.stats(uid)
-            except RuntimeFailure:
-                continue
-            before_cpu_s, before = self._cpu.get(uid, (0.0, 0.0))
-            window_s = now - before if before else 0.0
-            cores = (stats.cpu_s - before_cpu_s) / window_s if window_s > 0 else 0.0
-            self._cpu[uid] = (stats.cpu_s, now)
-            meta = worker.state.tree["metadata"]
-            usages.append(
-                PodUsage(meta["namespace"], meta["name"], max(0.0, cores), stats.memory_bytes, stats.processes, window_s)
-            )
-        self._cpu = {uid: sample for uid, sample in self._cpu.items() if uid in self._workers}
-        return usages
+        """What each running pod uses; the CPU rate is since the previous call."""
+        return await self._meter.usages()
 
     def _worker_named(self, namespace: str, name: str) -> PodWorker:
         for worker in self._workers.values():

@@ -82,6 +82,8 @@ class Container:
         """Whether its end is followed by another start."""
         if self.current is None or self.running:
             return True
+        if self.role == "ephemeral":
+            return False
         return self.outdated or restarts_after(pod_spec, self.spec, self.current.exit_code, init=self.role != "main")
 
     def due_at(self) -> float:
@@ -133,7 +135,7 @@ class Container:
         if not status.get("containerID") and not status.get("lastState"):
             return
         self.attempt = int(status.get("restartCount") or 0)
-        if self.role == "main":
+        if self.role in ("main", "ephemeral"):
             self.current = _lost(status, pod_uid, self.name, self.attempt)
 
     def tree(self, pod_spec: Tree, pod: str, *, idle: tuple[str, str], over: bool) -> Tree:
@@ -144,6 +146,10 @@ class Container:
             "state": {}, "lastState": {},
         }  # fmt: skip  # one field a word reads better packed
         current, last = self.current, self.previous
+        if self.running and self.spec.get("resources"):
+            # Nothing is bounded here, so that what is asked for is at once what there is.
+            status["resources"] = self.spec["resources"]
+            status["allocatedResources"] = self.spec["resources"].get("requests") or {}
         if current is not None:
             status["containerID"] = f"process://{current.id}"
         if current is None:
@@ -165,6 +171,8 @@ class Container:
         return status
 
     def _shown_ready(self) -> bool:
+        if self.role == "ephemeral":
+            return False  # nobody waits for it
         if self.role == "init":
             return self.current is not None and not self.running and self.current.exit_code == 0
         return self.running and self.hooked and self.started and self.ready
@@ -196,11 +204,18 @@ class Container:
 def containers_of(pod_spec: Tree, make_backoff: CrashLoopBackOff) -> dict[str, Container]:
     """Fresh state for every container of a pod, in the order in which they start; `make_backoff` is copied for each."""
     made: dict[str, Container] = {}
-    for init, specs in ((True, pod_spec.get("initContainers") or ()), (False, pod_spec["containers"])):
-        for spec in specs:
-            role: Role = "main" if not init else "sidecar" if is_sidecar(spec) else "init"
-            made[spec["name"]] = Container(spec, role, attrs.evolve(make_backoff), spec_hash(spec))
+    for spec in pod_spec.get("initContainers") or ():
+        made[spec["name"]] = container_of(spec, "sidecar" if is_sidecar(spec) else "init", make_backoff)
+    for spec in pod_spec["containers"]:
+        made[spec["name"]] = container_of(spec, "main", make_backoff)
+    for spec in pod_spec.get("ephemeralContainers") or ():
+        made[spec["name"]] = container_of(spec, "ephemeral", make_backoff)
     return made
+
+
+def container_of(spec: Tree, role: Role, make_backoff: CrashLoopBackOff) -> Container:
+    """Fresh state for one container."""
+    return Container(spec, role, attrs.evolve(make_backoff), spec_hash(spec))
 
 
 def _lost(status: Tree, pod_uid: str, name: str, attempt: int) -> ContainerStatus:

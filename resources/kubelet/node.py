@@ -76,7 +76,8 @@ def node_status(name: str, settings: KubeletSettings, resources: dict[str, str],
         "nodeInfo": {
             "machineID": "", "systemUUID": "", "bootID": "", "kernelVersion": platform.release(),
             "osImage": platform.platform(terse=True), "containerRuntimeVersion": "process://0.1",
-            "kubeletVersion": KUBELET_VERSION, "operatingSystem": "linux", "architecture": _architecture(),
+            "kubeletVersion": KUBELET_VERSION, "kubeProxyVersion": "", "operatingSystem": "linux",
+            "architecture": _architecture(),
         },
     }  # fmt: skip  # pairs read better packed
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import attrs
 
-Role = Literal["init", "sidecar", "main"]
+Role = Literal["init", "sidecar", "main", "ephemeral"]
 Doing = Literal["nothing", "starting", "running", "exited"]
 
 
@@ -38,7 +38,22 @@ class Plan:
 
 
 def plan(containers: Sequence[Seen], *, initialised: bool, now: float) -> Plan:
-    """Decide; `containers` are in the order of the spec, init containers and sidecars first."""
+    """Decide; `containers` are in the order of the spec, init containers and sidecars first.
+
+    Ephemeral ones are started once and at once, whatever the others do, and count for nothing.
+    """
+    looking = [each for each in containers if each.role == "ephemeral" and each.doing == "nothing"]
+    decided = _plan([each for each in containers if each.role != "ephemeral"], initialised=initialised, now=now)
+    if not looking or decided.done:
+        return decided
+    due = [each.due_at for each in looking if each.due_at > now]
+    if decided.due_at is not None:
+        due.append(decided.due_at)
+    start = (*decided.start, *(each.name for each in looking if each.due_at <= now))
+    return Plan(start, min(due, default=None), initialised=decided.initialised)
+
+
+def _plan(containers: Sequence[Seen], *, initialised: bool, now: float) -> Plan:
     if not initialised:
         for container in containers:
             if container.role == "main":

@@ -14,14 +14,20 @@ from reconcile.views import tree_of
 
 from .backoff import CrashLoopBackOff
 from .conditions import conditions_of
-from .container import Container, containers_of
+from .container import Container, container_of, containers_of
 from .host import Host
 from .phase import TERMINAL, phase_of
 from .runtime import SandboxStatus
+from .settings import KubeletSettings
 from .volumes import PodVolumes
 
 ADDRESS_LABEL = "reconcile.dev/pod-ip"
 DEADLINE_EXCEEDED = "DeadlineExceeded"
+_STATUSES = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
+
+
+def _fresh(settings: KubeletSettings) -> CrashLoopBackOff:
+    return CrashLoopBackOff(settings.backoff_s_first, settings.backoff_s_max, settings.backoff_reset_s)
 
 
 class Stage(enum.Enum):
@@ -66,9 +72,8 @@ class PodState:
         uid = tree["metadata"]["uid"]
         state = cls(host, pod, PodVolumes(host.pod_dir(uid), host, host.clock.uid, host.clock.now), tree=tree)
         settings = host.settings
-        fresh = CrashLoopBackOff(settings.backoff_s_first, settings.backoff_s_max, settings.backoff_reset_s)
-        state.containers = containers_of(tree["spec"], fresh)
-        shown = {s["name"]: s for key in ("initContainerStatuses", "containerStatuses") for s in state.status.get(key) or ()}
+        state.containers = containers_of(tree["spec"], _fresh(settings))
+        shown = {s["name"]: s for key in _STATUSES for s in state.status.get(key) or ()}
         for container in state.containers.values():
             found = [status for status in sandbox.containers if status.name == container.name] if sandbox else []
             if found:
@@ -76,7 +81,7 @@ class PodState:
                 state.initialised = state.initialised or container.role == "main"
             elif container.name in shown:
                 container.remember(shown[container.name], uid)
-            if container.running:
+            if container.running and container.role != "ephemeral":
                 # What was believed before this kubelet came up holds until a probe says otherwise.
                 container.ready = bool((shown.get(container.name) or {}).get("ready"))
                 container.started = bool((shown.get(container.name) or {}).get("started"))
@@ -125,6 +130,12 @@ class PodState:
         """The containers of these roles, in the order of the spec."""
         return [container for container in self.containers.values() if container.role in roles]
 
+    def add_ephemeral(self) -> None:
+        """Take up the ephemeral containers that were added to the pod."""
+        for spec in self.spec.get("ephemeralContainers") or ():
+            if spec["name"] not in self.containers:
+                self.containers[spec["name"]] = container_of(spec, "ephemeral", _fresh(self.host.settings))
+
     def desired_status(self, newest: Tree) -> Tree:
         """The status that the API should show; `newest` is the pod there, whose foreign conditions are kept."""
         shown = newest.get("status") or {}
@@ -133,6 +144,7 @@ class PodState:
         over = self.stage is Stage.TERMINATED and self.ending is not Ending.CLOSING
         inits = self._statuses(self.by_role("init", "sidecar"), over)
         mains = self._statuses(self.by_role("main"), over)
+        looking = self._statuses(self.by_role("ephemeral"), over)
         phase = phase_of(self.spec, [*inits, *mains], terminal=over, initialised=self.initialised)
         failed_by_deadline = self.ending is Ending.DEADLINE
         if failed_by_deadline and phase in TERMINAL:
@@ -151,6 +163,8 @@ class PodState:
             status["observedGeneration"] = generation
         if inits:
             status["initContainerStatuses"] = inits
+        if looking:
+            status["ephemeralContainerStatuses"] = looking
         address = self.address or shown.get("podIP")
         if address:
             status |= {"podIP": address, "podIPs": [{"ip": address}]}

@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 
 _RETRY_S_FIRST, _RETRY_S_MAX = 0.1, 10.0
 _OWNED = (
-    "phase", "reason", "message", "conditions", "containerStatuses", "initContainerStatuses", "podIP", "podIPs", "hostIP",
-    "hostIPs", "startTime", "observedGeneration",
+    "phase", "reason", "message", "conditions", "containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses",
+    "podIP", "podIPs", "hostIP", "hostIPs", "startTime", "observedGeneration",
 )  # fmt: skip  # words
 
 

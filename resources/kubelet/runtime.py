@@ -126,12 +126,19 @@ class ExecResult:
 
 
 @attrs.frozen
-class PodStats:
-    """What all processes of a pod use together: CPU time since its start, memory now."""
+class Stats:
+    """What some processes use together: CPU time since they were started, memory now."""
 
-    cpu_s: float
-    memory_bytes: int
-    processes: int
+    cpu_s: float = 0.0
+    memory_bytes: int = 0
+    processes: int = 0
+
+
+@attrs.frozen
+class PodStats(Stats):
+    """What all processes of a pod use, and of these what belongs to each running container."""
+
+    containers: Mapping[str, Stats] = attrs.field(factory=dict)
 
 
 class Talk(Protocol):

@@ -84,7 +84,7 @@ class Stopper:
 
     async def stop_all(self) -> None:
         """End every container that runs."""
-        await asyncio.gather(*(self.stop(container) for container in self._state.by_role("main", "init")))
+        await asyncio.gather(*(self.stop(container) for container in self._state.by_role("main", "init", "ephemeral")))
         for sidecar in reversed(self._state.by_role("sidecar")):
             await self.stop(sidecar)
 

@@ -284,6 +284,7 @@ class PodWorker:
     def _take_spec(self) -> None:
         """Take over a changed spec: a container that it changes is restarted, the others go on."""
         spec = self.state.spec
+        self.state.add_ephemeral()
         for tree in (*(spec.get("initContainers") or ()), *spec["containers"]):
             container = self.state.containers.get(tree["name"])
             if container is None or container.spec == tree:

@@ -54,7 +54,7 @@ def _validate(tree: Tree, old: Tree | None) -> Iterator[Cause]:  # noqa: ARG001 
             if value < 0:
                 text = f"Invalid value: {value}: must be greater than or equal to 0"
                 yield Cause("FieldValueInvalid", text, f"spec.{name}")
-        elif not (value.endswith("%") and value[:-1].isdigit()):
+        elif not (value.endswith("%") and value[:-1].isdecimal()):
             text = f"Invalid value: \"{value}\": a valid percent string must be a numeric string followed by an ending '%'"
             yield Cause("FieldValueInvalid", text, f"spec.{name}")
         elif int(value[:-1]) > 100:

@@ -7,12 +7,15 @@ object; where one stumbles over a wrong shape, what the schema says about that i
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 
 from reconcile.errors import ApiError, Cause, Tree
 
 from . import refusals
 from .catalog import Served
 
+Rules = Callable[[Tree, Tree], Iterable[Cause]]
+"""(new tree, old tree) -> what is wrong with the change."""
 _GO_TYPES = {"integer": "int64", "boolean": "bool", "number": "float64", "array": "slice", "object": "struct"}
 
 
@@ -32,16 +35,23 @@ class judged_if_stumbling:
             _refuse_shape(self._served, self._tree, self._before, self._name, [])
 
 
-def judge(served: Served, tree: Tree, before: Tree | None, name: str, causes: list[Cause]) -> None:
-    """Apply the schema's rules and the kind's own; `causes` is what is known to be wrong already.
+def judge(
+    served: Served, tree: Tree, before: Tree | None, name: str, causes: list[Cause], rules: Rules | None = None
+) -> None:  # fmt: skip
+    """Apply the schema's rules and the kind's own, or the `rules` of the part that is written.
+
+    `causes` is what is known to be wrong already.
 
     Raises:
         InvalidError: rules are broken.
         BadRequestError: a built-in kind's field has a value of another type.
     """
     kind = served.kind
-    if not _refuse_shape(served, tree, before, name, causes) and kind.hooks.validate is not None:
-        causes.extend(kind.hooks.validate(tree, before))
+    if not _refuse_shape(served, tree, before, name, causes):
+        if rules is not None and before is not None:
+            causes.extend(rules(tree, before))
+        elif kind.hooks.validate is not None:
+            causes.extend(kind.hooks.validate(tree, before))
     if causes:
         raise refusals.invalid(kind, name, causes)
 

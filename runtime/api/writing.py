@@ -305,7 +305,7 @@ class Writing:
         if kind.has_generation and any(tree.get(k) is not before.get(k) for k in (tree.keys() | before.keys()) if k not in own):
             meta = tree["metadata"] = {**meta, "generation": meta.get("generation", 0) + 1}
         causes = metadata.check_changed(meta, before["metadata"])
-        judge(served, tree, before, name, causes)
+        judge(served, tree, before, name, causes, kind.hooks.part_rules.get(write.subresource))
         write.warn(await self._admission.validate(kind, lambda: _review("UPDATE", kind, tree, before, write)))
         return self._owned(served, before, tree, write)
 

@@ -57,14 +57,20 @@ class Kubectl:
         return text
 
 
+@pytest.fixture
+def plain(live_plane: Plane, tmp_path: Path) -> Kubectl:
+    """kubectl for what is no stream."""
+    return Kubectl(
+        live_plane, tmp_path, {**os.environ, "KUBECONFIG": str(live_plane.data_dir / "kubeconfig"), "HOME": str(tmp_path)}
+    )  # fmt: skip
+
+
 @pytest.fixture(params=["websocket", "spdy"])
-def kubectl(request: pytest.FixtureRequest, live_plane: Plane, tmp_path: Path) -> Kubectl:
+def kubectl(request: pytest.FixtureRequest, plain: Kubectl) -> Kubectl:
+    """kubectl in each of the protocols that it speaks."""
     websockets = "true" if request.param == "websocket" else "false"
-    env = {
-        **os.environ, "KUBECONFIG": str(live_plane.data_dir / "kubeconfig"), "HOME": str(tmp_path),
-        "KUBECTL_REMOTE_COMMAND_WEBSOCKETS": websockets, "KUBECTL_PORT_FORWARD_WEBSOCKETS": websockets,
-    }  # fmt: skip
-    return Kubectl(live_plane, tmp_path, env)
+    switches = {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": websockets, "KUBECTL_PORT_FORWARD_WEBSOCKETS": websockets}
+    return attrs.evolve(plain, env={**plain.env, **switches})
 
 
 @pytest.fixture(scope="module")
@@ -202,22 +208,94 @@ def test_streams_of_a_pod_that_is_not_there_or_not_running_are_refused(kubectl: 
         plane.api.ask("DELETE", "/api/v1/namespaces/default/pods/over")
 
 
-def test_get_raw_looks_through_the_proxies_of_pods_services_and_nodes(kubectl: Kubectl, server: str) -> None:
+def test_get_raw_looks_through_the_proxies_of_pods_services_and_nodes(plain: Kubectl, server: str) -> None:
     """The name may say scheme and port."""
     at = "/api/v1/namespaces/default"
     for what in ("pods/server", "pods/server:8080", "services/server", "services/http:server:80", "pods/http:server:8080"):
-        assert kubectl("get", "--raw", f"{at}/{what}/proxy/index.html") == "served by server\n"
-    assert "NotFound" in kubectl("get", "--raw", f"{at}/pods/server/proxy/nosuch", code=1)
-    assert 'no service port "81" found' in kubectl("get", "--raw", f"{at}/services/server:81/proxy/", code=1)
-    assert "invalid request" in kubectl("get", "--raw", f"{at}/pods/a:b:c:d/proxy/", code=1)
-    node = kubectl.plane.objects("nodes", namespace="")[0]["metadata"]["name"]
-    assert kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/healthz") == "ok"
-    assert 'nodes "nosuch" not found' in kubectl("get", "--raw", "/api/v1/nodes/nosuch/proxy/healthz", code=1)
+        assert plain("get", "--raw", f"{at}/{what}/proxy/index.html") == "served by server\n"
+    assert "NotFound" in plain("get", "--raw", f"{at}/pods/server/proxy/nosuch", code=1)
+    assert 'no service port "81" found' in plain("get", "--raw", f"{at}/services/server:81/proxy/", code=1)
+    assert "invalid request" in plain("get", "--raw", f"{at}/pods/a:b:c:d/proxy/", code=1)
+    node = plain.plane.objects("nodes", namespace="")[0]["metadata"]["name"]
+    assert plain("get", "--raw", f"/api/v1/nodes/{node}/proxy/healthz") == "ok"
+    assert 'nodes "nosuch" not found' in plain("get", "--raw", "/api/v1/nodes/nosuch/proxy/healthz", code=1)
 
 
-def test_top_tells_what_pods_and_nodes_use(kubectl: Kubectl, server: str) -> None:
-    lines = kubectl("top", "pods").splitlines()
+def test_top_tells_what_pods_and_nodes_use(plain: Kubectl, server: str) -> None:
+    lines = plain("top", "pods").splitlines()
     assert lines[0].split() == ["NAME", "CPU(cores)", "MEMORY(bytes)"]
     used = dict(line.split()[::2] for line in lines[1:])
     assert int(used[server].removesuffix("Mi")) > 1
-    assert "CPU(%)" in kubectl("top", "nodes")
+    assert "CPU(%)" in plain("top", "nodes")
+
+
+def test_debug_adds_a_container_to_a_running_pod(kubectl: Kubectl, server: str) -> None:
+    """It is started beside the others, can be talked to, and changes nothing about them."""
+    plane = kubectl.plane
+    name = "look-" + kubectl.env["KUBECTL_REMOTE_COMMAND_WEBSOCKETS"]
+    before = plane.get("pods", server)
+    assert before is not None
+    arguments = ("debug", server, "--image=none", "-i", "-c", name, "--", "sh", "-c", "read x; echo $POD_NAME got $x; exit 3")
+    assert "server got this" in kubectl(*arguments, stdin=b"this\n")
+
+    def ended() -> Any:
+        listed = (plane.get("pods", server) or {})["status"].get("ephemeralContainerStatuses") or ()
+        return next((each["state"].get("terminated") for each in listed if each["name"] == name), None)
+
+    assert plane.wait("its end is told", ended)["exitCode"] == 3
+    after = plane.get("pods", server)
+    assert after is not None
+    assert after["status"]["phase"] == "Running"
+    assert after["status"]["containerStatuses"] == before["status"]["containerStatuses"]
+    assert "server got this" in kubectl("logs", server, "-c", name)
+    removal = ("--subresource=ephemeralcontainers", "--type=merge", "-p", '{"spec":{"ephemeralContainers":[]}}')
+    assert "may not be removed" in kubectl("patch", "pod", server, *removal, code=1)
+
+
+def test_logs_takes_every_option(plain: Kubectl) -> None:
+    plane = plain.plane
+    script = "echo first; echo wrong >&2; sleep 0.2; echo last"
+    two = [{"name": name, "command": ["sh", "-c", script]} for name in ("a", "b")]
+    labels = {"app": "speaker"}
+    plane.create(
+        "pods", {"metadata": {"name": "speaker", "labels": labels}, "spec": {"restartPolicy": "Never", "containers": two}}
+    )
+    try:
+        plane.wait("it has spoken", lambda: (plane.get("pods", "speaker") or {}).get("status", {}).get("phase") == "Succeeded")
+        assert plain("logs", "speaker", "-c", "a") == "first\nwrong\nlast\n"
+        assert plain("logs", "speaker", "-c", "a", "--tail=1") == "last\n"
+        assert plain("logs", "speaker", "-c", "b", "--limit-bytes=3") == "fir"
+        assert plain("logs", "speaker", "-c", "a", "-f", "--since=1h") == "first\nwrong\nlast\n"
+        assert plain("logs", "speaker", "-c", "a", "--since-time=2100-01-01T00:00:00Z") == ""
+        stamped = plain("logs", "speaker", "-c", "a", "--timestamps").splitlines()
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z first", stamped[0])
+        assert plain("logs", "speaker", "--all-containers", "--prefix").count("[pod/speaker/b] ") == 3
+        assert plain("logs", "-l", "app=speaker", "--all-containers", "--tail=1") == "last\nlast\n"
+        assert 'previous terminated container "a" in pod "speaker" not found' in plain("logs", "speaker", "-c", "a", "-p", code=1)
+        assert "container x is not valid for pod speaker" in plain("logs", "speaker", "-c", "x", code=1)
+        path = "/api/v1/namespaces/default/pods/speaker/log"
+        assert "choose one of: [a b]" in plain("get", "--raw", path, code=1)
+        assert plain("get", "--raw", f"{path}?container=a&stream=Stderr") == "wrong\n"
+    finally:
+        plane.api.ask("DELETE", "/api/v1/namespaces/default/pods/speaker")
+
+
+def test_a_pod_is_bound_by_a_post_of_a_binding(plain: Kubectl) -> None:
+    """Schedulers that are not ours do it either way."""
+    plane = plain.plane
+    node = plane.objects("nodes", namespace="")[0]["metadata"]["name"]
+    tree = pod("unbound", "sleep", "100")
+    tree["spec"]["schedulerName"] = "nobody"
+    plane.create("pods", tree)
+    try:
+        binding = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": "unbound"},
+            "target": {"kind": "Node", "name": node},
+        }
+        assert plane.api.ask("POST", "/api/v1/namespaces/default/bindings", None, binding)["status"] == "Success"
+        plane.wait("it runs", lambda: running(plane, "unbound"))
+        assert "bindings" in plain("api-resources", "--namespaced", "-o", "name").split()
+    finally:
+        plane.api.ask("DELETE", "/api/v1/namespaces/default/pods/unbound")

@@ -8,7 +8,10 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import attrs
+
 from reconcile import Hooks, Resource, field, kind, struct
+from reconcile.identity import Access, Caller, Decision, Identity
 from reconcile.kinds import kind_of
 from reconcile.subresources import ALL_VERBS, Asked, Backend, Connection, Objects
 
@@ -38,7 +41,8 @@ async def locate_talk(objects: Objects, asked: Asked) -> Backend:
     "example.com", "v1",
     hooks=Hooks(
         connections=(
-            Connection("panel", "PrinterPanel", locate_panel, ALL_VERBS, rest=True), Connection("talk", "Printer", locate_talk),
+            Connection("panel", "PrinterPanel", locate_panel, ALL_VERBS, rest=True),
+            Connection("talk", "Printer", locate_talk, upgrade_creates=True),
         )
     ),
 )  # fmt: skip
@@ -101,7 +105,7 @@ async def test_a_request_reaches_the_backend_without_the_callers_credentials(ser
 
     async with serve() as site, printer(site, answer):
         masked = ("Impersonate-User: x", "Impersonate-Group: system:masters")
-        head, body = await ask(site, "PUT", f"{PATH}/panel/a%20b/c?d=1&d=2", "X-Mine: 1", *masked, body=b"data")
+        head, body = await ask(site, "PUT", f"{PATH}/panel/a%20b%2Fc?d=1&d=2", "X-Mine: 1", *masked, body=b"data")
         assert head.startswith(b"HTTP/1.1 418")
         assert b"X-Panel: yes" in head
         assert b"short" in body
@@ -228,3 +232,36 @@ async def test_a_dialer_reaches_what_only_it_knows(serve: Serve) -> None:
         head, body = await ask(site, "GET", f"{PATH}/talk")
         assert b" 200 " in head.splitlines()[0]
         assert b"hello" in body
+
+
+async def test_an_upgrade_needs_create_as_well_as_what_its_method_needs(serve: Serve) -> None:
+    """A WebSocket begins as a GET: who may only look must not get a shell by that."""
+    asked: list[str] = []
+    allowed = {"get talk"}
+
+    def judge(caller: Caller, access: Access) -> Decision:
+        asked.append(f"{access.verb} {access.subresource}")
+        return Decision(asked[-1] in allowed)
+
+    async def answer(head: bytes, streams: Streams) -> None:
+        streams[1].write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: carrier/1\r\nConnection: Upgrade\r\n\r\n")
+
+    async def lpt(rest: str) -> Streams:
+        host, _, port = rest.partition(":")
+        return await asyncio.open_connection(host, int(port))
+
+    async with serve() as site, printer(site, answer):
+        site.api.add_dialer("lpt", lpt)
+        site.api.security.add_token_reader(lambda token, _audiences: Identity(Caller("bob")) if token == "bob" else None)
+        site.api.security.authorize_with(judge)
+        bob = attrs.evolve(site, access=site.access._replace(token="bob"))
+        upgrade = ("Connection: Upgrade", "Upgrade: carrier/1")
+        head, body = await ask(bob, "GET", f"{PATH}/talk", *upgrade)
+        assert b" 403 " in head.splitlines()[0]
+        assert b'cannot create resource \\"printers/talk\\"' in body
+        assert asked == ["get talk", "create talk"]
+        allowed.add("create talk")
+        assert (await ask(bob, "GET", f"{PATH}/talk", *upgrade))[0].startswith(b"HTTP/1.1 101")
+        assert (await ask(bob, "POST", f"{PATH}/talk", *upgrade))[0].startswith(b"HTTP/1.1 101")
+        allowed.remove("create talk")
+        assert b" 403 " in (await ask(bob, "POST", f"{PATH}/talk", *upgrade))[0].splitlines()[0]

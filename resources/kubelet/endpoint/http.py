@@ -1,4 +1,4 @@
-"""Just enough of an HTTP/1.1 server for the kubelet's endpoint: one request a connection, answered, streamed or upgraded.
+"""Just enough of an HTTP/1.1 server for the kubelet's endpoint: one request a connection, answered or upgraded.
 
 Its one client is an API server, which parses what the outside world sends. An HTTP library would be loaded before the
 first Pods are started; this costs nothing.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from urllib.parse import parse_qsl, unquote
 
@@ -78,25 +78,10 @@ class Exchange:
         self._writer.write(body)
         await self._writer.drain()
 
-    async def stream(self, pieces: AsyncIterator[bytes], content_type: str = TEXT) -> None:
-        """Send an answer in pieces, each as it comes."""
-        self._head(200, {"Content-Type": content_type, "Transfer-Encoding": "chunked", "Connection": "close"})
-        async for piece in pieces:
-            if piece:
-                self._writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-                await self._writer.drain()
-        self._writer.write(b"0\r\n\r\n")
-        await self._writer.drain()
-
     def upgrade(self, protocol: str, headers: Mapping[str, str]) -> Wire:
         """Agree to another protocol; from here on the connection speaks that."""
         self._head(101, {"Connection": "Upgrade", "Upgrade": protocol, **headers})
         return Wire(self._reader, self._writer)
-
-    async def gone(self) -> None:
-        """Wait until the client has hung up."""
-        while await self._reader.read(4096):
-            continue
 
     def _head(self, status: int, headers: Mapping[str, str]) -> None:
         self.answered = True

@@ -124,7 +124,7 @@ class Session:
         except spdy.SpdyError as error:
             log.info("a client speaks no SPDY/3.1", extra={"error": str(error)})
             with contextlib.suppress(ConnectionError):
-                await self.send(spdy.Control(spdy.GOAWAY, self._last_id, status=1))
+                await self.send(spdy.Control(spdy.GOAWAY, self._last_id, status=spdy.PROTOCOL_ERROR))
         except ConnectionError:
             return  # nobody is left to be answered
         finally:

@@ -106,7 +106,7 @@ class _Pairs:
     async def opened(self, stream: Stream) -> None:
         """Take a stream; with its other half it makes a connection."""
         kind, request_id = stream.headers.get("streamtype", ""), stream.headers.get("requestid", str(stream.id))
-        if kind not in ("data", "error") or not stream.headers.get("port", "").isdigit():
+        if kind not in ("data", "error") or not stream.headers.get("port", "").isdecimal():
             await stream.reset()
             return
         half = self._halves.pop(request_id, None)
@@ -182,6 +182,6 @@ class _Channels:
 
 
 def _port(text: str) -> int:
-    if not text.isdigit() or not 0 < int(text) < 65536:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
         raise EndpointError(400, f"port {text!r}: give a number from 1 to 65535")
     return int(text)

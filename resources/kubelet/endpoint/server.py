@@ -3,7 +3,7 @@
     GET|POST /exec/NAMESPACE/POD/CONTAINER?command=..&input=1&output=1&error=1&tty=1
     GET|POST /attach/NAMESPACE/POD/CONTAINER?input=1&output=1...
     GET|POST /portForward/NAMESPACE/POD
-    GET      /healthz
+    GET      /pods, /stats/summary, /healthz
 
 It trusts whoever reaches it: authorisation is the API server's, and the socket is a file that only its owner may open.
 
@@ -14,15 +14,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from reconcile.errors import Tree
 from reconcile.resources.kubelet.runtime import Talk
 
 from .errors import EndpointError
-from .http import HEAD_BYTES_MAX, Exchange
+from .http import HEAD_BYTES_MAX, JSON, Exchange
 from .port_forward import forward
 from .remote_command import converse
 from .socket import listening
@@ -43,6 +45,12 @@ class Pods(Protocol):
     async def attach(self, namespace: str, name: str, container: str, *, stdin: bool, stdout: bool, stderr: bool) -> Talk:
         """Attach to a container. Raises RuntimeFailure."""
 
+    def listed(self) -> Sequence[Tree]:
+        """Every pod."""
+
+    async def summary(self) -> Tree:
+        """What the node and its pods use."""
+
     def address(self, namespace: str, name: str) -> str:
         """The pod's address."""
 
@@ -56,6 +64,7 @@ class Endpoint:
         self._open: set[asyncio.Task[None]] = set()
         self._routes: dict[str, Route] = {
             "exec": self._exec, "attach": self._attach, "portForward": self._forward, "healthz": self._health,
+            "pods": self._list, "stats": self._stats,
         }  # fmt: skip  # pairs read better packed
 
     async def start(self, folder: Path) -> None:
@@ -134,6 +143,16 @@ class Endpoint:
         namespace, name = _parts(exchange, 2)
         self._pods.require(namespace, name)
         await forward(exchange, f"{namespace}/{name}", self._pods.address(namespace, name))
+
+    async def _list(self, exchange: Exchange) -> None:
+        _parts(exchange, 0)
+        listed = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": list(self._pods.listed())}
+        await exchange.answer(json.dumps(listed).encode(), JSON)
+
+    async def _stats(self, exchange: Exchange) -> None:
+        if _parts(exchange, 1) != ("summary",):
+            raise EndpointError(404, "404 page not found")
+        await exchange.answer(json.dumps(await self._pods.summary()).encode(), JSON)
 
     async def _health(self, exchange: Exchange) -> None:
         await exchange.answer(b"ok")

@@ -13,7 +13,7 @@ import struct
 from typing import NamedTuple
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-NORMAL, GOING_AWAY, PROTOCOL_ERROR, BAD_DATA, TOO_BIG, INTERNAL = 1000, 1001, 1002, 1007, 1009, 1011
+NORMAL, PROTOCOL_ERROR, TOO_BIG = 1000, 1002, 1009
 MESSAGE_BYTES_MAX = 32 << 20
 """As large a message as is taken: kubectl sends 32 KiB at once, and some client its whole input."""
 _CONTROL_BYTES_MAX = 125

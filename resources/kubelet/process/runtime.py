@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import fcntl
 import logging
 import os
 import re
@@ -55,6 +54,7 @@ log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _POLL_S = 0.005
+_LOCK_S_MAX = 1.0
 _SHIM_ANSWER_S_MAX = 10.0
 
 
@@ -87,11 +87,13 @@ class ProcessRuntime:
         """Take the root folder, sweep out half-made and half-removed sandboxes, and connect to every shim."""
         self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = os.open(self._root / "engine.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise ShimError("start", f"another engine uses {self._root}; stop that one, or use another folder") from None
+        # One that was killed while it started its zygote is survived by a fork that holds the lock until it is a program.
+        deadline = self._clock.monotonic() + _LOCK_S_MAX
+        while not records.locked(self._lock):
+            if self._clock.monotonic() > deadline:
+                os.close(self._lock)
+                raise ShimError("start", f"another engine uses {self._root}; stop that one, or use another folder")
+            await self._clock.sleep(_POLL_S)
         self._closing = False
         for path in self._root.iterdir():
             if path.name.startswith("."):
@@ -267,7 +269,7 @@ class ProcessRuntime:
         """Read /proc below the pod's shim: about 0.2 ms a process."""
         sandbox = self._sandbox(pod_uid)
         self._connection(sandbox)
-        return read_stats(sandbox.shim_pid)
+        return read_stats(sandbox.shim_pid, {status.name: status.pid for status in sandbox.running.values()})
 
     def _uids(self) -> Sequence[str]:
         try:

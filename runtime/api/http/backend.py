@@ -118,7 +118,7 @@ def _length(text: str, base: int) -> int:
 def _head(raw: bytes) -> Head:
     first, *lines = raw.decode("latin-1").split("\r\n")
     words = first.split(" ", 2)
-    if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdigit() or not 100 <= int(words[1]) < 600:
+    if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdecimal() or not 100 <= int(words[1]) < 600:
         raise BackendError(f"it sent no HTTP: {first[:40]!r}")
     pairs = (line.partition(":") for line in lines if ":" in line)
     return Head(int(words[1]), tuple((name.strip(), value.strip()) for name, _, value in pairs))

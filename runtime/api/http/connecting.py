@@ -13,7 +13,7 @@ import re
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from reconcile.client import Page
 from reconcile.errors import ApiError, InternalError, Tree, UnavailableError
@@ -36,6 +36,8 @@ _HOPS = frozenset(
 _OURS = frozenset(("authorization", "host", "content-length", "expect"))
 """Credentials are for this server alone; the others are made anew."""
 _IMPERSONATION = "impersonate-"
+_SAFE = "/:@!$&'()*+,;=~"
+"""What stands in a path as it is; clients that escape the slashes of a path that they were given mean slashes."""
 _REFUSAL_BYTES_MAX = 1 << 20
 _PAGE_BYTES_MAX = 4 << 20
 _LINK = re.compile(rb"""(?i)(\b(?:href|src|action|codebase|poster|cite|data)\s*=\s*["']?)(/(?!/)[^\s"'>]*)""")
@@ -70,7 +72,7 @@ async def connect(
     if upgrade and connection.upgrade_creates:
         request.may_create()  # a WebSocket begins as a GET, and can do all that a POST can
     asked = Asked(
-        request.method, location.name, location.namespace, location.rest,
+        request.method, location.name, location.namespace, quote(unquote(location.rest), safe=_SAFE),
         tuple(parse_qsl(request.raw_query, keep_blank_values=True)), request.raw_query, upgrade,
     )  # fmt: skip
     backend = await connection.locate(_Lookup(api), asked)

@@ -115,9 +115,7 @@ def lock(directory: str) -> int | None:
     """
     path = os.path.join(directory, "lock")
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not locked(fd):
         os.close(fd)
         return None
     # Between the open and the lock the folder may have been removed and even made anew: a lock on a file that is no
@@ -126,6 +124,15 @@ def lock(directory: str) -> int | None:
         os.close(fd)
         raise FileNotFoundError(path)
     return fd
+
+
+def locked(fd: int) -> bool:
+    """Lock an open file for this process, unless another one has."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def is_same_file(path: str, fd: int) -> bool:
