@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import attrs
@@ -17,6 +15,7 @@ from reconcile.runtime.store import Range
 from reconcile.runtime.store.remote import AddressFormError, EtcdAddress, EtcdRefusal, EtcdStore, RemoteSettings, UnreachableError
 from tests.contract.conftest import REMOTE
 from tests.contract.test_contract import ALL
+from tests.etcd.certificates import Authority
 from tests.etcd.conftest import free_ports, our_process, program, real_etcd_process
 from tests.etcd.etcdctl import Etcdctl
 
@@ -108,15 +107,15 @@ async def test_a_user_may_what_its_role_allows(guarded: str, tmp_path: Path) -> 
 
 
 @contextmanager
-def etcd_with_tls(folder: Path) -> Iterator[str]:
+def etcd_with_tls(folder: Path, authority: Authority) -> Iterator[str]:
     """A real etcd that speaks TLS only, to those who show a certificate of its authority."""
     client, peer = free_ports(2)
     urls = [f"https://127.0.0.1:{client}", f"http://127.0.0.1:{peer}"]
     command = [str(program("etcd")), "--data-dir", str(folder / "etcd"), "--log-level", "error", "--name", "default"]
     command += ["--listen-client-urls", urls[0], "--advertise-client-urls", urls[0], "--listen-peer-urls", urls[1]]
     command += ["--initial-advertise-peer-urls", urls[1], "--initial-cluster", f"default={urls[1]}", "--client-cert-auth"]
-    command += ["--trusted-ca-file", str(folder / "ca.pem"), "--cert-file", str(folder / "cert.pem")]
-    command += ["--key-file", str(folder / "key.pem")]
+    cert, key = authority.certificate("etcd")
+    command += ["--trusted-ca-file", str(authority.file), "--cert-file", str(cert), "--key-file", str(key)]
     with (folder / "etcd.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
@@ -126,42 +125,17 @@ def etcd_with_tls(folder: Path) -> Iterator[str]:
             process.wait()
 
 
-def write_certificates(folder: Path) -> None:
-    """An authority, and one certificate that serves both sides."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
-    names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]) for name in ("authority", "node")]
-    now = datetime.now(UTC)
-
-    def builder(at: int) -> x509.CertificateBuilder:
-        made = x509.CertificateBuilder(names[0], names[at], keys[at].public_key(), x509.random_serial_number())
-        return made.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=1))
-
-    authority = builder(0).add_extension(x509.BasicConstraints(True, None), True).sign(keys[0], hashes.SHA256())
-    localhost = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))])
-    node = builder(1).add_extension(localhost, False).sign(keys[0], hashes.SHA256())
-    (folder / "ca.pem").write_bytes(authority.public_bytes(serialization.Encoding.PEM))
-    (folder / "cert.pem").write_bytes(node.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        keys[1].private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
-        )
-    )
-
-
 async def test_tls_is_spoken_both_ways(tmp_path: Path) -> None:
     """A cluster on a network is reached no other way."""
-    write_certificates(tmp_path)
+    authority = Authority(tmp_path)
+    cert, key = authority.certificate("us")
     clock = SystemClock()
-    files = f"ca={tmp_path}/ca.pem&cert={tmp_path}/cert.pem&key={tmp_path}/key.pem"
-    with etcd_with_tls(tmp_path) as address:
+    files = f"ca={authority.file}&cert={cert}&key={key}"
+    with etcd_with_tls(tmp_path, authority) as address:
         async with await EtcdStore.open(EtcdAddress.parse(f"etcds://{address}/team?{files}"), clock, settings=REMOTE) as store:
             await store.put(b"a", b"1")
             assert store.get(b"a") is not None
-        for text in (f"etcd://{address}", f"etcds://{address}?ca={tmp_path}/ca.pem", f"etcds://{address}"):
+        for text in (f"etcd://{address}", f"etcds://{address}?ca={authority.file}", f"etcds://{address}"):
             with pytest.raises(UnreachableError):
                 await EtcdStore.open(EtcdAddress.parse(text), clock, settings=_impatient())
         with pytest.raises(AddressFormError, match=r"none\.pem cannot be read"):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Self
 
 import h2.config
@@ -21,6 +23,8 @@ from hpack.table import HeaderTable
 from reconcile.runtime.store.etcd.http2 import Http2Server
 from reconcile.runtime.store.etcd.http2.hpack import STATIC, Decoder, HpackError
 from reconcile.runtime.store.etcd.http2.stream import Stream
+from reconcile.runtime.store.etcd.tls import TlsFiles
+from tests.etcd.certificates import Authority
 
 LIMIT = 2 << 20
 Handler = Callable[[Stream], Any]
@@ -134,8 +138,8 @@ async def echo(stream: Stream) -> None:
 
 
 @asynccontextmanager
-async def serving(handler: Handler = echo) -> AsyncIterator[Http2Server]:
-    server = await Http2Server.listen("127.0.0.1", 0, handler, LIMIT)
+async def serving(handler: Handler = echo, tls: Callable[[], ssl.SSLContext] | None = None) -> AsyncIterator[Http2Server]:
+    server = await Http2Server.listen("127.0.0.1", 0, handler, LIMIT, tls)
     try:
         yield server
     finally:
@@ -143,8 +147,8 @@ async def serving(handler: Handler = echo) -> AsyncIterator[Http2Server]:
 
 
 @asynccontextmanager
-async def connected(server: Http2Server, **settings: int) -> AsyncIterator[Client]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+async def connected(server: Http2Server, *, tls: ssl.SSLContext | None = None, **settings: int) -> AsyncIterator[Client]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=tls)
     try:
         yield await Client(reader, writer).start(**settings)
     finally:
@@ -328,6 +332,34 @@ async def test_what_is_no_grpc_is_refused() -> None:
         await client.send(number, b"\1" + (3).to_bytes(4) + b"zip", end=True)
         assert (await client.answer(number))[1] == "12", "nothing is decompressed"
         assert (await client.answer(await client.call()))[1] == "0"
+
+
+async def test_over_tls_it_is_the_same(tmp_path: Path) -> None:
+    """What is large passes both ways; who does not get through the handshake holds up nobody."""
+    authority = Authority(tmp_path)
+    cert, key = authority.certificate("server")
+    trusting = ssl.create_default_context(cafile=str(authority.file))
+    trusting.set_alpn_protocols(["h2"])
+    async with serving(tls=TlsFiles(cert, key).contexts()) as server:
+        silent = await asyncio.open_connection("127.0.0.1", server.port)
+        plain = await asyncio.open_connection("127.0.0.1", server.port)
+        plain[1].write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            await plain[0].read()  # it is shown the door
+        async with connected(server, tls=trusting) as client:
+            agreed: ssl.SSLObject = client.writer.get_extra_info("ssl_object")
+            assert agreed.selected_alpn_protocol() == "h2"
+            data, status, _ = await client.answer(await client.call("/large", b"0123456789"))
+            assert (len(data), status) == (5_000_005, "0")
+            message = random.Random(1).randbytes(LIMIT)
+            assert (await client.answer(await client.call(message=message)))[0] == framed(message)
+            number = await client.call("/each", None)
+            for at in range(100):
+                await client.send(number, framed(b"%d" % at))
+                await client.until(lambda: client.data.get(number))
+                assert client.data.pop(number) == framed(b"%d" % at)
+        for _, writer in (silent, plain):
+            writer.transport.abort()
 
 
 def raw_frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
