@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ROOMS := runtime resources cli
 
-.PHONY: help demo test kopf outside cover lint types check bench soak sim dev clean
+.PHONY: help demo test kopf outside cover lint types check bench soak fuzz sim dev clean
 
 help:                ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ bench: $(VENV)/.dev  ## the figures of tests/bench, as medians and ratios
 
 soak: $(VENV)/.dev   ## the long faults: a hundred kills of the control plane, and more
 	$(BIN)/python -m pytest tests/faults --soak -q
+
+fuzz: $(VENV)/.dev   ## REQUESTS=200000 odd requests to the API from SEED=1
+	$(BIN)/python -m pytest tests/fuzz --fuzz-requests $(or $(REQUESTS),200000) --fuzz-seed $(or $(SEED),1) -q
 
 sim: $(VENV)/.dev    ## the built-in controllers under SEEDS=200 plans of each pattern; thousands by night
 	$(BIN)/python -m pytest -n 2 tests/simulation --sim-seeds $(or $(SEEDS),200) -q

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .running import Session
     from .scene import PodRow, Scene
 
+LOG_NAME = "control-plane.log"
+_LOG_BYTES_MAX = 1 << 20
 _REDRAW_S = 0.1
 _AGES_S = 5.0
 
@@ -83,7 +85,12 @@ class View(Protocol):
     help="Keep objects in an etcd cluster: etcd://HOST:2379,HOST:2379/PREFIX (etcds:// for TLS) [default: a store of its own].",
 )
 @click.option("--plain", is_flag=True, help="Plain lines even in a terminal.")
-@click.option("--verbose", "-v", is_flag=True, help="Log what the control plane does to stderr.")
+@click.option(
+    "--verbose",
+    "-v",
+    is_flag=True,
+    help="Log what the control plane does to stderr; warnings are in control-plane.log in the state folder.",
+)
 @click.option("--ready-fd", type=int, default=-1, hidden=True)
 def command(
     folder: Path, data_dir: str | None, host: str, port: int, keep: bool, wait: bool, timeout_s: float, detach: bool,
@@ -102,9 +109,7 @@ def command(
 
         start_detached(state, wait=wait, timeout_s=timeout_s)
         return
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.CRITICAL, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    _log_into(state, verbose)
     if face.given and not etcd_listen:
         raise CommandError("the --etcd-... options say how to serve an etcd, but not where: add --etcd-listen HOST:PORT")
     if store and etcd_listen:
@@ -125,6 +130,19 @@ def command(
         store=store,
     )
     asyncio.run(_run(Session(settings), plain=plain, wait=wait, timeout_s=timeout_s, ready_fd=ready_fd))
+
+
+def _log_into(state: Path, verbose: bool) -> None:
+    """Warnings and errors go into a file in the state folder, which is kept small; with `verbose` more, and to stderr too.
+
+    The live view tells a person what concerns them; this is for who looks for a mistake of the control plane itself.
+    """
+    from logging.handlers import RotatingFileHandler
+
+    file = RotatingFileHandler(state / LOG_NAME, maxBytes=_LOG_BYTES_MAX, backupCount=1, delay=True, encoding="utf-8")
+    handlers: list[logging.Handler] = [file, logging.StreamHandler()] if verbose else [file]
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, handlers=handlers, format="%(asctime)s %(levelname)s %(name)s %(message)s")
 
 
 def _history_keep(text: str) -> HistoryKeep:

@@ -17,6 +17,7 @@ from reconcile.clock import timestamp
 from reconcile.errors import BadRequestError, Cause, ConflictError, Tree
 from reconcile.kinds import Kind
 
+from . import refusals
 from .catalog import Served
 from .fieldsets import FieldSet, difference, intersection, paths, union
 from .ownership import BEFORE_FIRST_APPLY, Owner, all_fields, ownable, owners_of, with_owners
@@ -39,9 +40,9 @@ def check_body(kind: Kind, api_version: str, name: str, body: Any) -> None:
     if not body.get("apiVersion") or not body.get("kind"):
         missing = "kind" if body.get("apiVersion") else "apiVersion"
         raise BadRequestError(f"Object '{missing.capitalize()}' is missing: name apiVersion {api_version} and kind {kind.kind}")
-    metadata = body.get("metadata") or {}
+    metadata = {} if body.get("metadata") is None else body["metadata"]
     if not isinstance(metadata, dict):
-        raise BadRequestError("metadata is no object")
+        raise BadRequestError(f"metadata is {refusals.show(metadata)[:100]}; give an object with a name")
     if metadata.get("name") and metadata["name"] != name:
         raise BadRequestError(f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
     if metadata.get("managedFields"):

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from reconcile.errors import BadRequestError, Tree
 
 _PATCH, _RETAIN = "$patch", "$retainKeys"
@@ -45,6 +47,7 @@ def _map(there: Any, patch: Tree, schema: Tree, where: str) -> Tree:
     merged = dict(original)
     retained = patch.get(_RETAIN)
     if retained is not None:
+        _listed(retained, _RETAIN, where)
         merged = {key: value for key, value in merged.items() if key in retained}
         if missing := [key for key in patch if not key.startswith("$") and patch[key] is not None and key not in retained]:
             raise BadRequestError(f"{where or 'patch'}: $retainKeys does not list {missing[0]!r}, which the patch sets")
@@ -52,6 +55,7 @@ def _map(there: Any, patch: Tree, schema: Tree, where: str) -> Tree:
         if key.startswith("$"):
             name, _, field = key.partition("/")
             if name == _DELETE_PRIMITIVE and isinstance(merged.get(field), list):
+                _listed(value, key, where)
                 merged[field] = [item for item in merged[field] if item not in value]
             elif name not in (_DELETE_PRIMITIVE, _ORDER, _RETAIN):
                 raise BadRequestError(f"{where or 'patch'}: the directive {key!r} is not understood")
@@ -64,6 +68,11 @@ def _map(there: Any, patch: Tree, schema: Tree, where: str) -> Tree:
         if name == _ORDER and isinstance(merged.get(field), list) and isinstance(order, list):
             merged[field] = _ordered(merged[field], original.get(field), order, _child(schema, field))
     return merged
+
+
+def _listed(value: Any, directive: str, where: str) -> None:
+    if not isinstance(value, list):
+        raise BadRequestError(f"{where or 'patch'}: {directive} takes a list, not {value!r}")
 
 
 def _value(there: Any, value: Any, schema: Tree, where: str) -> Any:
@@ -113,10 +122,10 @@ def _ordered(merged: list[Any], before: Any, order: list[Any], schema: Tree) -> 
     key = schema.get("x-kubernetes-patch-merge-key")
 
     def identity(item: Any) -> Any:
-        return item.get(key) if key and isinstance(item, dict) else item
+        named = item.get(key) if key and isinstance(item, dict) else item
+        return orjson.dumps(named) if isinstance(named, dict | list) else named
 
-    wanted = [identity(item) for item in order]
-    rank = {name: position for position, name in enumerate(wanted) if _hashable(name)}
+    rank = {identity(item): position for position, item in enumerate(order)}
     named = sorted((item for item in merged if identity(item) in rank), key=lambda item: rank[identity(item)])
     others = [item for item in merged if identity(item) not in rank]
     positions = {identity(item): at for at, item in enumerate(before)} if isinstance(before, list) else {}
@@ -128,10 +137,6 @@ def _ordered(merged: list[Any], before: Any, order: list[Any], schema: Tree) -> 
             result.append(others.pop(0))
         result.append(item)
     return result + others
-
-
-def _hashable(value: Any) -> bool:
-    return not isinstance(value, dict | list)
 
 
 def _is_directive(item: Any) -> bool:

@@ -170,7 +170,8 @@ def _list(schema: Tree) -> Check | None:
                 causes.extend(_below(f"[{at}]", found))
             if identity is not None:
                 if identity in seen:
-                    shown = {key: item[key] for key in keys if key in item} if kind == "map" else item
+                    keyed = kind == "map" and type(item) is dict
+                    shown = {key: item[key] for key in keys if key in item} if keyed else item
                     causes.append(Cause(**{**_as_dict(value_duplicate("", shown)), "field": f"[{at}]"}))
                 seen.add(identity)
         return causes or None

@@ -92,6 +92,8 @@ def test_an_exception_is_shown_with_its_traceback_and_hurts_nothing_else(live: P
     program.write_text(COUNTER.replace("    yield", '    raise ValueError("no luck with %s" % tally.name)\n    yield'))
     live.wait_line("ValueError: no luck with one")
     live.wait_line(r'File ".*tally\.py", line 14, in tally')
+    log = live.data_dir / "control-plane.log"
+    live.wait("the log file has it for later", lambda: "ValueError: no luck with one" in log.read_text())
     (live.folder / "other.yaml").write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: meanwhile}\n")
     live.wait("other files are applied", lambda: live.get("configmaps", "meanwhile"))
     assert value(live) == "5", "what the handler had made is kept"

@@ -1,7 +1,8 @@
 """What clients send: JSON, YAML and protobuf bodies as trees, with the duplicate keys that fieldValidation asks about.
 
-orjson keeps the last of two equal keys without a word, so bodies are read with it only where duplicates do not matter
-(fieldValidation=Ignore); otherwise the standard decoder's pair hook counts keys while it builds.
+Values are orjson's: it refuses what JSON has no word for, and gives doubles where a number is beyond 64 bits, as Go does. It
+keeps the last of two equal keys without a word; unless that does not matter (fieldValidation=Ignore), the standard decoder's
+pair hook looks for doubles as well.
 
 Source: k8s.io/apimachinery/pkg/runtime/serializer/json, sigs.k8s.io/json
 """
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 FieldValidation = Literal["Ignore", "Warn", "Strict"]
 Wire = Callable[[], "Messages"]
 """Gives what reads protobuf bodies; called only when one comes."""
+_OPTIONS: dict[str, tuple[type, str]] = {
+    "dryRun": (list, "[]string"), "preconditions": (dict, "v1.Preconditions"), "gracePeriodSeconds": (int, "int64"),
+    "propagationPolicy": (str, "v1.DeletionPropagation"), "orphanDependents": (bool, "bool"),
+}  # fmt: skip
 _YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "application/apply-patch+yaml")
 
 
@@ -94,6 +99,11 @@ def decode_options(raw: bytes, content_type: str, wire: Wire) -> Tree:
         raise BadRequestError(f"the body is no DeleteOptions: {error}") from None
     if not isinstance(tree, dict):
         raise BadRequestError("the body is no DeleteOptions: give a mapping such as {}")
+    for name, (type_, word) in _OPTIONS.items():
+        if tree.get(name) is not None and type(tree[name]) is not type_:
+            raise BadRequestError(
+                f"json: cannot unmarshal {_go_type(tree[name])} into Go struct field DeleteOptions.{name} of type {word}"
+            )
     return cast(Tree, tree)
 
 
@@ -163,19 +173,19 @@ def _unreadable(kind: Kind, why: str) -> BadRequestError:
 
 def _json(raw: bytes, kind: Kind, count: bool, duplicates: list[str]) -> Any:
     try:
+        tree = orjson.loads(raw)
         if not count:
-            return orjson.loads(raw)
+            return tree
         doubled = False
 
-        def build(pairs: list[tuple[str, Any]]) -> Tree:
+        def look(pairs: list[tuple[str, Any]]) -> None:
             nonlocal doubled
-            tree = dict(pairs)
-            doubled = doubled or len(tree) != len(pairs)
-            return tree
+            doubled = doubled or len(dict(pairs)) != len(pairs)
 
-        tree = json.loads(raw, object_pairs_hook=build)
+        json.loads(raw, object_pairs_hook=look, parse_int=_left, parse_float=_left)
         if doubled:
-            duplicates.extend(f'duplicate field "{path}"' for path in _doubles(json.loads(raw, object_pairs_hook=_Pairs), ""))
+            found = json.loads(raw, object_pairs_hook=_Pairs, parse_int=_left, parse_float=_left)
+            duplicates.extend(f'duplicate field "{path}"' for path in _doubles(found, ""))
         return tree
     except ValueError as error:
         raise BadRequestError(
@@ -184,6 +194,11 @@ def _json(raw: bytes, kind: Kind, count: bool, duplicates: list[str]) -> Any:
         ) from None
     except RecursionError:
         raise BadRequestError(f"the {kind.kind} in the body is nested too deeply") from None
+
+
+def _left(text: str) -> str:
+    """A number that nobody looks at: thousands of digits would take long to read."""
+    return text
 
 
 def _yaml_or_json(raw: bytes, kind: Kind, count: bool, duplicates: list[str]) -> Any:

@@ -80,7 +80,9 @@ class Face:
             answer = refusal(error)
         except Exception:  # the outermost loop of a request: it is logged, and the client told whose mistake it was
             log.exception("request failed", extra={"method": request.method, "path": request.path})
-            answer = refusal(InternalError("the server made a mistake while it answered this request; its log says more"))
+            answer = refusal(
+                InternalError("the server made a mistake while it answered this request; its log (control-plane.log) says more")
+            )
         code = answer.status if isinstance(answer, Answer | Stream) else _SWITCHING
         self.metrics.answered(access, code, self._clock.monotonic() - began_s)
         return answer

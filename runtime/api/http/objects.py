@@ -385,9 +385,12 @@ def _include(request: Request) -> Include:
 
 def _number(text: str) -> int:
     try:
-        return int(text or 0)
+        number = int(text or 0)
     except ValueError:
-        raise BadRequestError(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+        raise BadRequestError(f'strconv.ParseInt: parsing "{text[:100]}": invalid syntax') from None
+    if not -(1 << 63) <= number < 1 << 63:
+        raise BadRequestError(f'strconv.ParseInt: parsing "{text[:100]}": value out of range')
+    return number
 
 
 def _patch_options_invalid(field: str, reason: str, why: str) -> InvalidError:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import orjson
 import yaml
 
 _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # Any: which of the two classes depends on the build of PyYAML
 _NODES_MAX = 200_000
+_INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
 
 
 class _Loader(_Parser):  # type: ignore[misc]  # its base is chosen at run time
@@ -35,6 +38,16 @@ class _Loader(_Parser):  # type: ignore[misc]  # its base is chosen at run time
             made[key] = self.construct_object(value_node, True)
         return made
 
+    def construct_json_int(self, node: yaml.ScalarNode) -> int | float:
+        value: int = super().construct_yaml_int(node)
+        return value if _INT_MIN <= value <= _INT_MAX else float(value)
+
+    def construct_json_float(self, node: yaml.ScalarNode) -> float:
+        value: float = super().construct_yaml_float(node)
+        if not math.isfinite(value):
+            raise ValueError(f"line {node.start_mark.line + 1}: {node.value} is no number that JSON has")
+        return value
+
     def construct_json_map(self, node: yaml.MappingNode) -> dict[str, Any]:
         return self.construct_mapping(node, deep=True)
 
@@ -44,20 +57,25 @@ _Loader.yaml_implicit_resolvers = {
     for first, resolvers in _Parser.yaml_implicit_resolvers.items()
 }
 _Loader.add_constructor("tag:yaml.org,2002:map", _Loader.construct_json_map)
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_json_int)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_json_float)
 
 
 def load(raw: bytes, duplicates: list[str]) -> Any:
     """One YAML document.
 
     Raises:
-        ValueError: it is no YAML, or no UTF-8, or several documents.
+        ValueError: it is no YAML, or no UTF-8, or several documents, or holds what JSON has no word for.
     """
     loader = _Loader(raw)
     loader.duplicates = duplicates
     try:
-        return loader.get_single_data()
+        # Through JSON text: what has no place in it (bytes, sets) is found, and the rest has its types.
+        return orjson.loads(orjson.dumps(loader.get_single_data()))
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from None
+    except TypeError as error:
+        raise ValueError(f"it cannot be written as JSON: {error}") from None
     finally:
         loader.dispose()
 
