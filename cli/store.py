@@ -1,7 +1,8 @@
 """`reconcile store`: serve a store as an etcd, and look after its file.
 
 `serve` needs the `etcd` extra (grpcio and etcd's messages). `stats`, `verify` and `snapshot` read beside a running
-server; `compact` and `restore` want the folder for themselves: ask a running server with etcdctl.
+server; `compact` and `defrag` ask the `up` that has the store open, or open it themselves; a running `store serve` is
+asked with etcdctl. `restore` makes a new folder.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _SQLITE = b"SQLite format 3\0"
 """So begins a snapshot of ours; every other is taken for an etcd's."""
+_EVERYTHING = 1 << 62
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _data_dir = click.option("--data-dir", required=True, type=_FOLDER, help="The folder of the store.")
 _existing = click.option(
@@ -169,30 +171,55 @@ def restore(data_dir: Path, file: Path, auth_off: bool) -> None:
         raise CommandError(str(error)) from error
 
 
-@command.command("compact")
+@command.command("compact", epilog=examples("reconcile store compact --data-dir .reconcile/app/store --keep 1000"))
 @_existing
-@click.option("--keep", default=0, show_default=True, help="How many of the newest revisions stay readable.")
+@click.option(
+    "--keep", type=click.IntRange(0), default=0, show_default=True, help="How many of the newest revisions stay readable."
+)
 def compact(data_dir: Path, keep: int) -> None:
-    """Forget old history and give its space back; the server must be stopped (else: etcdctl compaction, etcdctl defrag)."""
-    asyncio.run(_compact(data_dir, keep))
+    """Forget old history and give its space back; a running `reconcile up` does it itself, and goes on serving."""
+    _tidy_up(data_dir, keep)
+
+
+@command.command("defrag", epilog=examples("reconcile store defrag --data-dir .reconcile/app/store"))
+@_existing
+def defrag(data_dir: Path) -> None:
+    """Give the space of what is forgotten back to the file system, slice by slice; history stays as it is."""
+    _tidy_up(data_dir, _EVERYTHING)
+
+
+def _tidy_up(data_dir: Path, keep: int) -> None:
+    from reconcile.runtime.store import StoreLockedError, inspection
+
+    before = inspection.stats(data_dir)
+    try:
+        asyncio.run(_compact(data_dir, keep))
+    except StoreLockedError as error:
+        _ask_to_compact(data_dir, keep, error.detail)
+    after = inspection.stats(data_dir)
+    begins = max(1, after.compacted)
+    click.echo(f"history begins at revision {begins}; {before.size_bytes} bytes became {after.size_bytes}")
 
 
 async def _compact(data_dir: Path, keep: int) -> None:
     from reconcile.runtime.clock import SystemClock
-    from reconcile.runtime.store import Store, StoreLockedError
+    from reconcile.runtime.store import Store
 
-    try:
-        store = await Store.open(data_dir, SystemClock())
-    except StoreLockedError as error:
-        raise CommandError(f"{error.detail}; or ask it: etcdctl compaction REVISION") from error
-    async with store:
+    async with await Store.open(data_dir, SystemClock()) as store:
         revision = store.revision - keep
-        before_bytes, _ = await store.sizes_bytes()
-        if revision > store.compacted:
+        if revision > max(1, store.compacted):
             await store.compact(revision, physical=True)
         await store.defragment()
-        after_bytes, _ = await store.sizes_bytes()
-    click.echo(f"history starts at revision {max(revision, store.compacted)}; {before_bytes} bytes became {after_bytes}")
+
+
+def _ask_to_compact(data_dir: Path, keep: int, locked: str) -> None:
+    """Have the control plane do it that has the store open: its kubeconfig lies beside the store."""
+    from .target import open_target
+
+    state = data_dir.resolve().parent
+    if not (state / "kubeconfig").exists():
+        raise CommandError(f"{locked}; or ask it: etcdctl compaction REVISION, etcdctl defrag")
+    open_target(str(state), "", "").write("POST", "/history", None, keep=str(keep))
 
 
 def _print(figures: Stats) -> None:

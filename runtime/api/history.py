@@ -11,7 +11,7 @@ import attrs
 
 from reconcile.errors import BadRequestError
 from reconcile.kinds import Kind
-from reconcile.runtime.store import DELETE, Change, CompactedError, FutureRevisionError, StoreError, WatchStore
+from reconcile.runtime.store import DELETE, Change, CompactedError, FutureRevisionError, Store, StoreError, WatchStore
 
 from . import errors, refusals
 from .catalog import Catalog, Served
@@ -85,6 +85,20 @@ class ObjectHistory:
             )
         except StoreError as error:
             raise refusals.of_store(error) from error
+
+    async def forget(self, keep: int) -> Span:
+        """See ApiServer.forget."""
+        store, revision = self._store, self._store.revision - keep
+        try:
+            if revision > max(1, store.compacted):
+                await store.compact(revision, physical=True)
+            if isinstance(store, Store):  # a cluster's members are defragmented by whoever looks after them
+                await store.defragment()
+        except CompactedError:
+            pass  # somebody compacted meanwhile, as far or further
+        except StoreError as error:
+            raise refusals.of_store(error) from error
+        return await self.span(None)
 
 
 def _state(change: Change, served: Served) -> PastState:

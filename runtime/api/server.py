@@ -264,6 +264,10 @@ class ApiServer:
         """Where history begins and ends, and what was the newest revision at `at_s`, since the epoch."""
         return await self._history.span(at_s)
 
+    async def forget(self, keep: int) -> Span:
+        """Forget history but for the newest `keep` revisions, and give its space back; returns what is left."""
+        return await self._history.forget(keep)
+
     def watch(
         self, kind: Kind, namespace: str = "", *, since: int = 0, labels: str = "", fields: str = "", initial: bool = False,
         bookmarks: bool = True, caller: Caller = SYSTEM,

@@ -20,6 +20,7 @@ from .database import MEMORY, AioDatabase, Database, InlineDatabase
 from .errors import (
     BusyError,
     CompactedError,
+    DamagedError,
     DuplicateKeyError,
     EmptyRangeError,
     FutureRevisionError,
@@ -88,6 +89,7 @@ __all__ = [
     "Compare",
     "CompareOp",
     "CompareTarget",
+    "DamagedError",
     "Database",
     "DeleteRange",
     "DeleteResponse",

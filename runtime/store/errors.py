@@ -23,7 +23,8 @@
             ├── StoreClosedError        UNAVAILABLE
             ├── StoreFailedError        UNAVAILABLE        a commit whose outcome is unknown: never retried
             ├── StoreLockedError        UNAVAILABLE        another process has the data folder
-            └── SchemaVersionError      DATA_LOSS          the file is not a store that this version can read
+            ├── SchemaVersionError      DATA_LOSS          the file is not a store that this version can read
+            └── DamagedError            DATA_LOSS          the file does not hold together
 
 Clients of etcd match on the text, so `text` and `code` are contract; `str(error)` is the text and what led to it.
 
@@ -238,3 +239,17 @@ class SchemaVersionError(UnavailableError):
     def __init__(self, place: str, found: str, wanted: str) -> None:
         super().__init__(f"{place}: found {found}, this version reads {wanted}; use the version that wrote it, or a new folder")
         self.found, self.wanted = found, wanted
+
+
+class DamagedError(UnavailableError):
+    """The file of a store does not hold together: what it says may be wrong, so nothing of it is served."""
+
+    text = "etcdserver: corrupt cluster"
+    code = "DATA_LOSS"
+
+    def __init__(self, place: str, problem: str) -> None:
+        super().__init__(
+            f"{place} is damaged: {problem}; put it aside and restore a snapshot (`reconcile store restore`), or see what is "
+            f"left of it with `reconcile store verify`"
+        )
+        self.problem = problem

@@ -15,7 +15,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping
 
-from .errors import SchemaVersionError
+from .errors import DamagedError, SchemaVersionError
 
 SCHEMA_VERSION = 2
 _WANTED = f"schema version {SCHEMA_VERSION}"
@@ -77,6 +77,23 @@ def check_schema(connection: sqlite3.Connection, place: str) -> None:
     if version != SCHEMA_VERSION:
         raise SchemaVersionError(place, f"schema version {'unknown' if version is None else version}", _WANTED)
     _check_objects(connection, place, _OBJECTS)
+
+
+def check_pages(connection: sqlite3.Connection, place: str, bytes_max: int) -> None:
+    """Check that the pages of a file hold together, if it is no larger than `bytes_max`. About 1 ms a MB.
+
+    Raises:
+        DamagedError: they do not.
+    """
+    pages, page_bytes = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+    if pages * page_bytes > bytes_max:
+        return
+    try:
+        problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        raise DamagedError(place, str(error)) from error
+    if problem != "ok":
+        raise DamagedError(place, " ".join(problem.split()))
 
 
 def _version(connection: sqlite3.Connection, place: str) -> int | None:

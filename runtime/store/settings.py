@@ -25,6 +25,8 @@ class Settings:
     """Revisions that one step of a replay looks at."""
     compaction_rows_max: int = 1_000
     """Rows that one slice of a compaction looks at; client writes go between slices."""
+    boot_check_bytes_max: int = 256 << 20
+    """A larger file is opened without a look at all of its pages, which takes a millisecond a MB."""
     checkpoint_pages: int = 4_096
     """Pages (estimated) in the write-ahead log before it is moved into the file."""
     reserve_bytes: int = 4 << 20

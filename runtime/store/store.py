@@ -55,7 +55,7 @@ from .model import (
 )
 from .reserve import Reserve
 from .ring import Ring
-from .schema import ensure_schema
+from .schema import check_pages, ensure_schema
 from .settings import Settings
 from .stage import Batch, Stage
 from .watch import Watch
@@ -111,6 +111,7 @@ class Store:
         Raises:
             StoreLockedError: another process has the folder.
             SchemaVersionError: the file there is not a store of this version.
+            DamagedError: it does not hold together.
         """
         settings = settings or Settings()
         folder = path if isinstance(path, Path) else None
@@ -118,7 +119,7 @@ class Store:
         place: Place = folder / FILE_NAME if folder is not None else MEMORY
         opened = database(place, settings.unsafe_no_fsync)
         try:
-            loaded = await _open_and_load(opened, str(place))
+            loaded = await _open_and_load(opened, str(place), settings)
             await Reserve(opened, settings.reserve_bytes).keep()
         except BaseException:
             await opened.close()
@@ -457,9 +458,10 @@ class Store:
         return leases
 
 
-async def _open_and_load(database: Database, place: str) -> Loaded:
+async def _open_and_load(database: Database, place: str, settings: Settings) -> Loaded:
     try:
         await database.open()
+        await database.write(partial(check_pages, place=place, bytes_max=settings.boot_check_bytes_max))
         await database.write(partial(ensure_schema, place=place))
         return await database.write(load)
     except sqlite3.Error as error:

@@ -87,7 +87,7 @@ def test_compact_forgets_history_and_verify_finds_damage(tmp_path: Path) -> None
     with our_process(folder) as (address, _):
         asyncio.run(_fill(address))
     code, told = _store("compact", "--data-dir", folder, "--keep", "2")
-    assert (code, told.startswith("history starts at revision 5;")) == (0, True)
+    assert (code, told.startswith("history begins at revision 5;")) == (0, True)
     assert "compacted    5" in _store("stats", "--data-dir", folder)[1]
     assert _store("verify", "--data-dir", folder)[0] == 0
     with sqlite3.connect(folder / "member.db") as connection:

@@ -141,12 +141,23 @@ async def test_the_paths_of_the_past_refuse_what_they_cannot_read(serve: Any) ->
         assert len((await _get(site, f"{path}?limit=2"))["items"]) == 2
 
 
-async def _get(site: Any, url: str) -> Any:
+async def test_history_can_be_forgotten_over_http(serve: Any) -> None:
+    """`reconcile store compact` asks the server that has the store; it says where history begins from then on."""
+    async with serve() as site:
+        await three_states(site)
+        assert (await _get(site, "/history", "POST"))["reason"] == "BadRequest"
+        assert (await _get(site, "/history?keep=2", "POST"))["oldest"]["revision"] == "3"
+        assert site.api.store.compacted == 3
+        assert (await _get(site, "/history?keep=1000000", "POST"))["oldest"]["revision"] == "3"
+        assert (await _get(site, "/history?keep=0", "POST"))["oldest"]["revision"] == "5"
+
+
+async def _get(site: Any, url: str, method: str = "GET") -> Any:
     path, _, query = url.partition("?")
 
     def ask() -> Any:
         with BlockingClient(site.access) as client:
-            return client.request("GET", path, dict(part.split("=") for part in query.split("&") if part)).tree()
+            return client.request(method, path, dict(part.split("=") for part in query.split("&") if part)).tree()
 
     return await asyncio.to_thread(ask)
 

@@ -18,6 +18,7 @@ import pytest
 
 from reconcile.runtime.store import (
     Compare,
+    DamagedError,
     InlineDatabase,
     NoSpaceError,
     Put,
@@ -233,6 +234,30 @@ async def test_a_file_of_another_version_is_refused_with_its_name(
     for _ in range(2):
         with pytest.raises(SchemaVersionError, match=rf"member\.db: .*{words}"):
             await opened()
+
+
+async def test_a_damaged_file_is_refused_before_anything_of_it_is_served(opened: Opened, tmp_path: Path) -> None:
+    """A disk that lies, or somebody's editor: wrong answers would be worse than none. Larger files are not read whole."""
+    async with await opened() as store:
+        await asyncio.gather(*(store.put(b"k%d" % number, bytes(900)) for number in range(200)))
+    place = tmp_path / "data" / "member.db"
+    whole = place.read_bytes()
+    refused, words = 0, set[str]()
+    for page in range(1, len(whole) // 4096, 7):
+        place.write_bytes(whole[: page * 4096] + b"\x5a" * 4096 + whole[(page + 1) * 4096 :])
+        try:
+            await (await opened()).close()
+        except DamagedError as error:
+            words.add(str(error))
+            refused += 1
+        except StoreFailedError:  # SQLite itself will not read it
+            refused += 1
+    assert refused > 5
+    assert words
+    assert all("member.db is damaged: " in text and "`reconcile store restore`" in text for text in words)
+    place.write_bytes(whole)
+    async with await opened() as store:
+        assert len(store) == 200
 
 
 async def test_a_file_that_is_no_database_is_refused(opened: Opened, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ class Face:
             if not is_open(request):
                 self._check(request.caller, access)
             if location is None:
-                if request.path.strip("/") == past.HISTORY and request.method in ("GET", "HEAD"):
+                if request.path.strip("/") == past.HISTORY and request.method in ("GET", "HEAD", "POST"):
                     return await past.span(self._api, request)
                 root, _, rest = request.path.strip("/").partition("/")
                 if root in self._api.pages and request.method in ("GET", "HEAD"):

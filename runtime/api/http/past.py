@@ -2,6 +2,7 @@
 
 GET <an object's path>/history?limit=&from=&to=   every state of the object, oldest first; works for deleted ones too
 GET /history?at=<RFC 3339> | ?ago=<seconds>        where history begins and ends, and the revision of that moment
+POST /history?keep=<revisions>                     forget the rest, give its space back, and tell where history begins now
 """
 
 from __future__ import annotations
@@ -37,8 +38,13 @@ async def states(api: ApiServer, kind: Kind, location: Location, request: Reques
 
 
 async def span(api: ApiServer, request: Request) -> Answer:
-    """Where history begins and ends, and which revision was the newest at a moment."""
-    found = await api.span(_moment(api, request))
+    """Where history begins and ends, and which revision was the newest at a moment; POST makes it begin later."""
+    if request.method != "POST":
+        found = await api.span(_moment(api, request))
+    elif request.query.get("keep"):
+        found = await api.forget(_whole(request, "keep"))
+    else:
+        raise BadRequestError("say how many of the newest revisions stay readable: ?keep=10000")
     tree = {"kind": "HistorySpan", "apiVersion": _API_VERSION, "oldest": _told(found.oldest), "newest": _told(found.newest)}
     return json_answer({**tree, "at": _told(found.at) if found.at is not None else None})
 
