@@ -13,7 +13,7 @@ from .printing import examples
 
 Tree = dict[str, Any]  # Any: a manifest
 _PARTS = ("crds", "rbac", "deployment")
-_PORT = 8080
+_PORT, _WEBHOOKS_PORT = 8080, 9443
 _SOURCES_BYTES_MAX = 900_000
 
 
@@ -61,6 +61,10 @@ def command(
         manifests += _rights(name, namespace, permissions.rules(), namespaced=namespaced)
     if "deployment" in wanted:
         run = [*(f"/app/{file.name}" for file in files), *(word for module in modules for word in ("-m", module))]
+        admits = any(h.trigger in ("mutate", "validate") for op in operators for h in op.handlers)
+        if admits:
+            run += ["--webhooks", f"{name}.{namespace}.svc:{_WEBHOOKS_PORT}"]
+            manifests.append(_service(name, namespace))
         manifests += _deployment(name, namespace, run, files, namespaced=namespaced, image=image, replicas=replicas)
     for note in notes:
         click.echo(f"# {note}")
@@ -150,6 +154,17 @@ def _deployment(
             "spec": {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template},
         },
     ]
+
+
+def _service(name: str, namespace: str) -> Tree:
+    """How the API server reaches the operator's webhooks."""
+    port = {"name": "webhooks", "port": _WEBHOOKS_PORT, "targetPort": _WEBHOOKS_PORT}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"selector": {"app.kubernetes.io/name": name}, "ports": [port]},
+    }
 
 
 def _sources(name: str, namespace: str, files: tuple[Path, ...]) -> Tree:

@@ -18,9 +18,14 @@ from .locate import find_data_dir
 from .printing import examples
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from reconcile.registry import Operator
+    from reconcile.runtime.client.http import HttpClient
     from reconcile.runtime.client.kubeconfig import Access
     from reconcile.runtime.remote import RemoteOperators
     from reconcile.runtime.sync.programs import Program
+    from reconcile.runtime.webhooks import Webhooks
 
     from .programs import Programs
 
@@ -38,6 +43,7 @@ class RunSettings(NamedTuple):
     elect_name: str = ""
     elect_namespace: str = ""
     namespace: str = ""
+    webhooks: str = ""
 
 
 @click.command(
@@ -57,6 +63,7 @@ class RunSettings(NamedTuple):
 @click.option("--crds", is_flag=True, help="Apply the CustomResourceDefinitions of the programs' kinds first.")
 @click.option("--dev", is_flag=True, help="Load a file again whenever it changes.")
 @click.option("--listen", default="", metavar="HOST:PORT", help="Serve /livez, /readyz and /metrics there.")
+@click.option("--webhooks", default="", metavar="HOST:PORT", help="Serve admission handlers, there for the API server.")
 @click.option("--elect", is_flag=True, help="Work only while holding a Lease: of several replicas one works.")
 @click.option("--elect-name", default="", help="The Lease's name [default: the first operator's domain].")
 @click.option("--elect-namespace", default="", help="The Lease's namespace [default: the context's].")
@@ -65,8 +72,8 @@ class RunSettings(NamedTuple):
 @click.option("-q", "--quiet", is_flag=True, help="Log warnings and errors only.")
 def command(
     files: tuple[Path, ...], modules: tuple[str, ...], kubeconfig: str | None, context: str, data_dir: str | None, namespace: str,
-    crds: bool, dev: bool, listen: str, elect: bool, elect_name: str, elect_namespace: str, log_format: str, verbose: bool,
-    quiet: bool,
+    crds: bool, dev: bool, listen: str, webhooks: str, elect: bool, elect_name: str, elect_namespace: str, log_format: str,
+    verbose: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Run the operators that FILES declare, until Ctrl-C or SIGTERM; then stop them gracefully.
 
@@ -81,7 +88,7 @@ def command(
         raise CommandError("--dev loads files again; give FILE.py (modules given with -m are not watched)")
     access = find_access(kubeconfig, context, data_dir)
     settings = RunSettings(
-        crds, dev, listen, elect or bool(elect_name), elect_name, elect_namespace or access.namespace, namespace
+        crds, dev, listen, elect or bool(elect_name), elect_name, elect_namespace or access.namespace, namespace, webhooks
     )  # fmt: skip
     asyncio.run(_run(Programs(files, modules), access, settings))
 
@@ -134,9 +141,13 @@ async def _run(programs: Programs, access: Access, settings: RunSettings) -> Non
             identity = f"{socket.gethostname()}_{clock.uid()[:8]}"
             name = settings.elect_name or next((op.domain for op in operators if op.handlers), operators[0].domain)
             election = Election(client, clock, name=name, namespace=settings.elect_namespace, identity=identity)
-        async with RemoteOperators(
-            client, clock, election=election, register=settings.crds, namespace=settings.namespace
-        ) as remote, contextlib.AsyncExitStack() as stack:  # fmt: skip
+        async with contextlib.AsyncExitStack() as stack:
+            hooks = await stack.enter_async_context(_webhooks(settings, client, operators)) if settings.webhooks else None
+            remote = await stack.enter_async_context(
+                RemoteOperators(
+                    client, clock, election=election, register=settings.crds, namespace=settings.namespace, webhooks=hooks
+                )
+            )
             login.engine = remote.engine
             if settings.listen:
                 observing = await stack.enter_async_context(Observing(remote, settings.listen))
@@ -150,6 +161,20 @@ async def _run(programs: Programs, access: Access, settings: RunSettings) -> Non
             await _until(stop, remote)
             log.info("stopping")
     log.info("stopped")
+
+
+@contextlib.asynccontextmanager
+async def _webhooks(settings: RunSettings, client: HttpClient, operators: list[Operator]) -> AsyncIterator[Webhooks]:
+    """A server of webhooks whose certificate nobody needs after it."""
+    import tempfile
+
+    from reconcile.runtime.clock import SystemClock
+    from reconcile.runtime.webhooks import Webhooks
+
+    name = next((op.domain for op in operators if op.handlers), operators[0].domain)
+    with tempfile.TemporaryDirectory() as folder:
+        async with Webhooks(client, SystemClock(), settings.webhooks, Path(folder), name=name) as webhooks:
+            yield webhooks
 
 
 async def _tell(remote: RemoteOperators, loaded: list[Program], access: Access) -> None:

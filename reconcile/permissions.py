@@ -84,6 +84,9 @@ def permissions_of(operators: Sequence[Operator], *, lease: str = "") -> Permiss
                     used(found)
     if any(operator.handlers for operator in operators):
         found.grant("", "events", "create", "patch")
+    if any(handler.trigger in ("mutate", "validate") for operator in operators for handler in operator.handlers):
+        for what in ("mutatingwebhookconfigurations", "validatingwebhookconfigurations"):
+            found.grant("admissionregistration.k8s.io", what, "create", "patch", "delete")
     if lease:
         found.grant("coordination.k8s.io", "leases", "get", "create", "update")
     return found

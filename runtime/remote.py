@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from reconcile.client import APPLY_PATCH, Client, Patch
 from reconcile.clock import Clock
@@ -20,6 +20,9 @@ from reconcile.registry import Operator
 from .engine.election import Election, FencedClient
 from .engine.engine import Engine
 
+if TYPE_CHECKING:
+    from .webhooks import Webhooks
+
 log = logging.getLogger(__name__)
 
 ESTABLISHED_S_MAX = 30.0
@@ -28,16 +31,21 @@ ESTABLISHED_S_MAX = 30.0
 class RemoteOperators:
     """Runs operators on `client`. Use as an async context manager: leaving it stops all of them gracefully.
 
-    `register` applies the CustomResourceDefinitions of an operator's kinds before it starts.
+    `webhooks` is how mutate and validate handlers are called; without it they are left out, which is logged. `register` applies
+    the CustomResourceDefinitions of an operator's kinds before it starts.
     """
 
     def __init__(
-        self, client: Client, clock: Clock, *, election: Election | None = None, register: bool = False, namespace: str = ""
-    ) -> None:
+        self, client: Client, clock: Clock, *, election: Election | None = None, register: bool = False, namespace: str = "",
+        webhooks: Webhooks | None = None,
+    ) -> None:  # fmt: skip
         self.clock, self.election = clock, election
         self._direct = client
         self._register = register
-        self.engine = Engine(client if election is None else FencedClient(client, election), clock, namespace=namespace)
+        self.engine = Engine(
+            client if election is None else FencedClient(client, election), clock, namespace=namespace, admission=webhooks
+        )
+        self._webhooks = webhooks
         self._wanted: list[Operator] = []
         self._running: set[Operator] = set()
         self._changing = asyncio.Lock()
@@ -155,10 +163,14 @@ class RemoteOperators:
         if self.leading and operator not in self._running:
             await self.engine.start(operator)
             self._running.add(operator)
+            if self._webhooks is not None:
+                await self._webhooks.publish()
 
     async def _stop(self, operator: Operator) -> None:
         self._running.discard(operator)
         await self.engine.stop(operator)
+        if self._webhooks is not None:
+            await self._webhooks.publish()
 
 
 async def unserved(client: Client, operators: Sequence[Operator]) -> list[str]:

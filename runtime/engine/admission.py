@@ -41,8 +41,11 @@ def install(operation: Operation, handler: Handler, hooks: AdmissionHooks | None
     if hooks is None:
         log.warning("handler %s is not called: this API server takes no %s handlers", handler, handler.trigger)
         return []
-    kind = None if handler.cls is None or handler.cls is Resource else kind_of(handler.cls)
     add = hooks.add_mutator if handler.trigger == "mutate" else hooks.add_validator
+    if handler.selects is not None and getattr(hooks, "by_kind", False):
+        meant = [kind for kind in operation.engine.kinds if handler.selects(kind)]
+        return [add(kind, _admit(operation, handler, kind)) for kind in meant]
+    kind = None if handler.cls is None or handler.cls is Resource else kind_of(handler.cls)
     return [add(kind, _admit(operation, handler, kind))]
 
 
@@ -50,7 +53,7 @@ def _admit(operation: Operation, handler: Handler, kind: Kind | None) -> Admit:
     call, matches = Call(handler), compiled(handler)
 
     async def admit(review: AdmissionReview) -> None:
-        if not _wanted(operation, handler, review):
+        if not _wanted(handler, review):
             return
         cls = class_of(kind) if kind is not None else _class_of_tree(review.tree)
         meta = review.tree.setdefault("metadata", {})
@@ -77,16 +80,13 @@ def _admit(operation: Operation, handler: Handler, kind: Kind | None) -> Admit:
     return admit
 
 
-def _wanted(operation: Operation, handler: Handler, review: AdmissionReview) -> bool:
+def _wanted(handler: Handler, review: AdmissionReview) -> bool:
     """Whether the handler is for this kind of write, and this kind of object."""
     if handler.operations and review.operation not in handler.operations:
         return False
     if handler.subresource != "*" and review.subresource != (handler.subresource or ""):
         return False
-    if handler.selects is None:
-        return True
-    api_version, name = review.tree.get("apiVersion"), review.tree.get("kind")
-    return any(k.api_version == api_version and k.kind == name and handler.selects(k) for k in operation.engine.kinds)
+    return handler.selects is None or handler.selects(review.kind)
 
 
 def _take_over(attempt: Attempt, review: AdmissionReview) -> None:

@@ -157,27 +157,50 @@ def test_the_embedded_example_runs_as_a_script(plane: Plane, examples: Path) -> 
 
 def test_the_example_with_admission_handlers_runs_in_the_folder(plane: Plane, kubectl: Kubectl, examples: Path) -> None:
     """There the API server calls them in its own process: no certificates, no tunnels."""
-    kubectl("create", "namespace", "ns17")
     (plane.folder / "admission.py").write_text((examples / "17-admission" / "example.py").read_text())
     try:
-        plane.wait_line("admission.py|admission.reconcile")
-        asked = ["create", "-f", "obj.yaml", "-n", "ns17", "--dry-run=server"]
-        plane.wait("its warnings come", lambda: "unidentified" in kubectl(*asked))
-        said = kubectl(*asked)
-        assert "SSL peer is not identified." in said
-        assert "Also update status.field to match spec.field" in said
-        kubectl("create", "-f", "obj.yaml", "-n", "ns17")
-        assert kubectl("get", "kex", "kopf-example-1", "-n", "ns17", "-o", "jsonpath={.spec.injected}") == "123"
-        for field, words in (
-            ("wrong", "Meh! I don't like it. Change the field."),
-            ("not-allowed", "I'm too lazy anyway. Go away!"),
-        ):
-            change = ["patch", "-f", "obj.yaml", "-n", "ns17", "--type", "merge", "-p", f'{{"spec":{{"field":"{field}"}}}}']
-            assert words in kubectl(*change, check=False)
-        status = ["patch", "kex", "kopf-example-1", "-n", "ns17", "--subresource=status", "--type", "merge", "-p"]
-        assert "status.field MUST be equal to spec.field!" in kubectl(*status, '{"status":{"field":"x"}}', check=False)
-        kubectl(*status, '{"status":{"field":"value"}}')
-        kubectl("delete", "-f", "obj.yaml", "-n", "ns17", "--timeout", "20s")
+        asked = _judged(plane, kubectl, "ns17")
     finally:
         (plane.folder / "admission.py").unlink()
     plane.wait("it is not called any more", lambda: "unidentified" not in kubectl(*asked))
+
+
+def test_the_example_with_admission_handlers_runs_by_itself(
+    plane: Plane, kubectl: Kubectl, examples: Path, tmp_path: Path
+) -> None:
+    """As webhooks, which any API server calls; they are withdrawn at its end, or nothing could be written any more."""
+    source = str(examples / "17-admission" / "example.py")
+    running = start(plane, tmp_path / "log", source, "--webhooks", "127.0.0.1:0")
+    try:
+        asked = _judged(plane, kubectl, "ns18")
+        assert "example.reconcile.local" in kubectl("get", "validatingwebhookconfigurations", "-o", "name")
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(20) == 0, running.said()
+    finally:
+        running.process.kill()
+        running.process.wait()
+    assert "example" not in kubectl("get", "validatingwebhookconfigurations,mutatingwebhookconfigurations", "-o", "name")
+    assert "unidentified" not in kubectl(*asked)
+
+
+def _judged(plane: Plane, kubectl: Kubectl, space: str) -> list[str]:
+    """Everything that the example says of writes; gives a dry run that it warns of."""
+    kubectl("create", "namespace", space)
+    asked = ["create", "-f", "obj.yaml", "-n", space, "--dry-run=server"]
+    plane.wait("its warnings come", lambda: "unidentified" in kubectl(*asked))
+    said = kubectl(*asked)
+    assert "SSL peer is not identified." in said
+    assert "Also update status.field to match spec.field" in said
+    kubectl("create", "-f", "obj.yaml", "-n", space)
+    assert kubectl("get", "kex", "kopf-example-1", "-n", space, "-o", "jsonpath={.spec.injected}") == "123"
+    for field, words in (
+        ("wrong", "Meh! I don't like it. Change the field."),
+        ("not-allowed", "I'm too lazy anyway. Go away!"),
+    ):
+        change = ["patch", "-f", "obj.yaml", "-n", space, "--type", "merge", "-p", f'{{"spec":{{"field":"{field}"}}}}']
+        assert words in kubectl(*change, check=False)
+    status = ["patch", "kex", "kopf-example-1", "-n", space, "--subresource=status", "--type", "merge", "-p"]
+    assert "status.field MUST be equal to spec.field!" in kubectl(*status, '{"status":{"field":"x"}}', check=False)
+    kubectl(*status, '{"status":{"field":"value"}}')
+    kubectl("delete", "-f", "obj.yaml", "-n", space, "--timeout", "20s")
+    return asked
