@@ -49,6 +49,7 @@ class UpSettings:
     data_dir: Path
     host: str = "127.0.0.1"
     port: int = 0
+    token_file: Path | None = None
     keep: bool = False
     allow_empty: bool = False
     simulated_nodes: int = 0
@@ -141,7 +142,8 @@ class Session:
             )
             backing = self._backing()
             plane = ControlPlane(
-                settings.data_dir, self.clock, self._assembly.parts, http=ListenSettings(settings.host, settings.port),
+                settings.data_dir, self.clock, self._assembly.parts,
+                http=ListenSettings(settings.host, settings.port, settings.token_file),
                 store=backing.opened if backing is not None else None, history=settings.history,
             )  # fmt: skip
             await plane.start()  # which stops what it started, should it fail

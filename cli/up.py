@@ -63,6 +63,14 @@ class View(Protocol):
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address that the API listens on.")
 @click.option("--port", type=int, default=0, help="The port that the API listens on [default: the one it had, or a free one].")
 @click.option(
+    "--token-auth-file",
+    "token_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
+    metavar="FILE",
+    help='Further callers of the API, one a line: TOKEN,user,uid,"group1,group2".',
+)
+@click.option(
     "--keep/--stop", default=False, help="On Ctrl-C: leave the processes running, or stop them gracefully [default: stop]."
 )
 @click.option("--etcd-listen", default="", metavar="HOST:PORT", help="Serve the store as an etcd there [needs the etcd extra].")
@@ -93,7 +101,8 @@ class View(Protocol):
 )
 @click.option("--ready-fd", type=int, default=-1, hidden=True)
 def command(
-    folder: Path, data_dir: str | None, host: str, port: int, keep: bool, wait: bool, timeout_s: float, detach: bool,
+    folder: Path, data_dir: str | None, host: str, port: int, token_file: Path | None, keep: bool, wait: bool,
+    timeout_s: float, detach: bool,
     history_keep: str, allow_empty: bool, simulate: int, store: str, etcd_listen: str, face: Face, plain: bool,
     verbose: bool, ready_fd: int,
 ) -> None:  # fmt: skip
@@ -121,6 +130,7 @@ def command(
         data_dir=state,
         host=host,
         port=port,
+        token_file=token_file,
         keep=keep,
         allow_empty=allow_empty,
         history=history,

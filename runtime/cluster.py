@@ -20,6 +20,7 @@ import attrs
 
 from reconcile.clock import Clock
 from reconcile.errors import AlreadyExistsError, NotFoundError, ReconcileError, Tree
+from reconcile.identity import Caller
 from reconcile.kinds import Kind, Resource, kind_of
 from reconcile.registry import Operator
 
@@ -76,6 +77,7 @@ class ControlPlane:
         self._server: HttpServer | None = None
         self._listening: asyncio.Task[str] | None = None
         self._compacting: asyncio.Task[None] | None = None
+        self._tokens: Mapping[str, Caller] = {}
         self._listener: socket.socket | None = None
         self._fronting: asyncio.Task[Front] | None = None
         self._store: WatchStore | None = None
@@ -117,6 +119,7 @@ class ControlPlane:
         Raises:
             StoreError: the store cannot be opened (another process has it, its schema is newer, ...).
             ListenError: the API cannot have its address.
+            TokenFileError: the file of tokens cannot be used.
         """
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
@@ -147,6 +150,10 @@ class ControlPlane:
         """Take the API's address, and make what vouches for it while the store is opened; None: there is no HTTP."""
         if self._http is None:
             return None
+        if self._http.token_file is not None:
+            from .api.http.tokenfile import read_tokens  # few give one
+
+            self._tokens = read_tokens(self._http.token_file)
         self._listener = open_listener(self._http, self.data_dir)
         make = functools.partial(make_front, self._http, self._listener, self.data_dir, self.clock)
         return asyncio.create_task(asyncio.to_thread(make), name="front")
@@ -221,7 +228,7 @@ class ControlPlane:
 
         assert self._listener is not None, "the socket is opened first"
         credentials = Credentials.load_or_make(self.data_dir / PKI, self.clock.now(), (settings.host,))
-        self._server = HttpServer(self.api, HttpSettings(credentials=credentials, wire=self._parts.wire))
+        self._server = HttpServer(self.api, HttpSettings(credentials=credentials, wire=self._parts.wire, tokens=self._tokens))
         self._observe(self._server)
         address = await self._server.start_on(self._listener)
         access = Access(address.url, ca=credentials.ca_file.read_bytes(), token=credentials.token)

@@ -32,10 +32,14 @@ class ListenError(ReconcileError):
 
 @attrs.frozen
 class ListenSettings:
-    """Where the API listens; port 0 takes the one it had before, or any free one."""
+    """Where the API listens; port 0 takes the one it had before, or any free one.
+
+    `token_file` names further callers and their tokens (see `api.http.tokenfile`).
+    """
 
     host: str = "127.0.0.1"
     port: int = 0
+    token_file: Path | None = None
 
 
 @attrs.frozen

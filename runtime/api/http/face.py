@@ -89,7 +89,7 @@ class Face:
 
     async def _admitted(self, request: Request, location: Location | None, access: Access) -> Answer | Stream | Switch:
         request.caller = impersonated(request, self._authenticate(request), self._authorize)
-        with self._in_flight.admitted(request.caller, access):
+        with self._in_flight.admitted(request.caller, access, waits=location is not None and self._objects.waits(location)):
             if not is_open(request):
                 self._check(request.caller, access)
             if location is None:

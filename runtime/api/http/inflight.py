@@ -30,13 +30,13 @@ class InFlight:
     writes: int = 0
 
     @contextmanager
-    def admitted(self, caller: Caller, access: Access) -> Iterator[None]:
-        """Count a request for as long as it is answered.
+    def admitted(self, caller: Caller, access: Access, *, waits: bool = False) -> Iterator[None]:
+        """Count a request for as long as it is answered, unless it `waits` for somebody else's answer.
 
         Raises:
             TooManyRequestsError: as many as may be are being answered.
         """
-        if access.verb == "watch":
+        if waits or access.verb == "watch":
             yield
             return
         reading = access.verb in _READS

@@ -55,6 +55,13 @@ class Objects:
 
         return Messages(self._tables())
 
+    def waits(self, location: Location) -> bool:
+        """Whether somebody else answers: a kubelet, a program in a Pod."""
+        if not location.subresource:
+            return False
+        kind = self._api.find(location.group, location.version, location.plural)
+        return kind is not None and self._api.connection(kind, location.subresource) is not None
+
     async def answer(self, request: Request, location: Location) -> Answer | Stream | Switch:
         """Do what is asked.
 

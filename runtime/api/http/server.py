@@ -11,11 +11,12 @@ The HTTP library is imported by `start`, not before: a simulated cluster in a te
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import attrs
 
+from reconcile.identity import Caller
 from reconcile.runtime.api.security import Security
 from reconcile.runtime.api.server import REQUEST_BYTES_MAX, ApiServer
 
@@ -40,6 +41,8 @@ class HttpSettings:
 
     credentials: Credentials | None = None
     authenticate: Authenticate | None = None
+    tokens: Mapping[str, Caller] = attrs.field(factory=dict, repr=False)
+    """Further tokens that never change, and whom they stand for."""
     anonymous: bool = False
     """Whether requests without credentials are judged by the policy, as system:anonymous, instead of refused."""
     reads_max: int = 400
@@ -62,7 +65,7 @@ class HttpSettings:
             return self.authenticate
         if self.credentials is None:
             return everybody
-        security.add_token_reader(StaticTokens({self.credentials.token: ADMIN}))
+        security.add_token_reader(StaticTokens({**self.tokens, self.credentials.token: ADMIN}))
         return Authenticator(security, anonymous=self.anonymous)
 
 
