@@ -59,12 +59,20 @@ def command() -> None:
 @click.option("--max-request-bytes", default=1_572_864, show_default=True, help="How large a request may be.")
 @click.option("--max-txn-ops", default=128, show_default=True, help="How many operations a txn may hold.")
 @click.option("--progress-interval-s", default=600.0, show_default=True, help="How often quiet watches are told of progress.")
-@click.option("--auth-token-ttl", default=300, show_default=True, help="Seconds after which a token ends that nobody uses.")
+@click.option(
+    "--auth-token",
+    default="simple",
+    show_default=True,
+    help="Tokens: simple, or jwt,sign-method=ES256,priv-key=FILE[,pub-key=FILE][,ttl=5m] as with etcd.",
+)
+@click.option(
+    "--auth-token-ttl", default=300, show_default=True, help="Seconds after which a simple token ends that nobody uses."
+)
 @face_options()
 @click.option("--unsafe-no-fsync", is_flag=True, help="For tests: a power failure loses acknowledged writes.")
 def serve(
     data_dir: Path, listen: str, name: str, quota_bytes: int, max_request_bytes: int, max_txn_ops: int,
-    progress_interval_s: float, auth_token_ttl: int, face: Face, unsafe_no_fsync: bool,
+    progress_interval_s: float, auth_token: str, auth_token_ttl: int, face: Face, unsafe_no_fsync: bool,
 ) -> None:  # fmt: skip
     """Serve the store in a folder as an etcd of one member, until SIGTERM or Ctrl-C.
 
@@ -76,6 +84,7 @@ def serve(
         quota_bytes=quota_bytes,
         request_bytes_max=max_request_bytes,
         progress_interval_s=progress_interval_s,
+        auth_token=auth_token,
         token_ttl_s=auth_token_ttl,
     )
     from reconcile.runtime.store import Settings

@@ -20,7 +20,7 @@ from reconcile.runtime.store.etcd import EtcdServer, descriptors
 from reconcile.runtime.store.etcd.guards import GUARDS
 from reconcile.runtime.store.etcd.passwords import Passwords
 from reconcile.runtime.store.etcd.permissions import Keys
-from reconcile.runtime.store.etcd.tokens import SimpleTokens
+from reconcile.runtime.store.etcd.tokens import Caller, SimpleTokens
 from tests.etcd.client import Client, Message, delete, get, nested, plain, put, refusal, txn
 from tests.store.conftest import VirtualClock
 
@@ -41,6 +41,7 @@ class User:
 
     def __init__(self, client: Client, token: str | None = None) -> None:
         self.client = client
+        self.token = token
         self.metadata = (("token", token),) if token is not None else ()
 
     def __call__(self, method: str, request: Message | None = None) -> Any:
@@ -60,19 +61,24 @@ async def _log_in(client: Client, name: str) -> User:
     return User(client, answer.token)
 
 
+async def guard(client: Client, *permissions: tuple[int, bytes, bytes]) -> None:
+    """Make users root and alice, who has some permissions, and have callers say who they are."""
+    ask = User(client)
+    await ask("auth.RoleAdd", pb.AuthRoleAddRequest(name="some"))
+    for kind, key, end in permissions:
+        permission = auth_pb2.Permission(permType=kind, key=key, range_end=end)
+        await ask("auth.RoleGrantPermission", pb.AuthRoleGrantPermissionRequest(name="some", perm=permission))
+    for name, role in (("root", "root"), ("alice", "some")):
+        await ask("auth.UserAdd", pb.AuthUserAddRequest(name=name, password=f"{name}'s"))
+        await ask("auth.UserGrantRole", pb.AuthUserGrantRoleRequest(user=name, role=role))
+    await ask("auth.AuthEnable")
+
+
 @asynccontextmanager
 async def guarded(served: Served, *permissions: tuple[int, bytes, bytes], **settings: Any) -> AsyncIterator[tuple[User, User]]:
     """A server that asks who calls; gives root, and alice with some permissions."""
     async with served(**settings) as client:
-        ask = User(client)
-        await ask("auth.RoleAdd", pb.AuthRoleAddRequest(name="some"))
-        for kind, key, end in permissions:
-            permission = auth_pb2.Permission(permType=kind, key=key, range_end=end)
-            await ask("auth.RoleGrantPermission", pb.AuthRoleGrantPermissionRequest(name="some", perm=permission))
-        for name, role in (("root", "root"), ("alice", "some")):
-            await ask("auth.UserAdd", pb.AuthUserAddRequest(name=name, password=f"{name}'s"))
-            await ask("auth.UserGrantRole", pb.AuthUserGrantRoleRequest(user=name, role=role))
-        await ask("auth.AuthEnable")
+        await guard(client, *permissions)
         yield await _log_in(client, "root"), await _log_in(client, "alice")
 
 
@@ -271,10 +277,10 @@ def test_a_token_ends_when_it_is_not_used_for_its_time() -> None:
     assert token.endswith(".7")
     for _ in range(3):
         clock.time_s += 299
-        assert tokens.user(token) == "alice"
-    assert tokens.user(other) is None
+        assert tokens.caller(token, 9) == Caller("alice", 9)
+    assert tokens.caller(other, 9) is None
     clock.time_s += 301
-    assert tokens.user(token) is None
+    assert tokens.caller(token, 9) is None
 
 
 async def test_a_password_is_kept_as_a_salted_hash_only() -> None:

@@ -8,14 +8,14 @@ them (the `etcd` extra), so nobody does who does not serve.
     kv, watching, leases, cluster, maintenance, auth, concurrency, health      a service each
     member              who we are, alarms, quota
     access, guards      who calls, and what each method asks of its caller
-    accounts, permissions, passwords, tokens      users and roles, and what they know and may do
+    accounts, permissions, passwords, tokens, jwt      users and roles, and what they know and may do
     tls                 certificates, and who may reach the port
     snapshots, bolt     the whole history in the file format of a real etcd, both ways
     wire, requests, descriptors, errors     bytes out, messages in, messages that aetcd lacks, refusals
 
 The behaviour is etcd 3.5.30's, options, codes and texts. What differs, and why:
 
-- Auth: passwords are scrypt hashes, tokens simple ones. What etcd 3.5.33 guards is guarded; Defragment, Hash, HashKV and
+- Auth: passwords are scrypt hashes. What etcd 3.5.33 guards is guarded; Defragment, Hash, HashKV and
   Snapshot are refused with the code and text of the others, as in 3.6. Whoever is in this process passes no guard.
 - Members: one. Adding and removing is refused; raft indexes are the revision, the term is 2.
 - HashKV is equal to etcd's at any revision that is not compacted; etcd also remembers the hashes of its last ten

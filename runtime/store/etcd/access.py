@@ -18,7 +18,7 @@ from reconcile.runtime.store.store import Store
 from . import errors
 from .accounts import Accounts
 from .http2.stream import Stream
-from .tokens import Caller, SimpleTokens
+from .tokens import Caller, Tokens
 
 _TOKEN_NAMES = ("token", "authorization")
 _BEARER = "Bearer "
@@ -27,7 +27,7 @@ _BEARER = "Bearer "
 class Access:
     """Tells callers apart."""
 
-    def __init__(self, store: Store, accounts: Accounts, tokens: SimpleTokens, *, by_certificate: bool) -> None:
+    def __init__(self, store: Store, accounts: Accounts, tokens: Tokens, *, by_certificate: bool) -> None:
         self.store = store
         self.accounts = accounts
         self.tokens = tokens
@@ -47,10 +47,10 @@ class Access:
         metadata = dict(reversed(tuple(context.invocation_metadata())))  # of two of a name, the first counts
         token = next((metadata[name] for name in _TOKEN_NAMES if name in metadata), None)
         if token is not None:
-            user = self.tokens.user(str(token).removeprefix(_BEARER))
-            if user is None:
+            caller = self.tokens.caller(str(token).removeprefix(_BEARER), self.accounts.revision)
+            if caller is None:
                 raise errors.invalid_token()
-            return Caller(user, self.accounts.revision)
+            return caller
         # The gateway of a real etcd shows the certificate of that etcd, not of the user behind it.
         if self._by_certificate and "grpcgateway-accept" not in metadata:
             names = context.auth_context().get("x509_common_name", ())

@@ -91,7 +91,7 @@ class Auth:
                 raise errors.authentication_failed()
             if revision == self._accounts.revision:  # else it may not be the right one any more
                 break
-        token = self._tokens.issue(user.name, self._member.store.revision)
+        token = self._tokens.issue(user.name, self._member.store.revision, self._accounts.revision)
         return self._answer(pb.AuthenticateResponse(token=token))
 
     # Users

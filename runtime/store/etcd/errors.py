@@ -4,6 +4,7 @@
     ├── StoreError
     │   └── Refusal     one class for all: clients tell them apart by text
     ├── AddressError        the address to listen on cannot be had
+    ├── TokenOptionError    what the option for tokens asks for makes no sense
     ├── SnapshotError       a file is no snapshot of an etcd, or a damaged one
     ├── OpenAddressError    everybody could reach it, and nobody would have to say who they are
     └── TlsFileError        a file of the server's TLS is missing or broken
@@ -34,6 +35,14 @@ class AddressError(ReconcileError):
     def __init__(self, address: str) -> None:
         super().__init__(f"cannot listen on {address}: it is in use, or not of this machine; name another with --listen")
         self.address = address
+
+
+class TokenOptionError(ReconcileError):
+    """What the option for tokens asks for makes no sense."""
+
+    def __init__(self, option: str, what: str) -> None:
+        super().__init__(f"--auth-token: {option}: {what}")
+        self.option = option
 
 
 class SnapshotError(ReconcileError):
@@ -145,6 +154,11 @@ def no_password_user() -> Refusal:
 def invalid_token() -> Refusal:
     """The token was never given out, or ended: authenticate again."""
     return Refusal("UNAUTHENTICATED", "etcdserver: invalid auth token")
+
+
+def verify_only() -> Refusal:
+    """Tokens can be checked here, and are signed elsewhere. etcd knows no code for it."""
+    return Refusal("UNKNOWN", "auth: token signing attempted with verify-only key")
 
 
 def old_auth_revision() -> Refusal:

@@ -70,8 +70,10 @@ class EtcdSettings:
     """While callers must say who they are, a client without a token is whom its certificate's common name says."""
     open_address: bool = False
     """Listen beyond loopback even where clients need not show a certificate."""
+    auth_token: str = "simple"  # noqa: S105 (a kind of tokens, none itself)
+    """Which tokens are given out, as etcd's option of that name says it: simple, or jwt with its options."""
     token_ttl_s: float = 300.0
-    """How long a token is valid that nobody uses."""
+    """How long a simple token is valid that nobody uses."""
 
     @property
     def message_bytes_max(self) -> int:

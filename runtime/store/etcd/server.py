@@ -10,7 +10,7 @@ from .accounts import Accounts
 from .auth import Auth
 from .cluster import Cluster
 from .concurrency import Concurrency
-from .errors import AddressError
+from .errors import AddressError, TokenOptionError
 from .guards import Guarded
 from .health import Health
 from .http2 import Http2Server
@@ -20,7 +20,7 @@ from .maintenance import Maintenance
 from .member import EtcdSettings, Member
 from .methods import Methods
 from .tls import check_address
-from .tokens import SimpleTokens
+from .tokens import SimpleTokens, Tokens
 from .watching import Watching
 
 _STOP_GRACE_S = 1.0
@@ -34,7 +34,7 @@ class EtcdServer:
         self.address = address
         """Where it listens, with the port that was taken."""
         settings = member.settings
-        tokens = SimpleTokens(member.clock, settings.token_ttl_s)
+        tokens = _tokens(settings, member.clock)
         access = Access(member.store, Accounts(member.store), tokens, by_certificate=settings.client_cert_auth)
         methods = self._methods = Methods(Guarded(access))
         for service in (
@@ -58,6 +58,7 @@ class EtcdServer:
             AddressError: somebody else listens there.
             OpenAddressError: it is beyond loopback, clients need not show a certificate, and nobody said that this is wanted.
             TlsFileError: a file of its TLS is missing or broken.
+            TokenOptionError: its kind of tokens makes no sense.
         """
         settings = settings or EtcdSettings()
         if not settings.open_address:
@@ -87,3 +88,14 @@ class EtcdServer:
         self._methods.close()
         if self._server is not None:
             await self._server.close(_STOP_GRACE_S)
+
+
+def _tokens(settings: EtcdSettings, clock: Clock) -> Tokens:
+    kind = settings.auth_token.partition(",")[0]
+    if kind == "simple":
+        return SimpleTokens(clock, settings.token_ttl_s)
+    if kind == "jwt":
+        from .jwt import JwtTokens  # 50 ms of cryptography that others do not pay
+
+        return JwtTokens.of(settings.auth_token, clock)
+    raise TokenOptionError(kind, "give simple, or jwt with its options")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import secrets
 import string
+from typing import Protocol
 
 import attrs
 
@@ -29,6 +30,19 @@ class Caller:
     """The revision of users and roles that the caller was told of."""
 
 
+class Tokens(Protocol):
+    """Gives out tokens, and knows their owners again."""
+
+    def issue(self, user: str, index: int, revision: int) -> str:
+        """A new token for a user, at a revision of users and roles."""
+
+    def caller(self, token: str, revision: int) -> Caller | None:
+        """Whose token it is; None when it is nobody's (any more)."""
+
+    def forget(self, user: str | None = None) -> None:
+        """End the tokens of a user, or all."""
+
+
 @attrs.define
 class _Token:
     user: str
@@ -36,14 +50,14 @@ class _Token:
 
 
 class SimpleTokens:
-    """The tokens that are valid, the least recently used first."""
+    """The tokens that are valid, the least recently used first. Implements `Tokens`."""
 
     def __init__(self, clock: Clock, ttl_s: float) -> None:
         self._clock = clock
         self._ttl_s = ttl_s
         self._tokens: dict[str, _Token] = {}
 
-    def issue(self, user: str, index: int) -> str:
+    def issue(self, user: str, index: int, _: int = 0) -> str:
         """A new token for a user; `index` is etcd's habit of saying how far the server was."""
         # Not the clock's chance: a seed must never give a secret away.
         word = "".join(secrets.choice(string.ascii_letters) for _ in range(_LETTERS))
@@ -52,15 +66,15 @@ class SimpleTokens:
         self._tokens[token] = _Token(user, self._clock.monotonic() + self._ttl_s)
         return token
 
-    def user(self, token: str) -> str | None:
-        """Whose token it is, which is valid for the full time again; None when it is nobody's (any more)."""
+    def caller(self, token: str, revision: int) -> Caller | None:
+        """Whose token it is, which is valid for the full time again, and knows of the newest revision."""
         found = self._tokens.pop(token, None)
         now_s = self._clock.monotonic()
         if found is None or found.until_s < now_s:
             return None
         found.until_s = now_s + self._ttl_s
         self._tokens[token] = found
-        return found.user
+        return Caller(found.user, revision)
 
     def forget(self, user: str | None = None) -> None:
         """End the tokens of a user, or all."""
