@@ -60,10 +60,11 @@ def outcomes(prepared: Prepared, server: str, folder: Path, *, short: bool) -> d
         subprocess.run([*(_ALONE if alone else []), *inside], check=False, stdout=output, stderr=output, env=environment)
     if not report.exists():
         raise RuntimeError(f"{suite.name} against {server} told nothing; see {folder / 'output.txt'}")
-    return _read(report)
+    return read(report)
 
 
-def _read(report: Path) -> dict[str, str]:
+def read(report: Path) -> dict[str, str]:
+    """How each test of a JUnit report ended."""
     found = {}
     for case in ElementTree.parse(report).iter("testcase"):
         bad = case.find("failure") is not None or case.find("error") is not None
