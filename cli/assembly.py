@@ -29,6 +29,7 @@ from reconcile.resources.policy import Eviction
 from reconcile.resources.policy.eviction import Evictions
 from reconcile.resources.proxy import service_proxy
 from reconcile.resources.scheduler import scheduler
+from reconcile.resources.volumes import local_volumes
 from reconcile.resources.webhooks import EXEMPT, webhook_configurations
 from reconcile.resources.wire import wire_tables
 from reconcile.runtime.api import ApiServer
@@ -116,6 +117,7 @@ def assemble(data_dir: Path, clock: Clock, service_cidr: str, pod_cidr: str, sim
     else:
         runtime = ProcessRuntime(data_dir / "run", clock)
         name = node_name(data_dir)
+        operators.append(local_volumes(data_dir.resolve() / "volumes"))
         agent = kubelet(name, runtime, pod_cidr=pod_cidr, data_dir=data_dir / "kubelet")
         operators += [agent.operator, service_proxy()]
 

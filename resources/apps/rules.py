@@ -200,7 +200,18 @@ def _check_pods(tree: Tree, old: Tree | None, what: str = "deployment") -> Itera
     if before is not None and selector is not None and before != selector and what != _STATEFUL:
         yield immutable("spec.selector", selector)
     if old is None or (old.get("spec") or {}).get("template") != template:
-        yield from validate_template(template, "spec.template")
+        yield from validate_template(_with_claims(spec, template), "spec.template")
+
+
+def _with_claims(spec: Tree, template: Tree) -> Tree:
+    """A template with the volumes that a StatefulSet's claims stand for, which its containers may mount."""
+    names = [name for claim in spec.get("volumeClaimTemplates") or () if (name := (claim.get("metadata") or {}).get("name"))]
+    inner = template.get("spec")
+    if not names or not isinstance(inner, dict):
+        return template
+    others = [volume for volume in inner.get("volumes") or () if volume.get("name") not in names]
+    claims = [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in names]
+    return {**template, "spec": {**inner, "volumes": [*others, *claims]}}
 
 
 def _check_strategy(strategy: Tree) -> Iterator[Cause]:

@@ -11,6 +11,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Literal, Protocol
 
 from reconcile.errors import Tree
@@ -28,6 +29,9 @@ class Sources(Protocol):
 
     async def source(self, kind: SourceKind, namespace: str, name: str) -> Tree | None:
         """The object, or None where there is none."""
+
+    async def claimed(self, namespace: str, name: str) -> tuple[Path | None, str]:
+        """Where the data of a claim lies on this machine; or None, and what is in the way."""
 
     async def token(self, pod: Tree, audience: str, lasts_s: int) -> tuple[str, str]:
         """A token of the pod's service account, and when it expires. Raises ApiError."""

@@ -17,6 +17,7 @@ from reconcile.kinds import Resource, kind_of
 from reconcile.resources.core.config import ConfigMap, Secret, ServiceAccount
 from reconcile.resources.core.pod import Pod
 from reconcile.resources.core.service import Service
+from reconcile.resources.volumes.claims import volume_path
 from reconcile.views import tree_of
 
 from .addresses import PodAddresses
@@ -25,6 +26,7 @@ from .runtime import Runtime
 from .settings import KubeletSettings
 
 _KINDS: dict[SourceKind, type[Resource]] = {"ConfigMap": ConfigMap, "Secret": Secret}
+_BINDING_S = 2.0
 
 
 @attrs.define(eq=False)
@@ -84,6 +86,18 @@ class Host:
             except NotFoundError:
                 return None
         return tree_of(found)
+
+    async def claimed(self, namespace: str, name: str) -> tuple[Path | None, str]:
+        """Where the data of a claim lies on this machine; or None, and what is in the way.
+
+        A claim that was made with its Pod is bound a moment later, which is waited for.
+        """
+        ends_s = self.clock.monotonic() + _BINDING_S
+        while True:
+            path, why = await volume_path(self.cluster.client, namespace, name)
+            if path is not None or self.clock.monotonic() >= ends_s:
+                return path, why
+            await self.clock.sleep(_BINDING_S / 40)
 
     async def token(self, pod: Tree, audience: str, lasts_s: int) -> tuple[str, str]:
         """A token of the pod's service account that lives with the pod, and when it expires.

@@ -22,7 +22,7 @@ from .fields import container_named, field_value, resource_value
 from .tokens import PodTokens
 
 _MODE = 0o644
-_SUPPORTED = "emptyDir, hostPath, configMap, secret, downwardAPI and projected"
+_SUPPORTED = "emptyDir, hostPath, configMap, secret, downwardAPI, projected and persistentVolumeClaim"
 
 
 class PodVolumes:
@@ -51,6 +51,8 @@ class PodVolumes:
             path = self._folder / "volumes" / name
             if "hostPath" in volume:
                 path = _host_path(name, volume["hostPath"])
+            elif "persistentVolumeClaim" in volume:
+                path = await self._claimed(pod, volume)
             elif any(kind in volume for kind in ("configMap", "secret", "downwardAPI", "projected")):
                 files = await self._content(pod, volume, addresses, allocatable)
                 changed = write_atomically(path, files, self._version()) or changed
@@ -62,6 +64,14 @@ class PodVolumes:
                 raise _failed(name, f"this node cannot provide a {kind} volume; it has {_SUPPORTED}")
             self.paths[name] = path
         return changed
+
+    async def _claimed(self, pod: Tree, volume: Tree) -> Path:
+        name = volume["persistentVolumeClaim"].get("claimName", "")
+        path, why = await self._sources.claimed(pod["metadata"]["namespace"], name)
+        if path is None:
+            raise _failed(volume["name"], why)
+        path.mkdir(parents=True, exist_ok=True)
+        return path
 
     async def _content(
         self, pod: Tree, volume: Tree, addresses: Mapping[str, str], allocatable: Mapping[str, str]

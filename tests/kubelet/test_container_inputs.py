@@ -34,6 +34,9 @@ class Objects:
     token_lasts_s: float | None = None
     granted: int = 0
 
+    async def claimed(self, namespace: str, name: str) -> tuple[Path | None, str]:
+        return None, f'persistentvolumeclaim "{name}" not found'
+
     async def source(self, kind: SourceKind, namespace: str, name: str) -> Tree | None:
         return self.trees.get((kind, name))
 

@@ -1,4 +1,4 @@
-"""Jobs as processes: they run to their end once, whatever happens to the control plane."""
+"""Jobs and StatefulSets as processes: work runs once, and data is found again, whatever happens."""
 
 from __future__ import annotations
 
@@ -48,3 +48,38 @@ def across_a_kill(plane: Plane, said: Path) -> None:
     tree = plane.wait("the Job is complete", complete, 30.0)
     assert (tree["status"]["succeeded"], tree["status"].get("failed", 0)) == (4, 0)
     assert {file.name: file.read_text() for file in said.iterdir()} == {"0": "x", "1": "x", "2": "x", "3": "x"}
+
+
+COUNT = """
+import os, pathlib, time
+file = pathlib.Path(os.environ["VOLUME_DATA"], "starts")
+file.open("a").write("x")
+print(len(file.read_text()), flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_member_of_a_stateful_set_finds_its_data_again(tmp_path: Path) -> None:
+    """Its Pod is deleted and made again under its name; the claim and what lies there stay."""
+    claim = {
+        "metadata": {"name": "data"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}},
+    }
+    container = {"name": "main", "command": ["python3", "-c", COUNT], "volumeMounts": [{"name": "data", "mountPath": "/data"}]}
+    template = {
+        "metadata": {"labels": {"app": "db"}}, "spec": {"containers": [container], "terminationGracePeriodSeconds": 0},
+    }  # fmt: skip
+    spec = {"replicas": 1, "selector": {"matchLabels": {"app": "db"}}, "template": template, "volumeClaimTemplates": [claim]}
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    tree = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"}, "spec": spec}
+    (folder / "db.yaml").write_text(yaml.safe_dump(tree))
+    plane = Plane(folder, tmp_path / "state")
+    try:
+        plane.start()
+        plane.wait("it counts its first start", lambda: plane.run("logs", "db-0").stdout == "1\n", 30.0)
+        plane.cli("delete", "pod", "db-0")
+        plane.wait("it counts its second start", lambda: plane.run("logs", "db-0").stdout == "2\n", 30.0)
+        assert [claim["status"]["phase"] for claim in plane.objects("persistentvolumeclaims")] == ["Bound"]
+    finally:
+        plane.bury()

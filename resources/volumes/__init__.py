@@ -1,0 +1,6 @@
+"""Volumes of this machine: claims get a folder, or a volume that somebody made by hand."""
+
+from .binder import local_volumes
+from .claims import volume_path
+
+__all__ = ["local_volumes", "volume_path"]
