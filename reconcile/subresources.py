@@ -86,8 +86,8 @@ Locate = Callable[[Objects, Asked], Awaitable[Backend]]
 class Connection:
     """A subresource that is carried on. `kind` names the type of its options in discovery.
 
-    `rest`: paths below it are its too. `upgrade_creates`: whoever upgrades a connection needs to be allowed `create`, whatever
-    the method is.
+    `rest`: paths below it are its too. `upgraded`: it is only spoken over an upgraded connection, and whoever opens one needs to
+    be allowed `create`, whatever the method is.
     """
 
     name: str
@@ -95,7 +95,7 @@ class Connection:
     locate: Locate
     verbs: tuple[str, ...] = READ_VERBS
     rest: bool = False
-    upgrade_creates: bool = False
+    upgraded: bool = False
 
 
 __all__ = ["ALL_VERBS", "READ_VERBS", "Asked", "Backend", "Connection", "Locate", "Objects"]

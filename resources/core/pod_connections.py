@@ -83,8 +83,8 @@ def container_meant(pod: Tree, asked: str) -> str:
 
 
 POD_CONNECTIONS = (
-    Connection("attach", "PodAttachOptions", locate_attach, upgrade_creates=True),
-    Connection("exec", "PodExecOptions", locate_exec, upgrade_creates=True),
-    Connection("portforward", "PodPortForwardOptions", locate_port_forward, upgrade_creates=True),
+    Connection("attach", "PodAttachOptions", locate_attach, upgraded=True),
+    Connection("exec", "PodExecOptions", locate_exec, upgraded=True),
+    Connection("portforward", "PodPortForwardOptions", locate_port_forward, upgraded=True),
     POD_PROXY,
 )

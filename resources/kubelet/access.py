@@ -30,9 +30,9 @@ class PodAccess:
 
     async def run(self, namespace: str, name: str, container: str, argv: Sequence[str], *, stdin: bool, tty: bool) -> Talk:
         """Start a command in a container."""
-        state = self._state(namespace, name)
-        self._running(state, container)
-        return await self._host.runtime.run(state.uid, container, argv, stdin=stdin, tty=tty)
+        worker = self._worker(namespace, name)
+        argv = await worker.rewritten(self._running(worker.state, container), argv)
+        return await self._host.runtime.run(worker.state.uid, container, argv, stdin=stdin, tty=tty)
 
     async def attach(self, namespace: str, name: str, container: str, *, stdin: bool, stdout: bool, stderr: bool) -> Talk:
         """Attach to a container."""
@@ -56,10 +56,13 @@ class PodAccess:
         return state.address
 
     def _state(self, namespace: str, name: str) -> PodState:
+        return self._worker(namespace, name).state
+
+    def _worker(self, namespace: str, name: str) -> PodWorker:
         for worker in self._workers.values():
             meta = worker.state.tree["metadata"]
             if meta["name"] == name and meta["namespace"] == namespace:
-                return worker.state
+                return worker
         raise EndpointError(404, "pod does not exist")
 
     def _running(self, state: PodState, name: str) -> Container:

@@ -113,16 +113,10 @@ class Starter:
 
     async def _config(self, container: Container) -> ContainerConfig:
         state, host = self._state, self._host
-        if set(state.volumes.paths) != {volume["name"] for volume in state.spec.get("volumes") or ()}:
-            await self.refresh_volumes()
         own = host.pod_dir(state.uid)
         attempt = container.attempt + 1
-        note = message_file(own, container.name, attempt)
-        given = self._given(container.spec)
-        sub_paths = await self._sub_paths(container, given)
-        mounts = mounts_of(container.spec, state.volumes.paths, own / "containers" / container.name / "root", sub_paths)
-        mounts = _with_message_file(mounts, container.spec, str(note))
-        given = {**given, **mounts.variables}
+        mounts = await self.mounts(container, attempt)
+        given = {**self._given(container.spec), **mounts.variables}
         env = await self._environment(container, given)
         # What the node gives is true as it stands (a PATH is not to be rewritten); what the pod says is meant as mounted.
         env = {name: value if given.get(name) == value else mounts.rewritten(value) for name, value in env.items()}
@@ -135,6 +129,19 @@ class Starter:
             stdin=bool(container.spec.get("stdin")), stdin_once=bool(container.spec.get("stdinOnce")),
             tty=bool(container.spec.get("tty")),
         )  # fmt: skip  # one field a word reads better packed
+
+    async def mounts(self, container: Container, attempt: int) -> Mounts:
+        """Which paths stand for which in an attempt of the container.
+
+        Raises:
+            PodConfigError, UnsafePathError: its mounts cannot be had.
+        """
+        state, own = self._state, self._host.pod_dir(self._state.uid)
+        if set(state.volumes.paths) != {volume["name"] for volume in state.spec.get("volumes") or ()}:
+            await self.refresh_volumes()
+        sub_paths = await self._sub_paths(container, self._given(container.spec))
+        mounts = mounts_of(container.spec, state.volumes.paths, own / "containers" / container.name / "root", sub_paths)
+        return _with_message_file(mounts, container.spec, str(message_file(own, container.name, attempt)))
 
     async def _environment(self, container: Container, given: Mapping[str, str]) -> dict[str, str]:
         state = self._state

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from reconcile.errors import ApiError
@@ -62,6 +62,14 @@ class PodWorker:
     def over(self) -> bool:
         """Whether it works no more."""
         return self._closed.is_set()
+
+    async def rewritten(self, container: Container, argv: Sequence[str]) -> Sequence[str]:
+        """A command that is to run in a container, with the mounted paths that it names as they are on this node."""
+        try:
+            mounts = await self._starter.mounts(container, container.attempt)
+        except (PodConfigError, UnsafePathError, ApiError, OSError):
+            return argv  # the container runs with what it has; a command that names none of it needs none of this
+        return [mounts.rewritten(argument) for argument in argv]
 
     # What wakes it; each of these returns at once.
 

@@ -42,7 +42,7 @@ async def locate_talk(objects: Objects, asked: Asked) -> Backend:
     hooks=Hooks(
         connections=(
             Connection("panel", "PrinterPanel", locate_panel, ALL_VERBS, rest=True),
-            Connection("talk", "Printer", locate_talk, upgrade_creates=True),
+            Connection("talk", "Printer", locate_talk, upgraded=True), Connection("ink", "Printer", locate_talk),
         )
     ),
 )  # fmt: skip
@@ -199,8 +199,11 @@ async def test_a_backend_that_is_gone_or_speaks_no_http_is_told_as_a_status(serv
         head, body = await ask(site, "GET", f"{PATH[:-1]}q/panel/x")
         assert b" 503 " in head.splitlines()[0]
         assert b"error trying to reach service: dial http://127.0.0.1:1" in body
-        head, _body = await ask(site, "GET", f"{PATH}/talk")
+        head, _body = await ask(site, "GET", f"{PATH}/ink")
         assert b" 500 " in head.splitlines()[0]
+        head, body = await ask(site, "GET", f"{PATH}/talk")
+        assert b" 400 " in head.splitlines()[0]
+        assert b"Upgrade request required" in body
         head, body = await ask(site, "GET", f"{PATH[:-1]}nosuch/panel/x")
         assert b'printers.example.com \\"nosuch\\" not found' in body
 
@@ -229,7 +232,7 @@ async def test_a_dialer_reaches_what_only_it_knows(serve: Serve) -> None:
 
     async with serve() as site, printer(site, answer):
         site.api.add_dialer("lpt", lpt)
-        head, body = await ask(site, "GET", f"{PATH}/talk")
+        head, body = await ask(site, "GET", f"{PATH}/ink")
         assert b" 200 " in head.splitlines()[0]
         assert b"hello" in body
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from reconcile.client import Page
-from reconcile.errors import ApiError, InternalError, Tree, UnavailableError
+from reconcile.errors import ApiError, BadRequestError, InternalError, Tree, UnavailableError
 from reconcile.kinds import Kind
 from reconcile.runtime.api import refusals
 from reconcile.runtime.api.server import ApiServer, Dial
@@ -69,13 +69,15 @@ async def connect(
         raise refusals.method_not_allowed()
     upgrading = any("upgrade" in value.lower() for value in request.every("Connection"))
     upgrade = request.headers.get("Upgrade", "") if upgrading else ""
-    if upgrade and connection.upgrade_creates:
+    if upgrade and connection.upgraded:
         request.may_create()  # a WebSocket begins as a GET, and can do all that a POST can
     asked = Asked(
         request.method, location.name, location.namespace, quote(unquote(location.rest), safe=_SAFE),
         tuple(parse_qsl(request.raw_query, keep_blank_values=True)), request.raw_query, upgrade,
     )  # fmt: skip
     backend = await connection.locate(_Lookup(api), asked)
+    if connection.upgraded and not upgrade:
+        raise BadRequestError("Upgrade request required")
     prefix = request.path[: len(request.path) - len(location.rest)] if location.rest else request.path
     if backend.rewritten and not location.rest and request.method in ("GET", "HEAD") and not upgrade:
         query = f"?{request.raw_query}" if request.raw_query else ""
