@@ -4,7 +4,7 @@ It needs the extra `cel` (`pip install reconcile-toolkit[cel]`), which brings ce
 Nothing is loaded before the first expression is compiled.
 
     language    compile and evaluate
-    library     the functions that the reference server adds to the language
+    functions   the functions that the reference server adds to the language
 
 Source: https://kubernetes.io/docs/reference/using-api/cel/
 """

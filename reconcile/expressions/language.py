@@ -102,7 +102,7 @@ def _environment(variables: tuple[str, ...], optional: frozenset[str]) -> Any:
     from cel_expr_python import cel
     from cel_expr_python.ext import ext_bindings, ext_encoders, ext_math, ext_optional, ext_strings
 
-    from .library import extension
+    from .functions import extension
 
     types: dict[str, Any] = dict.fromkeys(variables, cel.Type.DYN)
     for name in optional:
