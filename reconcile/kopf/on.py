@@ -24,6 +24,8 @@ from .settings import SETTINGS
 
 F = TypeVar("F", bound=Callable[..., Any])
 _SELECTORS = ("group", "version", "kind", "plural", "singular", "shortcut", "category")
+_WORKERS = 32
+"""kopf has no bound: its handlers may wait as long as they like, and keep no others from running."""
 _UNUSED = ("cancellation_polling", "persistent", "side_effects", "ignore_failures")
 """Taken and without effect: threads are asked by an event, and admission is called in process."""
 
@@ -56,6 +58,7 @@ def _translated(trigger: str, fn: Callable[..., Any], options: dict[str, Any]) -
     made["filters"] = _filters(options)
     # A plain function runs in a thread, unless the engine calls it where nothing may wait.
     made["threaded"] = not is_async(fn) and trigger not in ("index", "mutate", "validate")
+    made["workers"] = _WORKERS
     errors = options.pop("errors", None)
     if errors is not None:
         made["errors"] = ErrorsMode(errors).value

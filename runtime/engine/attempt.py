@@ -23,6 +23,7 @@ from .dependencies import Read
 from .informer import Informer
 from .queue import ObjectKey
 from .status import merge_patch, replaces_a_list
+from .threads import in_thread
 
 if TYPE_CHECKING:
     from .consistency import OwnWrites
@@ -304,7 +305,7 @@ class Call:
 
     async def _run(self, attempt: Attempt, take: Take | None) -> Any:
         if self.handler.threaded:
-            return await asyncio.to_thread(self.plain, attempt)
+            return await in_thread(self.plain, attempt)
         result = self.plain(attempt)
         if self._generator and take is not None:
             return await _drive(result, take)

@@ -16,6 +16,7 @@ from reconcile.handling import AdmissionReview, Stopped
 from reconcile.identity import Caller
 from reconcile.kinds import Kind, Resource, kind, kind_of
 from reconcile.registry import Operator
+from reconcile.runtime.clock import SystemClock
 from reconcile.runtime.testing.memory import MemoryClient
 from reconcile.runtime.testing.virtual import VirtualClock, virtual
 from reconcile.runtime.testing.world import World
@@ -502,8 +503,6 @@ async def test_a_daemon_that_fails_is_started_again_and_one_that_ends_is_not(clo
 
 async def test_a_daemon_in_a_thread_waits_and_ends_when_asked(app: Operator) -> None:
     """Plain code, in real time."""
-    from reconcile.runtime.clock import SystemClock
-
     told: list[str] = []
     begun, ended, loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
 
@@ -522,6 +521,34 @@ async def test_a_daemon_in_a_thread_waits_and_ends_when_asked(app: Operator) -> 
         await world.delete(Db, "d")
         await ended.wait()
     assert told == ["begins", "ends: deleted"]
+
+
+async def test_daemons_in_threads_starve_nobody(app: Operator) -> None:
+    """kopf's share a pool of a few threads: the others, and every plain handler, silently never start."""
+    many = 60
+    begun, made, loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
+    running: set[str] = set()
+    named: set[str] = set()
+
+    @app.on.daemon(Db, threaded=True)
+    def serve(name: str, stopped: Stopped) -> None:
+        running.add(name)
+        if len(running) == many:
+            loop.call_soon_threadsafe(begun.set)
+        stopped.wait(30)
+
+    @app.on.create(Db, threaded=True)
+    def create(name: str) -> None:
+        named.add(name)
+        if len(named) == many:
+            loop.call_soon_threadsafe(made.set)
+
+    clock: Any = SystemClock()
+    async with World(clock, app) as world:
+        for number in range(many):
+            await world.create(db(f"d{number}"))
+        await begun.wait()
+        await made.wait()
 
 
 # Timers

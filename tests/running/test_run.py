@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.plane import COMMAND, Plane
-from tests.running.conftest import Run
+from tests.running.conftest import Run, Running
 
 APP = '''
 from reconcile import Column, Operator, Resource, field, kind, struct
@@ -79,7 +79,7 @@ def write(path: Path, kind: str, word: str = "saying") -> str:
 def say(plane: Plane, kind: str, name: str, text: str) -> None:
     plane.forget_connection()  # which remembers what is served
     body = {"apiVersion": "example.com/v1", "kind": kind.capitalize(), "metadata": {"name": name}, "spec": {"text": text}}
-    plane.create(f"{kind}s.example.com", body)
+    plane.create(f"{kind}s.example.com" if not kind.endswith("y") else f"{kind[:-1]}ies.example.com", body)
 
 
 def fetch(url: str) -> tuple[int, str]:
@@ -237,3 +237,26 @@ def test_the_log_as_json_names_the_object_and_the_handler(plane: Plane, run: Run
     told = [json.loads(line) for line in running.said().splitlines()]
     line = next(line for line in told if line["message"] == "saying hear")
     assert (line["object"], line["handler"], line["level"]) == ("default/n", "say", "info")
+
+
+def test_an_operator_outlives_a_control_plane_that_is_killed(tmp_path: Path) -> None:
+    """It comes back by itself when the API does, sees what it missed, and still leads: its lease is where it was."""
+    (tmp_path / "folder").mkdir()
+    plane = Plane(tmp_path / "folder", tmp_path / "state", "--simulate", "1")
+    try:
+        plane.start()
+        running = Running(plane, tmp_path / "log", write(tmp_path / "app.py", "hardy"), "--crds", "--elect")
+        try:
+            running.wait("leading")
+            say(plane, "hardy", "h", "one")
+            running.wait("saying one")
+            plane.kill()
+            plane.start()
+            plane.patch("hardies.example.com", "h", {"spec": {"text": "two"}})
+            running.wait("saying two", 40.0)
+            assert running.end() == 0
+        finally:
+            running.process.kill()
+            running.process.wait()
+    finally:
+        plane.bury()
