@@ -34,6 +34,7 @@ from reconcile.resources.rbac.policy import Policy
 from reconcile.resources.scheduling.admission import Classes, PodPriorities, priorities
 from reconcile.resources.serviceaccounts.admission import PodAccounts
 from reconcile.resources.serviceaccounts.controller import service_accounts
+from reconcile.resources.serviceaccounts.secrets import account_secrets
 from reconcile.runtime.api import ApiServer
 from reconcile.runtime.api.http.certificates import write_private
 from reconcile.runtime.cluster import Front
@@ -55,8 +56,9 @@ class Guards:
     def operators(self) -> list[Operator]:
         """What keeps the guards informed, and namespaces equipped; started before everything that needs it."""
         return [
-            rbac(self.policy), service_accounts(self._ca), priorities(self._classes), limit_ranger(self._limits),
-            quotas(self._find, self._gate), certificates(Authority(self._authority), self._authorize),
+            rbac(self.policy), service_accounts(self._ca), account_secrets(self._ca), priorities(self._classes),
+            limit_ranger(self._limits), quotas(self._find, self._gate),
+            certificates(Authority(self._authority), self._authorize),
         ]  # fmt: skip
 
     def connect(self, api: ApiServer, front: Front | None) -> None:

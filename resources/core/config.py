@@ -18,6 +18,7 @@ from .references import LocalObjectReference, ObjectReference
 _KEY = re.compile(r"[-._a-zA-Z0-9]+")
 _KEY_LENGTH_MAX = 253
 _DATA_BYTES_MAX = 1024 * 1024
+_ACCOUNT_TOKEN, _ACCOUNT_NAME = "kubernetes.io/service-account-token", "kubernetes.io/service-account.name"
 _REQUIRED_KEYS = {
     "kubernetes.io/tls": ("tls.crt", "tls.key"),
     "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
@@ -120,6 +121,8 @@ def _validate_secret(tree: Tree, old: Tree | None) -> Iterator[Cause]:
     for key in _REQUIRED_KEYS.get(tree.get("type", ""), ()):
         if key not in data:
             yield Cause("FieldValueRequired", "Required value", f"data[{key}]")
+    if tree.get("type") == _ACCOUNT_TOKEN and not (tree["metadata"].get("annotations") or {}).get(_ACCOUNT_NAME):
+        yield Cause("FieldValueRequired", "Required value", f"metadata.annotations[{_ACCOUNT_NAME}]")
     if old is not None and old.get("type") and tree.get("type") != old["type"]:
         yield immutable("type", tree.get("type"))
     yield from _check_immutable(tree, old, ("data",))

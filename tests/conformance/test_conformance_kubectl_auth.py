@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -154,3 +155,26 @@ def test_every_namespace_is_ready_for_pods(kubectl: Kubectl) -> None:
     kubectl("run", "p", "--image=x")
     mounts = kubectl("get", "pod", "p", "-o", "jsonpath={.spec.containers[0].volumeMounts[*].mountPath}")
     assert mounts == "/var/run/secrets/kubernetes.io/serviceaccount"
+
+
+def test_a_secret_of_an_account_is_filled_with_a_token_that_lasts_as_long(kubectl: Kubectl, namespace: str, plane: Plane) -> None:
+    """For programs that cannot renew theirs."""
+    kubectl("create", "serviceaccount", "old")
+    head = "apiVersion: v1\nkind: Secret\ntype: kubernetes.io/service-account-token\n"
+    note = "annotations: {kubernetes.io/service-account.name: old}"
+    kubectl("create", "-f", "-", stdin=f"{head}metadata: {{name: old-token, {note}}}\n")
+    kubectl("wait", "secret", "old-token", "--for=jsonpath={.data.token}", "--timeout=20s")
+    found = json.loads(kubectl("get", "secret", "old-token", "-o", "json"))["data"]
+    assert base64.b64decode(found["namespace"]).decode() == namespace
+    assert b"BEGIN CERTIFICATE" in base64.b64decode(found["ca.crt"])
+    question = {"spec": {"token": base64.b64decode(found["token"]).decode()}}
+    reviewed = plane.api.ask("POST", REVIEWS, None, question)["status"]
+    assert reviewed["user"]["username"] == f"system:serviceaccount:{namespace}:old"
+    kubectl("delete", "secret", "old-token")
+    assert "authenticated" not in plane.api.ask("POST", REVIEWS, None, question)["status"]
+    kubectl("create", "-f", "-", stdin=f"{head}metadata: {{name: other, {note}}}\n")
+    kubectl("wait", "secret", "other", "--for=jsonpath={.data.token}", "--timeout=20s")
+    kubectl("delete", "serviceaccount", "old")
+    plane.wait("its secret is gone", lambda: plane.get("secrets", "other", namespace) is None)
+    refused = kubectl("create", "-f", "-", stdin=f"{head}metadata: {{name: nobodys}}\n", code=1)
+    assert "metadata.annotations[kubernetes.io/service-account.name]: Required value" in refused
