@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from reconcile.runtime.store import Settings
     from reconcile.runtime.store.etcd import EtcdSettings
     from reconcile.runtime.store.inspection import Stats
+    from reconcile.runtime.store.retention import HistoryKeep
 
 _SQLITE = b"SQLite format 3\0"
 """So begins a snapshot of ours; every other is taken for an etcd's."""
@@ -58,6 +59,19 @@ def command() -> None:
 )
 @click.option("--max-request-bytes", default=1_572_864, show_default=True, help="How large a request may be.")
 @click.option("--max-txn-ops", default=128, show_default=True, help="How many operations a txn may hold.")
+@click.option(
+    "--auto-compaction-mode",
+    type=click.Choice(["periodic", "revision"]),
+    default="periodic",
+    show_default=True,
+    help="What --auto-compaction-retention is: a time, or a number of revisions.",
+)
+@click.option(
+    "--auto-compaction-retention",
+    default="0",
+    show_default=True,
+    help="How much history is kept: 30m, 1 (hours) or, by revision, 1000; 0: all, until somebody compacts it.",
+)
 @click.option("--progress-interval-s", default=600.0, show_default=True, help="How often quiet watches are told of progress.")
 @click.option(
     "--auth-token",
@@ -72,7 +86,8 @@ def command() -> None:
 @click.option("--unsafe-no-fsync", is_flag=True, help="For tests: a power failure loses acknowledged writes.")
 def serve(
     data_dir: Path, listen: str, name: str, quota_bytes: int, max_request_bytes: int, max_txn_ops: int,
-    progress_interval_s: float, auth_token: str, auth_token_ttl: int, face: Face, unsafe_no_fsync: bool,
+    auto_compaction_mode: str, auto_compaction_retention: str, progress_interval_s: float, auth_token: str,
+    auth_token_ttl: int, face: Face, unsafe_no_fsync: bool,
 ) -> None:  # fmt: skip
     """Serve the store in a folder as an etcd of one member, until SIGTERM or Ctrl-C.
 
@@ -93,13 +108,31 @@ def serve(
     store_settings = Settings(
         unsafe_no_fsync=unsafe_no_fsync, request_bytes_max=max_request_bytes, txn_operations_max=max_txn_ops
     )
-    asyncio.run(_serve(data_dir, listen, settings, store_settings))
+    keep = kept_history(auto_compaction_mode, auto_compaction_retention)
+    asyncio.run(_serve(data_dir, listen, settings, store_settings, keep))
 
 
-async def _serve(data_dir: Path, listen: str, settings: EtcdSettings, store_settings: Settings) -> None:
+def kept_history(mode: str, retention: str) -> HistoryKeep | None:
+    """How much history etcd's two options ask to keep; None: all of it."""
+    from reconcile.runtime.store import HistoryKeep
+
+    if retention == "0":
+        return None
+    # A number alone is hours, or revisions.
+    text = f"/{retention}" if mode == "revision" else f"{retention}h" if retention.isdecimal() else retention
+    try:
+        return HistoryKeep.parse(text)
+    except ValueError as error:
+        raise CommandError(f"--auto-compaction-retention: {error}") from error
+
+
+async def _serve(
+    data_dir: Path, listen: str, settings: EtcdSettings, store_settings: Settings, keep: HistoryKeep | None
+) -> None:  # fmt: skip
     from reconcile.runtime.clock import SystemClock
     from reconcile.runtime.store import Store, StoreLockedError
     from reconcile.runtime.store.etcd import EtcdServer
+    from reconcile.runtime.store.retention import keep_history
 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -113,7 +146,10 @@ async def _serve(data_dir: Path, listen: str, settings: EtcdSettings, store_sett
         server = await EtcdServer.serve(store, clock, listen, settings)
         tls = "no TLS" if settings.tls is None else "TLS" if settings.tls.trusted_ca_file is None else "TLS, client certificates"
         click.echo(f"serving {data_dir} at revision {store.revision} on {server.address} ({tls}); stop with Ctrl-C")
+        forgetting = asyncio.create_task(keep_history(store, clock, keep)) if keep is not None else None
         await stop.wait()
+        if forgetting is not None:
+            forgetting.cancel()
         await server.close()
     click.echo("stopped; everything acknowledged is on disk")
 

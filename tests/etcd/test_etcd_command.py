@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from reconcile.cli.store import kept_history
+from reconcile.runtime.store import HistoryKeep
 from tests.etcd.client import Client
 from tests.etcd.conftest import connected, our_process
 
@@ -109,3 +111,24 @@ def test_a_folder_without_a_store_is_refused_in_plain_words(tmp_path: Path, comm
     code, told = _store(command, "--data-dir", tmp_path)
     assert (code, "Traceback" in told, "member.db" in told) == (1, False, True)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("mode", "retention", "keep"),
+    [
+        ("periodic", "0", None),
+        ("revision", "0", None),
+        ("periodic", "30m", HistoryKeep(1800.0, 0)),
+        ("periodic", "2", HistoryKeep(7200.0, 0)),
+        ("revision", "1000", HistoryKeep(0.0, 1000)),
+    ],
+)
+def test_automatic_compaction_is_asked_for_as_with_etcd(mode: str, retention: str, keep: HistoryKeep | None) -> None:
+    """A number alone is hours, or revisions; nothing is forgotten unless somebody asks for it."""
+    assert kept_history(mode, retention) == keep
+
+
+def test_a_retention_that_is_none_is_refused(tmp_path: Path) -> None:
+    """History that is lost does not come back."""
+    code, output = _store("serve", "--data-dir", tmp_path, "--listen", "127.0.0.1:0", "--auto-compaction-retention", "soon")
+    assert (code, "--auto-compaction-retention" in output, "soon" in output) == (1, True, True)
