@@ -229,6 +229,26 @@ async def test_what_is_large_comes_whole_in_both_directions() -> None:
         assert (await client.answer(await client.call()))[1] == "0", "the connection goes on"
 
 
+async def test_a_client_that_does_not_read_costs_a_bounded_memory() -> None:
+    """It may take gigabytes by its windows: what its socket does not take waits as one answer, not as copies in buffers."""
+    async with serving() as server, connected(server, INITIAL_WINDOW_SIZE=(1 << 31) - 1) as client:
+        client.h2.increment_flow_control_window((1 << 31) - 1 - 65_535)
+        client.credits = False
+        numbers = [await client.call("/large", b"0123456789") for _ in range(4)]
+        (connection,) = server._connections
+        while not connection.congested:  # noqa: ASYNC110 (a flag of the transport, which sets no Event)
+            await asyncio.sleep(0)
+        for _ in range(100):
+            await asyncio.sleep(0)
+            assert connection._transport is not None
+            assert connection._transport.get_write_buffer_size() + connection._queued < 4 << 20
+        for number in numbers:
+            data, status, _ = await client.answer(number)
+            assert (len(data), status) == (5_000_005, "0")
+        assert not connection.blocked
+        assert (await client.answer(await client.call()))[1] == "0"
+
+
 async def test_many_messages_pass_on_one_stream_while_the_client_still_sends() -> None:
     """A watch stream lives for days, and more than one window of requests goes over it."""
     async with serving() as server, connected(server) as client:
