@@ -21,6 +21,7 @@ from reconcile.handling import Cluster, EventRecorder, Requeue
 from reconcile.kinds import typed
 from reconcile.registry import Operator
 from reconcile.resources.apps.deletion_ranking import pods_to_delete
+from reconcile.resources.apps.ownership import ensure_there
 from reconcile.resources.apps.pod_batches import BURST_MAX, all_at_once, slow_start
 from reconcile.resources.apps.pod_state import controller_of, instant_s, is_active, is_ready
 from reconcile.resources.core import Pod
@@ -185,6 +186,8 @@ class _Pass:
         missing = min(wanted - occupied, BURST_MAX)
         if missing <= 0:
             return active, None
+        if occupied < self.status.get("active", 0):
+            await ensure_there(self.cluster, self.job)
         until_s = self._backoff(now_s)
         if until_s > now_s:
             return active, until_s

@@ -267,3 +267,20 @@ async def test_what_a_set_is_may_not_change(change: Tree, text: str, clock: Virt
         with pytest.raises(InvalidError) as refused:
             await plane.patch(StatefulSet, "db", {"spec": change})
         assert text in str(refused.value)
+
+
+@virtual
+async def test_nothing_is_made_again_for_a_set_that_is_gone(clock: VirtualClock, control_plane: PlaneOf) -> None:
+    """News of the set's end may come later than news of its Pods', which were deleted for just that reason."""
+    async with control_plane(clock, *parts()) as plane:
+        await plane.create(StatefulSet, stateful_set(2, podManagementPolicy="Parallel"))
+        await settled(plane, 2)
+        seen: set[str] = {pod["metadata"]["uid"] for pod in await plane.all(Pod)}
+        await plane.delete(StatefulSet, "db")
+        for name in ("db-0", "db-1"):
+            await plane.delete(Pod, name, 0)
+        for _ in range(100):
+            await clock.sleep(0.05)
+            seen |= {pod["metadata"]["uid"] for pod in await plane.all(Pod)}
+        assert len(seen) == 2
+        assert await plane.all(Pod) == []
