@@ -87,7 +87,7 @@ class Store:
         self._compactor = Compactor(database, reserve, clock, settings, loaded.compacted_done, self._fail)
         self._stage = Stage(self._index, self._leases, loaded.revision, loaded.compacted, clock, loaded.at_ms)
         self._writer = Writer(
-            database, reserve, self._stage, settings, clock, self._publish, lambda: (self._revision, self.compacted), self._fail
+            database, reserve, self._stage, settings, self._publish, lambda: (self._revision, self.compacted), self._fail
         )
         create_task = asyncio.get_running_loop().create_task
         self._writer_task = create_task(self._writer.run())
