@@ -12,8 +12,8 @@ from reconcile.handling import Cluster, Requeue
 from reconcile.kinds import Resource, kind
 from reconcile.registry import Operator
 from reconcile.runtime.testing.memory import MemoryClient
+from reconcile.runtime.testing.memory_world import MemoryWorld
 from reconcile.runtime.testing.virtual import VirtualClock, virtual
-from reconcile.runtime.testing.world import World
 from reconcile.views import field, struct
 
 
@@ -67,14 +67,14 @@ def shop(*pages: str, name: str = "s") -> Shop:
     return Shop(name=name, namespace="default", spec=ShopSpec(pages=list(pages)))
 
 
-async def names(world: World, cls: type[Resource] = ConfigMap) -> list[str]:
+async def names(world: MemoryWorld, cls: type[Resource] = ConfigMap) -> list[str]:
     return sorted(obj.name for obj in await world.list(cls))
 
 
 @virtual
 async def test_children_are_applied_owned_and_pruned(clock: VirtualClock) -> None:
     """The whole life of a child, without a line about it in the handler."""
-    async with World(clock, declared(), serving=SERVED) as world:
+    async with MemoryWorld(clock, declared(), serving=SERVED) as world:
         parent = await world.create(shop("a", "b"))
         await world.settled()
         assert await names(world) == ["s-a", "s-b"]
@@ -89,7 +89,7 @@ async def test_children_are_applied_owned_and_pruned(clock: VirtualClock) -> Non
 @virtual
 async def test_a_child_that_is_as_declared_is_not_written_again(clock: VirtualClock) -> None:
     """Otherwise every reconcile costs the API a write for each child."""
-    async with World(clock, declared(), serving=SERVED) as world:
+    async with MemoryWorld(clock, declared(), serving=SERVED) as world:
         await world.create(shop("a", "b"))
         await world.settled()
         before = world.client.count("apply"), world.client.count("create", "ConfigMap")
@@ -105,7 +105,7 @@ async def test_a_child_that_is_as_declared_is_not_written_again(clock: VirtualCl
 @virtual
 async def test_a_child_that_somebody_changed_or_deleted_is_put_right(clock: VirtualClock) -> None:
     """Self-healing: a change of a child runs its owner."""
-    async with World(clock, declared(), serving=SERVED) as world:
+    async with MemoryWorld(clock, declared(), serving=SERVED) as world:
         await world.create(shop("a"))
         await world.settled()
         await world.patch(ConfigMap, "s-a", {"data": {"page": "vandal"}})
@@ -128,7 +128,7 @@ async def test_a_handler_that_raised_prunes_nothing(clock: VirtualClock) -> None
             if not shop.spec.sound:
                 raise RuntimeError("half-way")
 
-    async with World(clock, app, serving=SERVED) as world:
+    async with MemoryWorld(clock, app, serving=SERVED) as world:
         await world.create(shop("a", "b"))
         await world.settled()
         await world.patch(Shop, "s", {"spec": {"pages": ["new"], "sound": False}})
@@ -151,7 +151,7 @@ async def test_a_handler_that_was_cancelled_prunes_nothing(clock: VirtualClock) 
             if not shop.spec.sound:
                 await asyncio.Event().wait()
 
-    async with World(clock, app, serving=SERVED) as world:
+    async with MemoryWorld(clock, app, serving=SERVED) as world:
         await world.create(shop("a", "b"))
         await world.settled()
         await world.patch(Shop, "s", {"spec": {"pages": ["new"], "sound": False}})
@@ -176,11 +176,11 @@ async def test_pruning_survives_a_restart_with_other_code(clock: VirtualClock) -
         yield ConfigMap(name="page")
 
     client = MemoryClient(clock, *SERVED)
-    async with World(clock, yesterday, client=client) as world:
+    async with MemoryWorld(clock, yesterday, client=client) as world:
         await world.create(shop())
         await world.settled()
         assert await names(world, Secret) == ["password"]
-    async with World(clock, today, client=client) as world:
+    async with MemoryWorld(clock, today, client=client) as world:
         await world.settled()
         assert (await names(world, Secret), await names(world)) == ([], ["page"])
         (annotation,) = (await world.get(Shop, "s")).annotations.values()
@@ -200,7 +200,7 @@ async def test_two_handlers_never_prune_each_others_children_nor_what_a_person_m
     def two(shop: Shop) -> Iterator[Any]:
         yield ConfigMap(name="two")
 
-    async with World(clock, app, serving=SERVED) as world:
+    async with MemoryWorld(clock, app, serving=SERVED) as world:
         parent = await world.create(shop())
         await world.settled()
         made = ConfigMap(name="by-hand")
@@ -225,7 +225,7 @@ async def test_what_a_yield_is_worth_is_the_child_as_it_is_now(clock: VirtualClo
         assert page.uid
         yield Requeue(1000)
 
-    async with World(clock, app, serving=SERVED) as world:
+    async with MemoryWorld(clock, app, serving=SERVED) as world:
         await world.create(shop())
         await world.settled()
         assert (await world.get(Shop, "s")).status.ready == 0
@@ -256,7 +256,7 @@ async def test_what_cannot_be_a_child_is_refused_with_a_reason(clock: VirtualClo
     def shop_(shop: Shop) -> Iterator[Any]:
         yield child
 
-    async with World(clock, app, serving=SERVED) as world:
+    async with MemoryWorld(clock, app, serving=SERVED) as world:
         foreign = await world.create(Node(name="owner"))
         taken = ConfigMap(name="taken")
         taken.metadata.owner_references = [foreign.owner_reference()]
@@ -271,7 +271,7 @@ async def test_what_cannot_be_a_child_is_refused_with_a_reason(clock: VirtualClo
 @virtual
 async def test_children_of_a_recreated_parent_are_not_mistaken_for_its_own(clock: VirtualClock) -> None:
     """By uid, never by name: the old parent's child is on its way to the garbage collector."""
-    async with World(clock, declared(), serving=SERVED) as world:
+    async with MemoryWorld(clock, declared(), serving=SERVED) as world:
         await world.create(shop("a"))
         await world.settled()
         await world.delete(Shop, "s")

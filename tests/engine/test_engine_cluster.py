@@ -15,8 +15,8 @@ from reconcile.registry import Operator, Watch
 from reconcile.runtime.engine import noticing
 from reconcile.runtime.engine.admission import Admit
 from reconcile.runtime.testing.memory import Request
+from reconcile.runtime.testing.memory_world import MemoryWorld
 from reconcile.runtime.testing.virtual import VirtualClock, virtual
-from reconcile.runtime.testing.world import World
 from reconcile.views import field, struct, thawed
 
 
@@ -84,7 +84,7 @@ async def test_every_write_goes_to_the_api_as_what_it_is(clock: VirtualClock, ap
         assert (zone.namespace, await cluster.list(Task, owner=Task(name="new"))) == ("", [])
         checked.append(task.name)
 
-    async with World(clock, app, serving=(Zone,)) as world:
+    async with MemoryWorld(clock, app, serving=(Zone,)) as world:
         await world.create(Task(name="main"))
         await world.settled()
         assert checked == ["main"], [str(report) for report in world.engine.reports]
@@ -102,7 +102,7 @@ async def test_a_mistake_in_a_mapping_function_is_reported_and_the_rest_goes_on(
     async def work(task: Task) -> None:
         runs.append(task.name)
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(Task(name="t"))
         await world.settled()
         await world.create(Zone(name="odd"))
@@ -125,7 +125,7 @@ async def test_an_event_handler_that_falls_behind_is_told_what_it_lost(
         await clock.sleep(1)
         seen.append(task.name)
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         for number in range(50):
             await world.create(Task(name=f"t{number}"))
         await clock.sleep(100)
@@ -147,7 +147,7 @@ async def test_what_the_api_refuses_to_the_engine_itself_is_retried_and_reported
         if request.method == "patch":
             raise ForbiddenError("tasks is forbidden: cannot patch")
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         world.client.before = forbid
         await world.create(Task(name="t"))
         await clock.sleep(10)
@@ -169,7 +169,7 @@ async def test_a_timer_that_gives_up_stops_until_the_object_changes(clock: Virtu
         if task.spec.size == 0:
             raise PermanentError("no size")
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(Task(name="t"))
         await clock.sleep(100)
         assert len(ticks) == 1
@@ -214,7 +214,7 @@ async def test_an_admission_handlers_own_mistake_is_told_apart_from_a_refusal(cl
             await answer
 
     gate = Gate()
-    async with World(clock, app, admission=gate) as world:
+    async with MemoryWorld(clock, app, admission=gate) as world:
         tree = Task(name="t").tree
         review = AdmissionReview("CREATE", tree, None, "", False, Caller("me"), kind=kind_of(Task))
         await ask(gate.mutators[0], review)
@@ -237,7 +237,7 @@ async def test_admission_handlers_without_hooks_are_left_out_aloud(
     @app.on.validate(Task)
     def check(task: Task) -> None: ...
 
-    async with World(clock, app):
+    async with MemoryWorld(clock, app):
         assert "is not called: this API server takes no validate handlers" in caplog.text
 
 

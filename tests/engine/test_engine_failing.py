@@ -8,8 +8,8 @@ from reconcile.handling import Wait
 from reconcile.kinds import Resource, kind
 from reconcile.registry import Operator
 from reconcile.runtime.engine.reports import spelled
+from reconcile.runtime.testing.memory_world import MemoryWorld
 from reconcile.runtime.testing.virtual import VirtualClock, virtual
-from reconcile.runtime.testing.world import World
 from reconcile.views import field, struct
 
 
@@ -38,7 +38,7 @@ def fragile() -> Operator:
 @virtual
 async def test_a_failure_is_known_until_the_handler_succeeds(clock: VirtualClock) -> None:
     """A status that forgets says that all is well; one that does not forget cries wolf."""
-    async with World(clock, fragile()) as world:
+    async with MemoryWorld(clock, fragile()) as world:
         await world.create(Fragile(name="a", namespace="default", spec=FragileSpec(broken=True)))
         await world.settled()
         (failure,) = world.engine.reports.failing
@@ -54,7 +54,7 @@ async def test_a_failure_is_known_until_the_handler_succeeds(clock: VirtualClock
 @virtual
 async def test_a_failure_is_forgotten_with_its_object(clock: VirtualClock) -> None:
     """What is gone cannot fail."""
-    async with World(clock, fragile()) as world:
+    async with MemoryWorld(clock, fragile()) as world:
         await world.create(Fragile(name="a", namespace="default", spec=FragileSpec(broken=True)))
         await world.settled()
         await world.delete(Fragile, "a")
@@ -67,7 +67,7 @@ async def test_a_failure_is_forgotten_with_its_object(clock: VirtualClock) -> No
 async def test_a_failure_is_forgotten_with_its_operator(clock: VirtualClock) -> None:
     """A file that was mended is loaded anew: its old failures are history."""
     app = fragile()
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(Fragile(name="a", namespace="default", spec=FragileSpec(broken=True)))
         await world.settled()
         await world.engine.stop(app)

@@ -11,8 +11,8 @@ from reconcile.errors import PermanentError, TemporaryError
 from reconcile.kinds import Resource, kind
 from reconcile.registry import Operator
 from reconcile.runtime.testing.memory import MemoryClient
+from reconcile.runtime.testing.memory_world import MemoryWorld
 from reconcile.runtime.testing.virtual import VirtualClock, virtual
-from reconcile.runtime.testing.world import World
 from reconcile.views import field, struct
 
 
@@ -55,13 +55,13 @@ async def test_create_is_called_until_it_succeeds_once_and_never_again(clock: Vi
             raise TemporaryError("not yet", delay_s=10)
 
     client = MemoryClient(clock, Db)
-    async with World(clock, app, client=client) as world:
+    async with MemoryWorld(clock, app, client=client) as world:
         await world.create(db())
         await clock.sleep(100)
         await world.patch(Db, "d", {"spec": {"size": 2}})
         await clock.sleep(100)
         assert calls == [0, 1, 2]
-    async with World(clock, app, client=client) as world:
+    async with MemoryWorld(clock, app, client=client) as world:
         await clock.sleep(100)
         assert calls == [0, 1, 2]
 
@@ -83,7 +83,7 @@ async def test_an_update_handler_never_misses_a_change_that_another_handlers_ret
             raise TemporaryError("busy", delay_s=10)
         seen.append(f"second {db.spec.size}")
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(db(size=0))
         await world.settled()
         assert seen == []
@@ -103,7 +103,7 @@ async def test_update_handlers_are_told_old_and_diff_from_what_they_saw_last(clo
     def changed(old: Db, new: Db, diff: Any) -> None:
         told.append((old.spec.size, new.spec.size, diff))
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(db(size=1))
         await world.settled()
         await world.patch(Db, "d", {"spec": {"size": 2}, "metadata": {"labels": {"a": "b"}}})
@@ -120,7 +120,7 @@ async def test_update_is_not_called_for_status_or_server_owned_metadata(clock: V
     def changed(db: Db) -> None:
         calls.append("update")
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(db())
         await world.settled()
         await world.patch(Db, "d", {"status": {"ready": True}}, subresource="status")
@@ -139,10 +139,10 @@ async def test_a_change_made_while_the_operator_was_down_is_an_update(clock: Vir
         told.append((db.spec.size, old))
 
     client = MemoryClient(clock, Db)
-    async with World(clock, app, client=client) as world:
+    async with MemoryWorld(clock, app, client=client) as world:
         await world.create(db(size=1))
         await world.settled()
-    async with World(clock, client=client) as world:
+    async with MemoryWorld(clock, client=client) as world:
         await world.patch(Db, "d", {"spec": {"size": 5}})
         await world.engine.start(app)
         await world.settled()
@@ -164,7 +164,7 @@ async def test_progress_is_one_short_annotation_bound_to_the_object(clock: Virtu
     @app.on.field(Db, field="spec.size")
     def resized(db: Db) -> None: ...
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(Db(name="d", spec=DbSpec(size=1, name="x" * 10_000)))
         await world.settled()
         stored = await world.get(Db, "d")
@@ -190,7 +190,7 @@ async def test_field_handlers_hear_the_first_value_and_each_change_of_their_fiel
     def resized(old: Any, new: Any) -> None:
         told.append((old, new))
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(db(size=3))
         await world.settled()
         await world.patch(Db, "d", {"spec": {"name": "other"}})
@@ -212,7 +212,7 @@ async def test_resume_is_called_once_for_each_object_that_was_there(clock: Virtu
         calls.append(db.name)
 
     client = MemoryClient(clock, Db)
-    async with World(clock, client=client) as world:
+    async with MemoryWorld(clock, client=client) as world:
         await world.create(db("old"))
         await world.engine.start(app)
         await world.create(db("new"))
@@ -232,7 +232,7 @@ async def test_delete_handlers_hold_the_object_until_they_succeed(clock: Virtual
         if attempt < 2:
             raise TemporaryError("in use", delay_s=10)
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(db())
         await world.settled()
         assert (await world.get(Db, "d")).metadata.finalizers == ["db.example.com/finalizer"]
@@ -253,7 +253,7 @@ async def test_a_finalizer_is_added_only_where_it_is_needed_and_only_our_own_is_
     @app.on.delete(Db, labels="precious=yes")
     def drop(db: Db) -> None: ...
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(db("plain"))
         precious = db("precious")
         precious.labels["precious"] = "yes"
@@ -279,10 +279,10 @@ async def test_a_finalizer_left_by_older_code_is_taken_off(clock: VirtualClock) 
     async def look(db: Db) -> None: ...
 
     client = MemoryClient(clock, Db)
-    async with World(clock, older, client=client) as world:
+    async with MemoryWorld(clock, older, client=client) as world:
         await world.create(db())
         await world.settled()
-    async with World(clock, newer, client=client) as world:
+    async with MemoryWorld(clock, newer, client=client) as world:
         await world.settled()
         assert (await world.get(Db, "d")).metadata.finalizers == []
 
@@ -295,7 +295,7 @@ async def test_a_delete_handler_that_gives_up_lets_the_object_go_and_says_so(clo
     def drop(db: Db) -> None:
         raise PermanentError("the bucket is gone already")
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(db())
         await world.settled()
         await world.delete(Db, "d")
@@ -321,7 +321,7 @@ async def test_cleanup_runs_after_the_reconcile_that_is_under_way_and_instead_of
     async def drop(db: Db) -> None:
         trace.append("cleanup")
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(db())
         await clock.sleep(5)
         await world.delete(Db, "d")
@@ -342,7 +342,7 @@ async def test_timers_tick_for_each_object_while_it_lives(clock: VirtualClock, a
         if len(ticks) == 2:
             raise TemporaryError("once", delay_s=5)
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(db())
         await clock.sleep(30)
         await world.patch(Db, "d", {"spec": {"size": 1}})
@@ -371,7 +371,7 @@ async def test_event_handlers_see_each_change_in_order_and_inline_ones_see_it_fi
     def first(db: Db, event: str) -> None:
         trace.append(f"inline {event} {db.spec.size}")
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(db(size=1))
         await world.patch(Db, "d", {"spec": {"size": 2}})
         await world.delete(Db, "d")
@@ -389,7 +389,7 @@ async def test_an_object_that_stops_matching_is_deleted_to_an_event_handler(cloc
     def seen(db: Db, event: str) -> None:
         told.append(f"{event} {db.name}")
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         web = db()
         web.labels["tier"] = "web"
         await world.create(web)
@@ -415,7 +415,7 @@ async def test_patch_and_memo_work_as_in_kopf(clock: VirtualClock, app: Operator
         memo["count"] += 1
         counts.append(memo.count)
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(db())
         await world.settled()
         stored = await world.get(Db, "d")
@@ -434,7 +434,7 @@ async def test_a_handlers_parameters_are_passed_by_name(clock: VirtualClock, app
     async def made(db: Db, **everything: Any) -> None:
         got.update(everything)
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(db(size=3))
         await world.settled()
         assert (got["name"], got["namespace"], got["spec"].size, got["status"].ready) == ("d", "default", 3, False)

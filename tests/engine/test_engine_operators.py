@@ -14,8 +14,8 @@ from reconcile.kinds import Resource, kind
 from reconcile.registry import Operator
 from reconcile.runtime.engine.reports import REPORTS_MAX
 from reconcile.runtime.testing.memory import Request
+from reconcile.runtime.testing.memory_world import MemoryWorld
 from reconcile.runtime.testing.virtual import VirtualClock, virtual
-from reconcile.runtime.testing.world import World
 from reconcile.views import field, struct
 
 
@@ -58,7 +58,7 @@ async def test_startup_runs_first_and_its_error_keeps_the_operator_from_running(
     async def work(job: Job) -> None:
         trace.append("work")
 
-    async with World(clock, serving=(Job,)) as world:
+    async with MemoryWorld(clock, serving=(Job,)) as world:
         await world.create(Job(name="j"))
         with pytest.raises(RuntimeError, match="no database"):
             await world.engine.start(app)
@@ -90,7 +90,7 @@ async def test_stop_cancels_handlers_calls_cleanup_and_spares_the_neighbours_inf
     async def work(job: Job) -> None:
         trace.append(f"other {job.spec.size}")
 
-    async with World(clock, app, other) as world:
+    async with MemoryWorld(clock, app, other) as world:
         await world.create(Job(name="j"))
         await clock.sleep(1)
         await world.engine.stop(app)
@@ -136,7 +136,7 @@ async def test_a_reloaded_operator_sees_its_new_class(clock: VirtualClock, monke
     @keeper.on.event(Job)
     async def keep(job: Job) -> None: ...
 
-    async with World(clock, keeper) as world:
+    async with MemoryWorld(clock, keeper) as world:
         await world.create(Job(name="j"))
         for default in (1, 2):
             module: Any = types.ModuleType(f"reloaded_{default}")  # Any: its names are in the source above
@@ -171,7 +171,7 @@ async def test_enqueue_runs_a_handler_for_news_from_outside_the_store(clock: Vir
 
         cluster.spawn(later(), "outside")
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(Job(name="j"))
         await clock.sleep(100)
         assert runs == [0.0, 30.0, 60.0]
@@ -189,7 +189,7 @@ async def test_reports_are_bounded_and_can_be_followed(clock: VirtualClock, app:
     async def broken(job: Job) -> None:
         raise RuntimeError(job.name)
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         stop = world.engine.reports.follow(lambda report: told.append(report.message))
         for number in range(REPORTS_MAX + 100):
             await world.create(Job(name=f"j{number}"))
@@ -216,7 +216,7 @@ async def test_events_never_hold_a_handler_up_and_survive_what_the_api_does_to_t
     def slow(request: Request) -> Any:
         return clock.sleep(5) if request.kind == "Event" and request.method != "list" else None
 
-    async with World(clock, app, serving=(Event,)) as world:
+    async with MemoryWorld(clock, app, serving=(Event,)) as world:
         world.client.before = slow
         await world.create(Job(name="j"))
         await clock.sleep(1)
@@ -252,7 +252,7 @@ async def test_models_in_memory_are_complete_before_any_reconcile_runs(clock: Vi
     def slow(request: Request) -> Any:
         return clock.sleep(10) if request.kind == "Event" and request.method == "list" else None
 
-    async with World(clock, serving=(Job, Event)) as world:
+    async with MemoryWorld(clock, serving=(Job, Event)) as world:
         await world.create(Job(name="j"))
         for number in range(3):
             await world.create(Event(name=f"e{number}"))
@@ -269,7 +269,7 @@ async def test_statistics_tell_what_each_queue_has_done(clock: VirtualClock, app
     @app.on.reconcile(Job)
     async def work(job: Job) -> None: ...
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(Job(name="j"))
         await world.settled()
         (name,) = world.engine.statistics()
@@ -290,7 +290,7 @@ async def test_settled_waits_for_work_but_not_for_delays(clock: VirtualClock, ap
         await clock.sleep(100)
         done.append(clock.monotonic())
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(Job(name="j"))
         await world.settled()
         assert done == [pytest.approx(100)]
@@ -312,7 +312,7 @@ async def test_an_informer_that_ends_holds_no_key_of_another_operator(clock: Vir
         if len(runs) == 1:
             await cluster.create(Event(name="e"))
 
-    async with World(clock, follower, app) as world:
+    async with MemoryWorld(clock, follower, app) as world:
         informer = world.engine.running(Event.__kind__)
         assert informer is not None
         informer.handle = lambda _: None  # type: ignore[method-assign, assignment]  # a watch that brings nothing

@@ -16,8 +16,8 @@ from reconcile.handling import Cluster, Conditions, Key, Requeue, Wait
 from reconcile.kinds import Resource, kind
 from reconcile.registry import Operator, Watch
 from reconcile.runtime.testing.memory import Request
+from reconcile.runtime.testing.memory_world import MemoryWorld
 from reconcile.runtime.testing.virtual import VirtualClock, virtual
-from reconcile.runtime.testing.world import World
 from reconcile.views import field, struct
 
 
@@ -63,7 +63,7 @@ async def test_a_handler_runs_for_each_change_with_the_newest_state(clock: Virtu
     def look(site: Site) -> None:
         seen.append(site.spec.html)
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(site(html="1"))
         await world.settled()
         await world.patch(Site, "a", {"spec": {"html": "2"}})
@@ -81,7 +81,7 @@ async def test_what_was_there_before_the_operator_is_handled_too(clock: VirtualC
     async def look(site: Site) -> None:
         seen.append(site.name)
 
-    world = World(clock, serving=(Site,))
+    world = MemoryWorld(clock, serving=(Site,))
     async with world:
         await world.create(site("a"))
         await world.engine.start(app)
@@ -98,7 +98,7 @@ async def test_a_status_that_changed_is_written_once_and_one_that_did_not_is_not
         site.status.url = f"http://{site.name}"
         conditions.true("Ready", "Served", "all is well")
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(site())
         await world.settled()
         assert world.client.count("patch") == 1
@@ -126,7 +126,7 @@ async def test_a_list_in_the_status_is_not_written_over_a_newer_one(clock: Virtu
             await clock.sleep(1)
             conditions.true(type_, "Done")
 
-    async with World(clock, app, other) as world:
+    async with MemoryWorld(clock, app, other) as world:
         await world.create(site())
         await clock.sleep(30)
         stored = await world.get(Site, "a")
@@ -144,7 +144,7 @@ async def test_what_a_handler_read_runs_it_again_when_it_changes(clock: VirtualC
         theme = await cluster.find(Theme, site.spec.theme)
         runs.append(str(theme.spec.get("colour")) if theme else "none")
 
-    async with World(clock, app, serving=(Theme,)) as world:
+    async with MemoryWorld(clock, app, serving=(Theme,)) as world:
         await world.create(site(theme="dark"))
         await world.settled()
         await world.create(Theme(name="dark", spec={"colour": "black"}))
@@ -177,7 +177,7 @@ async def test_a_list_is_a_dependency_on_all_that_matches_before_or_after(
     async def look(site: Site, cluster: Cluster) -> None:
         runs.append(len(await cluster.list(Theme, "default", **how)))
 
-    async with World(clock, app, serving=(Theme,)) as world:
+    async with MemoryWorld(clock, app, serving=(Theme,)) as world:
         await world.create(site())
         await world.settled()
         await world.create(Theme(name="t", labels={"set": "x"}, spec={"set": "x"}))
@@ -200,7 +200,7 @@ async def test_a_dependency_that_changes_while_the_handler_runs_runs_it_again(cl
         await clock.sleep(10)
         seen.append(str(theme.spec["colour"]) if theme else "none")
 
-    async with World(clock, app, serving=(Theme,)) as world:
+    async with MemoryWorld(clock, app, serving=(Theme,)) as world:
         await world.create(site())
         await clock.sleep(5)
         await world.create(Theme(name="dark", spec={"colour": "black"}))
@@ -220,7 +220,7 @@ async def test_a_handler_sees_its_own_writes_however_slow_the_watch_is(clock: Vi
             made = await cluster.create(Theme(name=f"t{len(created)}", namespace="default"))
             created.append(made.name)
 
-    async with World(clock, app, serving=(Theme,)) as world:
+    async with MemoryWorld(clock, app, serving=(Theme,)) as world:
         await world.create(site())
         await world.settled()
         informer = world.engine.running(Theme.__kind__)
@@ -251,7 +251,7 @@ async def test_an_own_delete_is_seen_before_the_next_run(clock: VirtualClock, ap
             await cluster.delete(have[0])
             cluster.enqueue(look, "default", site.name)
 
-    world = World(clock, serving=(Theme, Site))
+    world = MemoryWorld(clock, serving=(Theme, Site))
     async with world:
         for number in range(10):
             await world.create(Theme(name=f"t{number}"))
@@ -273,7 +273,7 @@ async def test_a_failing_handler_backs_off_is_reported_and_recovers(clock: Virtu
         if site.spec.html != "good":
             raise ValueError("bad html")
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(site())
         await clock.sleep(60)
         gaps = [b[0] - a[0] for a, b in pairwise(attempts)]
@@ -308,7 +308,7 @@ async def test_one_objects_failure_hurts_no_other_object_and_no_other_handler(cl
     async def easy(site: Site) -> None:
         good.append(f"easy {site.name}")
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(site("bad"))
         await world.create(site("fine"))
         await clock.sleep(20)
@@ -326,7 +326,7 @@ async def test_a_handler_that_writes_and_then_fails_does_not_storm(clock: Virtua
         site.status.seen = len(runs)
         raise RuntimeError("no")
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(site())
         await clock.sleep(100)
         assert len(runs) < 120
@@ -343,7 +343,7 @@ async def test_temporary_errors_say_when_and_are_no_alarm(clock: VirtualClock, a
         runs.append(clock.monotonic())
         raise TemporaryError("not yet", delay_s=30)
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(site())
         await clock.sleep(100)
         assert runs == [0.0, 30.0, 60.0, 90.0]
@@ -361,7 +361,7 @@ async def test_a_permanent_error_waits_for_the_object_to_change(clock: VirtualCl
         conditions.false("Ready", "Hopeless", "no")
         raise PermanentError("no")
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(site(html="1"))
         await clock.sleep(10_000)
         assert runs == ["1"]
@@ -381,7 +381,7 @@ async def test_retries_max_gives_up_until_the_object_changes(clock: VirtualClock
         runs.append(site.spec.html)
         raise RuntimeError("no")
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(site(html="1"))
         await clock.sleep(10_000)
         await world.patch(Site, "a", {"spec": {"html": "2"}})
@@ -400,7 +400,7 @@ async def test_a_conflict_is_tried_again_without_alarm(clock: VirtualClock, app:
         if attempt < 3:
             raise ConflictError("the object has been modified")
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(site())
         await clock.sleep(10)
         assert runs == [0, 1, 2, 3]
@@ -422,7 +422,7 @@ async def test_a_timeout_cancels_the_attempt_for_real(clock: VirtualClock, app: 
             ended.append(f"cancelled at {clock.monotonic()}")
             raise
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(site())
         await clock.sleep(20)
         assert ended == ["cancelled at 5.0", "done"]
@@ -448,7 +448,7 @@ async def test_requeue_wait_and_resync_run_again_when_they_say(clock: VirtualClo
     async def resync(site: Site) -> None:
         runs["resync"].append(clock.monotonic())
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(site())
         await clock.sleep(350)
         assert runs["requeue"] == [0, 60, 120]
@@ -467,7 +467,7 @@ async def test_filters_choose_the_objects(clock: VirtualClock, app: Operator) ->
     async def look(site: Site) -> None:
         seen.append(site.name)
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         good: dict[str, Any] = {"labels": {"tier": "web"}, "annotations": {"x": "1"}}
         await world.create(Site(name="good", **good))
         await world.create(Site(name="label", annotations={"x": "1"}))
@@ -492,7 +492,7 @@ async def test_owns_and_watches_map_changes_to_keys(clock: VirtualClock, app: Op
     async def look(site: Site) -> None:
         runs.append(site.name)
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         parent = await world.create(site("owner"))
         await world.create(site("mapped"))
         await world.settled()
@@ -517,7 +517,7 @@ async def test_objects_that_are_going_away_are_left_alone_unless_asked_for(clock
     async def always(site: Site) -> None:
         seen.append(f"always {site.deleting}")
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         held = site()
         held.metadata.finalizers = ["somebody/else"]
         await world.create(held)
@@ -544,7 +544,7 @@ async def test_the_cause_of_each_write_is_known_while_a_handler_runs(clock: Virt
         if request.method == "create":
             causes.append((request.name, str(TRIGGER.get())))
 
-    async with World(clock, app, serving=(Theme,)) as world:
+    async with MemoryWorld(clock, app, serving=(Theme,)) as world:
         world.client.before = note
         await world.create(site("a"))
         await world.settled()
@@ -568,7 +568,7 @@ async def test_a_copy_of_the_object_is_the_handlers_own(clock: VirtualClock, app
         with pytest.raises(NotFoundError, match=r'themes\.example\.com "no" not found$'):
             await cluster.get(Theme, "no")
 
-    async with World(clock, app, serving=(Theme,)) as world:
+    async with MemoryWorld(clock, app, serving=(Theme,)) as world:
         await world.create(site(html="clean"))
         await world.settled()
         stored = await world.get(Site, "a")
@@ -584,7 +584,7 @@ async def test_what_a_handler_may_not_return_is_said(clock: VirtualClock, app: O
     async def look(site: Site) -> Any:
         return "done"
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(site())
         await world.settled()
         assert "returned str; return nothing, Requeue" in next(iter(world.engine.reports)).message
@@ -604,7 +604,7 @@ async def test_a_thousand_objects_need_no_more_than_the_declared_workers(clock: 
         busy -= 1
         done.add(site.name)
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         for number in range(1000):
             await world.create(site(f"s{number}"))
         await clock.sleep(7)
@@ -629,7 +629,7 @@ async def test_plain_handlers_run_in_a_thread_only_where_declared(app: Operator)
     def inline(site: Site) -> None:
         where["inline"] = threading.current_thread() is threading.main_thread()
 
-    async with World(SystemClock(), app) as world:
+    async with MemoryWorld(SystemClock(), app) as world:
         await world.create(site())
         await world.settled()
         assert where == {"apart": False, "inline": True}
@@ -645,7 +645,7 @@ async def test_the_log_names_object_and_handler(clock: VirtualClock, app: Operat
     async def look(log: logging.LoggerAdapter[logging.Logger]) -> None:
         log.info("looked")
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(site())
         await world.settled()
         (record,) = [record for record in caplog.records if record.message == "looked"]

@@ -18,8 +18,8 @@ from reconcile.kinds import Kind, Resource, kind, kind_of
 from reconcile.registry import Operator
 from reconcile.runtime.clock import SystemClock
 from reconcile.runtime.testing.memory import MemoryClient
+from reconcile.runtime.testing.memory_world import MemoryWorld
 from reconcile.runtime.testing.virtual import VirtualClock, virtual
-from reconcile.runtime.testing.world import World
 from reconcile.subhandling import register
 from reconcile.views import field, struct
 
@@ -62,13 +62,13 @@ async def test_the_state_of_several_handlers_takes_at_most_a_hundred_bytes(clock
         app.on.update(Db, name=name)(nothing)
     app.on.field(Db, name="f", field="spec.size")(nothing)
     client = MemoryClient(clock, Db)
-    async with World(clock, app, client=client) as world:
+    async with MemoryWorld(clock, app, client=client) as world:
         await world.create(db(size=1))
         await world.settled()
         (note,) = (await world.get(Db, "d")).annotations.values()
         assert len(note) <= 100, note
     client.requests.clear()
-    async with World(clock, app, client=client) as world:
+    async with MemoryWorld(clock, app, client=client) as world:
         await world.settled()
         assert client.count("patch", "Db") == 0, "what is kept is read back"
 
@@ -99,7 +99,7 @@ async def test_labels_and_annotations_are_asked_for_by_value_presence_absence_an
     def by_annotation(name: str) -> None:
         called.append(f"annotation {name}")
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(db("a", {"tier": "web"}))
         await world.create(db("b", {"tier": "db", "draft": "yes"}))
         await world.create(db("c", {"tier": "wide"}))
@@ -118,7 +118,7 @@ async def test_a_value_filter_holds_a_creation_back_until_the_field_is_so(clock:
     def big(db: Db) -> None:
         called.append(db.spec.size)
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(db(size=1))
         await world.settled()
         assert called == []
@@ -146,7 +146,7 @@ async def test_update_filters_ask_for_the_old_and_the_new_value(clock: VirtualCl
     def named(old: str | None, new: str) -> None:
         called.append(f"{old}=>{new}")
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(db(size=1))
         await world.settled()
         for spec in ({"size": 2}, {"size": 5}, {"size": 1}, {"size": 3}, {"size": 2, "name": "n"}, {"name": None}):
@@ -169,12 +169,12 @@ async def test_a_literal_old_value_is_recognised_after_a_restart_by_its_digest(c
         called.append("from seven")
 
     client = MemoryClient(clock, Db)
-    async with World(clock, app, client=client) as world:
+    async with MemoryWorld(clock, app, client=client) as world:
         await world.create(db(size=1))
         await world.settled()
     tree = await client.get(Db.__kind__, "d", "default")
     await client.update(Db.__kind__, {**tree, "spec": {"size": 2}}, "default")
-    async with World(clock, app, client=client) as world:
+    async with MemoryWorld(clock, app, client=client) as world:
         await world.settled()
     assert called == ["from one to 2"]
 
@@ -197,7 +197,7 @@ async def test_errors_permanent_gives_up_at_the_first_and_ignored_goes_on(clock:
         called.append("whatever")
         raise ValueError("no")
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(db())
         await clock.sleep(1000)
         assert sorted(called) == ["once", "whatever"]
@@ -214,7 +214,7 @@ async def test_a_deadline_ends_the_attempts_whatever_their_number(clock: Virtual
         told.append((retry, started, runtime))
         raise TemporaryError("not yet", delay_s=10)
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         began = datetime.fromtimestamp(clock.now(), UTC)
         await world.create(db())
         await clock.sleep(1000)
@@ -238,7 +238,7 @@ async def test_one_function_declared_twice_is_told_which_it_is(clock: VirtualClo
     app.on.create(Db, name="small", param=1)(functools.partial(grow, "p"))
     app.on.create(Db, name="big", param=2)(functools.partial(grow, "p"))
     app.on.create(Db, param=3)(Kept().method)
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(db())
         await world.settled()
     assert called == [("p", 1, "create"), ("p", 2, "create"), ("method", 3)]
@@ -250,7 +250,7 @@ async def test_two_functions_by_one_name_are_refused(clock: VirtualClock, app: O
     app.on.create(Db)(lambda name: None)
     app.on.create(Db)(lambda uid: None)
     with pytest.raises(DeclarationError, match="cannot be told apart; give one of them another name="):
-        async with World(clock, app):
+        async with MemoryWorld(clock, app):
             pass
 
 
@@ -266,7 +266,7 @@ async def test_an_optional_deletion_handler_adds_no_finalizer(clock: VirtualCloc
     def bye(name: str) -> None:
         called.append(name)
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(db("free"))
         await world.create(Db.of(name="held", namespace="default", spec={}))
         await world.patch(Db, "held", {"metadata": {"finalizers": ["other.example.com/f"]}})
@@ -300,7 +300,7 @@ async def test_objects_that_are_going_are_resumed_only_where_that_is_wanted(cloc
     def back_at_last(name: str) -> None:
         called.append(f"back at last {name}")
 
-    async with World(clock, app, client=client) as world:
+    async with MemoryWorld(clock, app, client=client) as world:
         await world.settled()
         await world.create(db("new"))
         await world.settled()
@@ -319,11 +319,11 @@ async def test_a_function_for_creation_and_resumption_is_called_once(clock: Virt
     def see(name: str, reason: str) -> None:
         called.append(f"{reason} {name}")
 
-    async with World(clock, app, client=client) as world:
+    async with MemoryWorld(clock, app, client=client) as world:
         await world.create(db("after"))
         await world.settled()
     assert sorted(called) == ["create after", "create before"]
-    async with World(clock, app, client=client) as world:
+    async with MemoryWorld(clock, app, client=client) as world:
         await world.settled()
     assert sorted(called[2:]) == ["resume after", "resume before"]
 
@@ -350,7 +350,7 @@ async def test_sub_handlers_are_tracked_each_by_itself(clock: VirtualClock, app:
                     raise PermanentError("never")
 
     client = MemoryClient(clock, Db)
-    async with World(clock, app, client=client) as world:
+    async with MemoryWorld(clock, app, client=client) as world:
         await world.create(db(tables=["quick", "slow", "broken"]))
         await clock.sleep(5)
         assert called == ["build", "quick 0", "slow 0", "broken 0"]
@@ -359,7 +359,7 @@ async def test_sub_handlers_are_tracked_each_by_itself(clock: VirtualClock, app:
         assert called[-1] == "slow 2"
         note = (await world.get(Db, "d")).annotations
         assert all(len(text) <= 100 for text in note.values()), note
-    async with World(clock, app, client=client) as world:
+    async with MemoryWorld(clock, app, client=client) as world:
         await clock.sleep(100)
         assert called[-1] == "slow 2", "the parent is done with"
 
@@ -381,11 +381,11 @@ async def test_sub_handlers_that_were_through_before_a_restart_are_not_repeated(
             register(functools.partial(part, which), name=which)
 
     client = MemoryClient(clock, Db)
-    async with World(clock, app, client=client) as world:
+    async with MemoryWorld(clock, app, client=client) as world:
         await world.create(db())
         await clock.sleep(5)
     broken = False
-    async with World(clock, app, client=client) as world:
+    async with MemoryWorld(clock, app, client=client) as world:
         await clock.sleep(5)
     assert called == ["one", "two", "two"]
 
@@ -413,7 +413,7 @@ async def test_a_daemon_lives_as_long_as_its_object_matches(clock: VirtualClock,
             pass
         told.append(f"{name} ends: {stopped.reason}")
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(db("a", {"on": "1"}))
         await world.create(db("b"))
         await clock.sleep(10)
@@ -445,7 +445,7 @@ async def test_a_daemon_that_does_not_listen_is_cancelled(clock: VirtualClock, a
 
     app.on.daemon(Db, name="patient", cancellation_backoff_s=20)(functools.partial(deaf, "patient"))
     app.on.daemon(Db, name="brisk")(functools.partial(deaf, "brisk"))
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(db())
         await clock.sleep(5)
         await world.delete(Db, "d")
@@ -464,7 +464,7 @@ async def test_an_object_goes_when_the_daemon_that_holds_it_has_ended(clock: Vir
         await clock.sleep(30)
         told.append("ended")
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(db())
         await clock.sleep(1)
         assert (await world.get(Db, "d")).metadata.finalizers == ["db.example.com/finalizer"]
@@ -492,7 +492,7 @@ async def test_a_daemon_that_fails_is_started_again_and_one_that_ends_is_not(clo
         told.append(f"hopeless {retry}")
         raise ValueError("no")
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(db())
         await clock.sleep(1000)
         await world.patch(Db, "d", {"spec": {"size": 9}})
@@ -515,7 +515,7 @@ async def test_a_daemon_in_a_thread_waits_and_ends_when_asked(app: Operator) -> 
         loop.call_soon_threadsafe(ended.set)
 
     clock: Any = SystemClock()
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(db())
         await begun.wait()
         await world.delete(Db, "d")
@@ -564,7 +564,7 @@ async def test_an_idle_timer_waits_until_the_object_is_left_alone(clock: Virtual
         ticks.append(clock.monotonic() - began)
         db.status.ready = not db.status.ready
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         began = clock.monotonic()
         await world.create(db())
         await clock.sleep(20)
@@ -586,7 +586,7 @@ async def test_a_sharp_timer_keeps_its_grid(clock: VirtualClock, app: Operator) 
         functools.partial(tick, "sharp")
     )
     app.on.timer(Db, name="plain", interval_s=10)(functools.partial(tick, "plain"))
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         began = clock.monotonic()
         await world.create(db(size=2))
         await clock.sleep(35)
@@ -623,7 +623,7 @@ async def test_an_index_is_full_before_any_handler_runs_and_follows_every_change
     def sizes(indexes: Mapping[str, Mapping[int, Any]]) -> dict[int, int]:
         return {size: len(names) for size, names in indexes["by_size"].items()}
 
-    async with World(clock, app, client=client) as world:
+    async with MemoryWorld(clock, app, client=client) as world:
         await world.settled()
         assert told == [("a", {1: ["a", "b"]}, 2), ("b", {1: ["a", "b"]}, 2)]
         await world.patch(Db, "a", {"spec": {"size": 2}})
@@ -658,7 +658,7 @@ async def test_an_index_function_may_be_a_coroutine_that_does_not_wait(clock: Vi
     def names(indexes: Mapping[str, Any]) -> tuple[list[str], list[str]]:
         return list(indexes["swift"]), list(indexes["slow"])
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         await world.create(db("a"))
         await world.settled()
         assert await world.engine.probe() == ({"names": (["a"], [])}, True)
@@ -698,7 +698,7 @@ async def test_startup_is_repeated_after_a_temporary_error_and_a_probe_that_fail
     async def pulse() -> str:
         raise ValueError("flat")
 
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         assert tries == [0, 1, 2, 3]
         assert await world.engine.probe() == ({"pulse": {"error": "ValueError: flat"}}, False)
 
@@ -717,7 +717,7 @@ async def test_handlers_for_selected_kinds_follow_them_when_they_come(clock: Vir
 
     app.on.create(Resource, selects=toys)(lambda name, body, resource: told.append(f"{resource.kind} {name} {body['spec']['n']}"))
     client = MemoryClient(clock, Db)
-    async with World(clock, app, client=client) as world:
+    async with MemoryWorld(clock, app, client=client) as world:
         await world.create(db("not-a-toy"))
         await clock.sleep(60)
         assert world.engine.running(Db.__kind__) is None, "what nobody handles is not followed"
@@ -762,7 +762,7 @@ async def test_admission_handlers_are_for_the_operations_and_subresources_they_n
         told.append(f"big {subresource or 'object'}")
 
     hooks = Hooks()
-    async with World(clock, app, admission=hooks):
+    async with MemoryWorld(clock, app, admission=hooks):
 
         async def write(operation: Any, subresource: str = "", size: int = 0) -> list[str]:
             review = AdmissionReview(operation, db(size=size).tree, None, subresource, True, Caller("eve"), kind=kind_of(Db))

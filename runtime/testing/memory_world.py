@@ -1,8 +1,8 @@
-"""A small world for testing handlers: an API in memory, an engine, virtual time, and typed access to what is there.
+"""An engine on an API in memory, for tests of the engine itself; controllers are tested in `universe.World`, on the real API.
 
 @virtual
 async def test_a_site_gets_its_page(clock: VirtualClock) -> None:
-    async with World(clock, app, serving=(WebSite, ConfigMap)) as world:
+    async with MemoryWorld(clock, app, serving=(WebSite, ConfigMap)) as world:
         await world.create(WebSite(name="a", spec=WebSiteSpec(html="hi")))
         await world.settled()
         assert (await world.get(ConfigMap, "a-html")).data == {"index.html": "hi"}
@@ -27,7 +27,7 @@ R = TypeVar("R", bound=Resource)
 NAMESPACE = "default"
 
 
-class World:
+class MemoryWorld:
     """Operators on an engine on an API in memory. `client` takes faults (`before`, `end_watches`, `compact`)."""
 
     def __init__(
