@@ -18,8 +18,9 @@ SERVICE_CIDR = "10.96.0.0/16"
 CHANCE: Ignore = {
     "pods": ["spec.nodeName", "status.podIP", "status.podIPs", "status.hostIP", "status.hostIPs"],
     "endpointslices": ["endpoints.addresses", "endpoints.nodeName"],
+    "services": ["spec.clusterIP", "spec.clusterIPs"],
 }
-"""What is chance in a cluster: where a Pod runs, and which address it gets."""
+"""What is chance in a cluster: where a Pod runs, and which addresses it and Services get."""
 
 
 def ignored(cluster: bool, ignore: Ignore | None) -> Ignore:

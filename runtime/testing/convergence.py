@@ -19,7 +19,7 @@ import attrs
 
 from reconcile.errors import ReconcileError, Tree
 
-from .plan import Fault, Heard, Pattern, Plan, Wrote, plan_text
+from .plan import Fault, Heard, Pattern, Plan, Wrote
 from .process import App
 from .state import Difference, Ignore, difference
 from .universe import WRITES_MAX, Ground, Law, LawBrokenError, LivelockError, UnsettledError, World
@@ -281,6 +281,3 @@ def _uncollected() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-__all__ = ["Convergence", "Experiment", "Explored", "Failure", "plan_text"]

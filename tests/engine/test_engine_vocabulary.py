@@ -544,7 +544,7 @@ async def test_daemons_in_threads_starve_nobody(app: Operator) -> None:
             loop.call_soon_threadsafe(made.set)
 
     clock: Any = SystemClock()
-    async with World(clock, app) as world:
+    async with MemoryWorld(clock, app) as world:
         for number in range(many):
             await world.create(db(f"d{number}"))
         await begun.wait()
