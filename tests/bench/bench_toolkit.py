@@ -72,16 +72,16 @@ class KopfExample(Resource):
 """
 _NATIVE = {
     "event": "@on.event(KopfExample)\nasync def ev(event, name):\n    if event == 'ADDED': told(name)\n",
-    "create": "@on.create(KopfExample)\nasync def cr(name): told(name)\n",
+    "create": "@on.create(KopfExample, workers=32)\nasync def cr(name): told(name)\n",
     "full": (
-        "@on.create(KopfExample)\nasync def cr(it: KopfExample, name):\n    told(name)\n    it.status['ok'] = True\n"
+        "@on.create(KopfExample, workers=32)\nasync def cr(it: KopfExample, name):\n    told(name)\n    it.status['ok'] = True\n"
         "@on.update(KopfExample)\nasync def up(name): pass\n"
         "@on.delete(KopfExample)\nasync def de(name): pass\n"
     ),
     "three": (
-        "@on.create(KopfExample)\nasync def c1(it: KopfExample): it.status['a'] = 1\n"
-        "@on.create(KopfExample)\nasync def c2(it: KopfExample): it.status['b'] = 1\n"
-        "@on.create(KopfExample)\nasync def c3(name): told(name)\n"
+        "@on.create(KopfExample, workers=32)\nasync def c1(it: KopfExample): it.status['a'] = 1\n"
+        "@on.create(KopfExample, workers=32)\nasync def c2(it: KopfExample): it.status['b'] = 1\n"
+        "@on.create(KopfExample, workers=32)\nasync def c3(name): told(name)\n"
         "@on.delete(KopfExample)\nasync def de(name): pass\n"
     ),
 }
