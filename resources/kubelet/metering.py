@@ -9,7 +9,6 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 
 import attrs
-import psutil
 
 from reconcile.clock import timestamp
 from reconcile.errors import Tree
@@ -70,6 +69,8 @@ class Meter:
 
     async def summary(self) -> Tree:
         """The kubelet's Summary, with what can be told of processes."""
+        import psutil  # 20 ms of a start that few ask for
+
         at, node = timestamp(self._host.clock.now()), psutil.virtual_memory()
         pods = [_pod(worker, stats, at) async for worker, stats in self._stats()]
         times = psutil.cpu_times()
