@@ -56,19 +56,23 @@ def test_up_with_wait_says_what_is_not_ready_and_ends_with_4(tmp_path: Path) -> 
     assert "container runtime" in said
 
 
-def test_the_store_of_a_running_control_plane_is_looked_after(hello: Plane, tmp_path: Path) -> None:
+def test_the_store_of_a_running_control_plane_is_looked_after(live: Plane, tmp_path: Path) -> None:
     """Back-up, check, figures and compaction: none of them needs a stop."""
-    folder = str(hello.data_dir / "store")
-    assert "revision     " in hello.cli("store", "stats", "--data-dir", folder)
-    assert hello.cli("store", "verify", "--data-dir", folder).endswith("sound\n")
-    assert "bytes, revision " in hello.cli("store", "snapshot", "--data-dir", folder, str(tmp_path / "copy.db"))
-    assert "keys " in hello.cli("store", "restore", "--data-dir", str(tmp_path / "again"), str(tmp_path / "copy.db"))
-    assert "history begins at revision 1; " in hello.cli("store", "defrag", "--data-dir", folder)
-    said = hello.cli("store", "compact", "--data-dir", folder, "--keep", "3")
+    (live.folder / "map.yaml").write_text(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: kept}\n"
+    )  # others' history stays whole
+    live.wait("it is applied", lambda: live.get("configmaps", "kept"))
+    folder = str(live.data_dir / "store")
+    assert "revision     " in live.cli("store", "stats", "--data-dir", folder)
+    assert live.cli("store", "verify", "--data-dir", folder).endswith("sound\n")
+    assert "bytes, revision " in live.cli("store", "snapshot", "--data-dir", folder, str(tmp_path / "copy.db"))
+    assert "keys " in live.cli("store", "restore", "--data-dir", str(tmp_path / "again"), str(tmp_path / "copy.db"))
+    assert "history begins at revision " in live.cli("store", "defrag", "--data-dir", folder)
+    said = live.cli("store", "compact", "--data-dir", folder, "--keep", "3")
     assert "history begins at revision " in said
     assert "revision 1;" not in said
-    assert "is compacted: history begins at revision" in hello.run("get", "pods", "--at", "2").stderr
-    assert hello.cli("get", "deploy/web").startswith("NAME")
+    assert "is compacted: history begins at revision" in live.run("get", "pods", "--at", "2").stderr
+    assert live.cli("get", "cm/kept").startswith("NAME")
 
 
 def test_get_answers_in_every_form(hello: Plane) -> None:

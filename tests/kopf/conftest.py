@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -30,8 +31,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def fetched(wanted: str) -> Path:
     """The examples of that version of kopf; downloaded once for an environment."""
     folder = KEPT / wanted
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(KEPT / f"{wanted}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the workers of one run all come here
+        return _examples_in(folder, wanted)
+
+
+def _examples_in(folder: Path, wanted: str) -> Path:
     if not (folder / "examples").is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
         argv = [
             sys.executable,
             "-m",
@@ -48,9 +55,9 @@ def fetched(wanted: str) -> Path:
         done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=170)
         archives = list(folder.glob("kopf-*.tar.gz"))
         if done.returncode or not archives:
-            shutil.rmtree(folder)
             pytest.skip(f"kopf's source package cannot be had: {done.stderr.strip().splitlines()[-1:]}")
         with tarfile.open(archives[0]) as archive:
+            shutil.rmtree(folder / "unpacked", ignore_errors=True)  # of a run that was cut off
             archive.extractall(folder / "unpacked", filter="data")
         (folder / "unpacked" / f"kopf-{wanted}" / "examples").rename(folder / "examples")
         shutil.rmtree(folder / "unpacked")
