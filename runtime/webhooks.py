@@ -13,6 +13,7 @@ import contextlib
 import copy
 import inspect
 import logging
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -66,13 +67,13 @@ class Webhooks:
         app.router.add_post("/{what:mutate|validate}/{key}", self._answer)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, None, self._port, ssl_context=credentials.server_tls())
         try:
-            await site.start()
+            listener = _listener(self._port)
+            await web.SockSite(self._runner, listener, ssl_context=credentials.server_tls()).start()
         except OSError as error:
             await self._runner.cleanup()
             raise ReconcileError(f"--webhooks: port {self._port} cannot be listened on: {error.strerror or error}") from error
-        self._port = self._runner.addresses[0][1]
+        self._port = listener.getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -167,6 +168,13 @@ class Webhooks:
             answer |= {"patchType": "JSONPatch", "patch": base64.b64encode(orjson.dumps(change)).decode()}
         body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": answer}
         return web.json_response(body, dumps=lambda tree: orjson.dumps(tree).decode())
+
+
+def _listener(port: int) -> socket.socket:
+    """One socket for all addresses: with a socket for each family, a free port would be another one for each."""
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", port))
 
 
 def _review(asked: Tree, kind: Kind | None) -> AdmissionReview:
