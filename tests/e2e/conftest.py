@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def hello(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
+    """A control plane on a copy of samples/hello, with everything ready; tests share it, and leave it as it was."""
+    with saying_hello(tmp_path_factory.mktemp("hello")) as plane:
+        yield plane
+
+
+@contextmanager
+def saying_hello(root: Path) -> Iterator[Plane]:
     """A control plane on a copy of samples/hello, with everything ready."""
-    root = tmp_path_factory.mktemp("hello")
     shutil.copytree(SAMPLES / "hello", root / "hello")
     plane = Plane(root / "hello", root / "state")
     try:

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 
+import pytest
+
+from tests.e2e.conftest import saying_hello
 from tests.plane import Plane, Tree
 
 
+@pytest.fixture(scope="module")
+def hello(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
+    """One of its own: the history that is asked for is not that of other tests' changes."""
+    with saying_hello(tmp_path_factory.mktemp("explained")) as plane:
+        yield plane
+
+
 def created(plane: Plane) -> str:
-    """The revision at which the folder's Deployment was made: other tests change it later."""
+    """The revision at which the folder's Deployment was made."""
     first = json.loads(plane.cli("history", "deploy/web", "--limit", "1000", "-o", "json"))["items"][0]
     assert first["type"] == "ADDED"
     return str(first["revision"])
