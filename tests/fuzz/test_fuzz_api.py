@@ -84,6 +84,7 @@ async def test_no_request_meets_a_mistake_of_the_server_and_no_write_is_lost(see
             wrote = status in (200, 201) and sent.method in ("POST", "PUT", "PATCH") and "dryRun" not in sent.query
             if wrote and body.startswith(b"{"):
                 await kept(face, body)
-        assert answers.get(201, 0) > requests / 100, f"hardly anything got through: {answers}"
-        assert answers.get(422, 0) > requests / 100, f"hardly anything was judged: {answers}"
+        enough = min(requests, 3000) / 100  # there are few names: sooner or later all objects are there
+        assert answers.get(201, 0) > enough, f"hardly anything got through: {answers}"
+        assert answers.get(422, 0) > enough, f"hardly anything was judged: {answers}"
         assert (await ask(face, Sent("GET", "/readyz", {}, {}, b"")))[0] == 200
