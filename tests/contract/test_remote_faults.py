@@ -164,6 +164,21 @@ async def test_a_write_that_never_arrived_is_made_through_another_endpoint(clust
         assert await world.store.catch_up() == await world.beside.catch_up()
 
 
+async def test_a_member_that_hangs_holds_up_no_writer_for_longer_than_a_try(cluster: Cluster) -> None:
+    """Nothing breaks, nothing is said: the write goes through another member, and so does the watch that must show it."""
+    async with cluster() as address, Proxy(address.endpoints[0]) as proxy:
+        there = attrs.evolve(address, endpoints=(proxy.address, *address.endpoints))
+        settings = attrs.evolve(REMOTE, attempt_timeout_s=0.5)
+        async with await EtcdStore.open(there, SystemClock(), settings=settings) as store:
+            proxy.answering.clear()
+            async with asyncio.timeout(10):  # pings would find it in 15 s
+                done = await store.txn(Txn((Compare.missing(b"a"),), (Put(b"a", b"1"),)))
+            assert done.succeeded
+            assert store.get(b"a") is not None
+            assert store._connection.endpoint == address.endpoints[0]
+            proxy.answering.set()
+
+
 async def test_an_unguarded_write_that_may_still_come_is_not_repeated(cluster: Cluster) -> None:
     """Nobody can tell: its caller must know that, and decide."""
     async with broken(cluster, spare=True) as world:

@@ -82,7 +82,7 @@ class Connection:
     def __init__(self, address: EtcdAddress, clock: Clock, request_timeout_s: float, attempt_timeout_s: float) -> None:
         self.address = address
         self._clock = clock
-        self.request_timeout_s, self._attempt_timeout_s = request_timeout_s, attempt_timeout_s
+        self.request_timeout_s, self.attempt_timeout_s = request_timeout_s, attempt_timeout_s
         self._credentials = _credentials(address)
         self._channels: dict[str, Channel] = {}
         self._callables: dict[tuple[str, str], Any] = {}  # Any: grpcio has no types
@@ -158,7 +158,7 @@ class Connection:
             endpoint = self.endpoint
             stream = self.stream(KEEP_ALIVE, endpoint, await self.metadata())
             try:
-                async with asyncio.timeout(self._attempt_timeout_s):
+                async with asyncio.timeout(self.attempt_timeout_s):
                     await stream.write(pb.LeaseKeepAliveRequest(ID=lease))
                     answer = await stream.read()
                 if answer is not grpc.aio.EOF:
@@ -206,7 +206,7 @@ class Connection:
 
     async def _call(self, endpoint: str, method: Method, request: Message) -> Message:
         metadata = await self.metadata()
-        answer: Awaitable[Message] = self._unary(endpoint, method)(request, timeout=self._attempt_timeout_s, metadata=metadata)
+        answer: Awaitable[Message] = self._unary(endpoint, method)(request, timeout=self.attempt_timeout_s, metadata=metadata)
         return await answer
 
     def _unary(self, endpoint: str, method: Method) -> Any:  # Any: grpcio has no types
@@ -235,7 +235,7 @@ class Connection:
         except OSError as error:
             raise AddressFormError(str(self.address), f"{self.address.password_file} cannot be read: {error.strerror}") from error
         request = pb.AuthenticateRequest(name=self.address.user, password=password)
-        call = self._unary(self.endpoint, _AUTHENTICATE)(request, timeout=self._attempt_timeout_s)
+        call = self._unary(self.endpoint, _AUTHENTICATE)(request, timeout=self.attempt_timeout_s)
         token: str = (await call).token
         return token
 

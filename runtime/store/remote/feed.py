@@ -3,6 +3,9 @@
 A stream begins where the mirror is, so that nothing is missed between two streams. Where what is missing is compacted, the
 mirror is read anew and its watches are told that history is lost, as a kube-apiserver does after a long pause.
 
+A member that hangs breaks no connection. While nobody waits for the mirror, pings find it after a while; but somebody who waits
+does not wait for that: a stream that is silent for as long as a request may take is given up for the next endpoint's.
+
 How far a quiet mirror has come is asked by a progress request. An etcd before 3.4.25 or 3.5.8 may answer that before events
 that belong in front of it; there, a write of the journal shows how far we are (see `Feed.nudge`).
 
@@ -51,6 +54,10 @@ class Feed:
         self._connection, self._keyspace, self._clock = connection, keyspace, clock
         self._mirror: Mirror | None = None
         self._stream: Any = None  # Any: a grpc.aio call has no type
+        self._until: asyncio.Timeout | None = None
+        """When the stream is given up."""
+        self._heard_s = 0.0
+        """When it last said something, on the monotonic clock."""
         self._wanted = asyncio.Event()
         self._true_progress = False
         self._notice: Callable[[int, bytes], dict[bytes, object] | None] = lambda _revision, _nonce: None
@@ -99,9 +106,14 @@ class Feed:
         if stream is None:
             self._wanted.set()
             return
-        if self._true_progress:
-            with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # `_run` sees it as well
-                await stream.write(pb.WatchRequest(progress_request=pb.WatchProgressRequest()))
+        patience_s = self._connection.attempt_timeout_s
+        if min(waited_s, self._clock.monotonic() - self._heard_s) > patience_s and self._until is not None:
+            self._until.reschedule(0)
+            self._until = None
+        elif self._true_progress:
+            with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError):  # `_run` sees it as well
+                async with asyncio.timeout(patience_s):
+                    await stream.write(pb.WatchRequest(progress_request=pb.WatchProgressRequest()))
         elif self._fence is not None and waited_s > _FENCE_AFTER_S:
             await self._fence()
 
@@ -116,15 +128,20 @@ class Feed:
         while True:
             endpoint, before = self._connection.endpoint, mirror.revision
             try:
-                await self._follow(mirror, endpoint)
-            except (Unclear, StoreError, grpc.aio.AioRpcError) as error:
-                why = self._connection.unclear(endpoint, error) if isinstance(error, grpc.aio.AioRpcError) else str(error)
+                async with asyncio.timeout(None) as self._until:
+                    await self._follow(mirror, endpoint, self._until)
+            except (Unclear, StoreError, grpc.aio.AioRpcError, TimeoutError) as error:
+                why = str(error)
+                if isinstance(error, grpc.aio.AioRpcError):
+                    why = self._connection.unclear(endpoint, error)
+                elif isinstance(error, TimeoutError):
+                    why = f"{endpoint}: no answer"
                 if self.connected.is_set() or why != self.why:
                     log.warning("the watch of etcd ended, it begins again", extra={"endpoint": endpoint, "error": why})
                 self.why = why
                 self._connection.failed(endpoint)
             finally:
-                self._stream = None
+                self._stream = self._until = None
                 self.connected.clear()
             if mirror.revision > before:
                 pause_s = _PAUSE_S
@@ -143,10 +160,11 @@ class Feed:
             rest.cancel()
             wanted.cancel()
 
-    async def _follow(self, mirror: Mirror, endpoint: str) -> None:
+    async def _follow(self, mirror: Mirror, endpoint: str, until: asyncio.Timeout) -> None:
         """One stream, until it breaks; returns when what is missing was compacted and the mirror was read anew."""
         connection, keyspace = self._connection, self._keyspace
         self._true_progress = await self._tells_true_progress()
+        until.reschedule(asyncio.get_running_loop().time() + connection.attempt_timeout_s)
         stream = connection.stream(WATCH, endpoint, await connection.metadata())
         try:
             create = pb.WatchCreateRequest(
@@ -155,6 +173,7 @@ class Feed:
             await stream.write(pb.WatchRequest(create_request=create))
             while True:
                 answer = await stream.read()
+                self._heard_s = self._clock.monotonic()
                 if answer is grpc.aio.EOF:
                     raise Unclear(f"{endpoint}: the stream ended")
                 if answer.canceled:
@@ -164,6 +183,7 @@ class Feed:
                         return
                     raise Unclear(f"{endpoint}: {answer.cancel_reason or 'the watch was cancelled'}")
                 if answer.created:
+                    until.reschedule(None)
                     self._stream = stream
                     self.connected.set()
                 elif answer.events:

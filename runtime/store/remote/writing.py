@@ -103,7 +103,7 @@ class Writing:
         try:
             answer, repeated = await self._sent(request, message, pending)
             if answer is not None:
-                await self._reads.reach(answer.header.revision)
+                await self._shown(answer.header.revision, bool(answer.succeeded or request.failure or repeated))
                 # A txn that was sent twice: what made its compares fail is what it did the first time.
                 if not (repeated and pending.revision and answer.header.revision != pending.revision):
                     record = self._reads.record(answer.header.revision)
@@ -116,34 +116,51 @@ class Writing:
         """Send a txn until it is known what became of it (None: it was run, its answer is lost), and whether it was repeated."""
         deadline, repeated = self._connection.deadline(), False
         while True:
+            lost: Unclear | StoreError
             try:
                 return await self._connection.once(TXN, message), repeated
             except Unclear as error:
-                unclear = error
+                lost, refused = error, False
             except StoreError as error:
-                raise _typed(error, request, self._reads.revision) from error
-            endpoints = self._connection.address.endpoints
+                if not repeated:
+                    raise _typed(error, request, self._reads.revision) from error
+                lost, refused = error, True  # this time: what was sent before may have been run, or be run yet
+            endpoints, why = self._connection.address.endpoints, str(lost)
             try:
                 await self._reads.catch_up()
             except UnreachableError as error:
-                raise UncertainWriteError(endpoints, unclear.why) from error
+                raise UncertainWriteError(endpoints, why) from error
             if pending.revision:
                 return None, repeated
-            if not guarded(request):
-                raise UncertainWriteError(endpoints, unclear.why) from unclear
-            if self._clock.monotonic() > deadline:
-                raise UncertainWriteError(endpoints, unclear.why) from unclear
+            if refused or not guarded(request) or self._clock.monotonic() > deadline:
+                raise UncertainWriteError(endpoints, why) from lost
             repeated = True
+
+    async def _shown(self, revision: int, wrote: bool) -> None:
+        """Wait until the mirror shows what a txn did. If it never does, what was written is written all the same."""
+        try:
+            await self._reads.reach(revision)
+        except UnreachableError as error:
+            if not wrote:
+                raise
+            endpoints = self._connection.address.endpoints
+            raise UncertainWriteError(endpoints, f"it was run by revision {revision}, whose changes do not arrive") from error
 
     async def _rebuilt(self, request: Txn, pending: _Pending) -> TxnResponse:
         """The answer of a txn that was run, from what the mirror saw of it."""
         revision = pending.revision
         record, branch = self._reads.record(revision), request.success if pending.succeeded else request.failure
         if record is None or any(isinstance(operation, Txn) for operation in branch):
-            why = f"it was run at revision {revision}, but what it answered is lost"
-            raise UncertainWriteError(self._connection.address.endpoints, why)
-        inner = await asyncio.gather(*(self._again(operation, record) for operation in branch))
+            raise self._forgotten(revision)
+        try:
+            inner = await asyncio.gather(*(self._again(operation, record) for operation in branch))
+        except StoreError as error:  # what it read can be read no more
+            raise self._forgotten(revision) from error
         return TxnResponse(revision, pending.succeeded, tuple(inner))
+
+    def _forgotten(self, revision: int) -> UncertainWriteError:
+        why = f"it was run at revision {revision}, but what it answered is lost"
+        return UncertainWriteError(self._connection.address.endpoints, why)
 
     async def _again(self, operation: Operation, record: Record) -> Response:
         revision = record.revision
