@@ -1,4 +1,4 @@
-"""WATCH: changes as lines of JSON, each sent at once, spliced from the bytes that an object keeps.
+"""WATCH: changes as frames (see `frames`), each sent at once.
 
 Events end with the time the client asked for, or with an ERROR event (an HTTP error is too late once the stream is open).
 
@@ -8,29 +8,24 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-
-import orjson
+from collections.abc import AsyncIterator
 
 from reconcile.clock import Clock
 from reconcile.errors import ApiError, BadRequestError, Cause, InvalidError
 from reconcile.identity import Caller
 from reconcile.kinds import Kind
 from reconcile.runtime.api.server import ApiServer
-from reconcile.runtime.api.stored import Stored
 from reconcile.runtime.api.watching import Following
 
-from .exchange import YAML, Request, Stream
-from .lines import Lines, event_line
+from .exchange import Request, Stream
+from .frames import Frames, frames_of
+from .lines import Lines
 from .location import Location
-from .negotiation import Rendering, not_acceptable
-from .tables import Include, partial_object, table
+from .negotiation import Rendering
+from .tables import Include
 
 TIMEOUT_S_MIN, TIMEOUT_S_MAX = 1800.0, 3600.0
-_LINES_MAX = 200  # a bound on what one write holds up others for
-END_OF_INITIAL = "k8s.io/initial-events-end"
-Line = Callable[[str, Stored, bool], bytes]
-"""(type of the event, its object, whether it is the first) -> what is sent."""
+_FRAMES_MAX = 200  # a bound on what one write holds up others for
 
 
 async def watch(
@@ -38,8 +33,7 @@ async def watch(
     lines: Lines,
 ) -> Stream:  # fmt: skip
     """Open a watch of what `location` names; refusals are raised here, before anything is sent."""
-    if rendering.media == YAML or rendering.view == "PartialObjectMetadataList":
-        raise not_acceptable(view=bool(rendering.view))
+    frames = frames_of(kind, rendering, include, api.clock, lines)
     since, initial = _start(request)
     fields = request.query.get("fieldSelector", "")
     if location.name:
@@ -51,38 +45,37 @@ async def watch(
         bookmarks=bookmarks, caller=caller,
     )  # fmt: skip
     timeout_s = _timeout_s(request, api.clock)
-    line = _line(kind, rendering, include, api.clock, lines)
     # The closing bookmark belongs to sendInitialEvents: to a plain watch without a revision it would be news of nothing.
     tell_end = bookmarks and request.flag("sendInitialEvents")
-    return Stream(_lines(kind, changes, timeout_s, line, bookmarks=bookmarks, tell_end=tell_end))
+    return Stream(_pieces(changes, timeout_s, frames, bookmarks=bookmarks, tell_end=tell_end), frames.content_type)
 
 
-async def _lines(
-    kind: Kind, changes: Following, timeout_s: float, line: Line, *, bookmarks: bool, tell_end: bool
+async def _pieces(
+    changes: Following, timeout_s: float, frames: Frames, *, bookmarks: bool, tell_end: bool
 ) -> AsyncIterator[bytes]:
     # One timer a watch: a timeout around each event would cost as much as the event.
     timer = asyncio.get_running_loop().call_later(timeout_s, changes.end)
     first, revision = True, 0
     try:
         async for newest in changes:
-            lines = []
+            pieces = []
             # What is there already goes out with it: the state at the start, or a burst, costs one write instead of many.
             for change in (newest, *changes.taken()):
                 revision = change.revision
                 if change.stored is not None:
-                    lines.append(line(change.type, change.stored, first))
+                    pieces.append(frames.event(change.type, change.stored, first=first))
                     first = False
                 elif bookmarks and (tell_end or not change.initial_end):
-                    lines.append(_bookmark(kind, revision, initial_end=change.initial_end))
-                if len(lines) >= _LINES_MAX:
-                    yield b"".join(lines)
-                    lines = []
-            if lines:
-                yield b"".join(lines)
+                    pieces.append(frames.bookmark(revision, initial_end=change.initial_end))
+                if len(pieces) >= _FRAMES_MAX:
+                    yield b"".join(pieces)
+                    pieces = []
+            if pieces:
+                yield b"".join(pieces)
         if bookmarks and revision:
-            yield _bookmark(kind, revision, initial_end=False)
+            yield frames.bookmark(revision, initial_end=False)
     except ApiError as error:
-        yield b'{"type":"ERROR","object":%b}\n' % orjson.dumps(error.status())
+        yield frames.error(error)
     finally:
         timer.cancel()
         changes.end()
@@ -127,28 +120,6 @@ def _timeout_s(request: Request, clock: Clock) -> float:
         return float(asked)
     # Spread, so that many clients that started together do not come back together.
     return clock.random.uniform(TIMEOUT_S_MIN, TIMEOUT_S_MAX)
-
-
-def _line(kind: Kind, rendering: Rendering, include: Include, clock: Clock, lines: Lines) -> Line:
-    version = rendering.version
-    if rendering.view == "Table":
-        return lambda type_, stored, first: event_line(type_, orjson.dumps(
-            table(
-                kind, (stored,), clock.now(), version=version, include=include, headers=first,
-                metadata={"resourceVersion": str(stored.revision)},
-            )
-        ))  # fmt: skip
-    if rendering.view == "PartialObjectMetadata":
-        return lambda type_, stored, _first: event_line(type_, orjson.dumps(partial_object(stored.tree, version)))
-    return lambda type_, stored, _first: lines.of(type_, stored)
-
-
-def _bookmark(kind: Kind, revision: int, *, initial_end: bool) -> bytes:
-    metadata: dict[str, object] = {"resourceVersion": str(revision), "creationTimestamp": None}
-    if initial_end:
-        metadata["annotations"] = {END_OF_INITIAL: "true"}
-    tree = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": metadata}
-    return orjson.dumps({"type": "BOOKMARK", "object": tree}) + b"\n"
 
 
 def wants_watch(request: Request, location: Location) -> bool:

@@ -1,0 +1,95 @@
+"""What a watch says, as bytes: one object for each rendering turns events, bookmarks and the last error into frames.
+
+A frame is all that is sent of one event. Watches that ask for the same are told the same frames, so nothing in a frame may
+depend on who reads it, but for the `first` of a Table. Another media type is another subclass.
+"""
+
+from __future__ import annotations
+
+import orjson
+
+from reconcile.clock import Clock
+from reconcile.errors import ApiError, Tree
+from reconcile.kinds import Kind
+from reconcile.runtime.api.stored import Stored
+
+from .exchange import JSON, YAML
+from .lines import Lines, event_line
+from .negotiation import Rendering, not_acceptable
+from .tables import Include, partial_object, table
+
+END_OF_INITIAL = "k8s.io/initial-events-end"
+
+
+class Frames:
+    """Objects as lines of JSON."""
+
+    content_type = JSON
+    first_differs = False
+    """Whether the first event that a watch tells is another one than later events."""
+
+    def __init__(self, kind: Kind, lines: Lines) -> None:
+        self._kind = kind
+        self._lines = lines
+
+    def event(self, type_: str, stored: Stored, *, first: bool) -> bytes:
+        """An object that was ADDED, MODIFIED or DELETED."""
+        return self._lines.of(type_, stored)
+
+    def bookmark(self, revision: int, *, initial_end: bool) -> bytes:
+        """How far the watch has come."""
+        metadata: Tree = {"resourceVersion": str(revision), "creationTimestamp": None}
+        if initial_end:
+            metadata["annotations"] = {END_OF_INITIAL: "true"}
+        tree = {"kind": self._kind.kind, "apiVersion": self._kind.api_version, "metadata": metadata}
+        return event_line("BOOKMARK", orjson.dumps(tree))
+
+    def error(self, error: ApiError) -> bytes:
+        """Why the watch ends."""
+        return event_line("ERROR", orjson.dumps(error.status()))
+
+
+class TableFrames(Frames):
+    """Each object as a Table of one row; only the first names the columns."""
+
+    first_differs = True
+
+    def __init__(self, kind: Kind, lines: Lines, version: str, include: Include, clock: Clock) -> None:
+        super().__init__(kind, lines)
+        self._version, self._include, self._clock = version, include, clock
+
+    def event(self, type_: str, stored: Stored, *, first: bool) -> bytes:
+        """See Frames."""
+        metadata = {"resourceVersion": str(stored.revision)}
+        tree = table(
+            self._kind, (stored,), self._clock.now(), version=self._version, include=self._include, headers=first,
+            metadata=metadata,
+        )  # fmt: skip
+        return event_line(type_, orjson.dumps(tree))
+
+
+class PartialFrames(Frames):
+    """The metadata of each object."""
+
+    def __init__(self, kind: Kind, lines: Lines, version: str) -> None:
+        super().__init__(kind, lines)
+        self._version = version
+
+    def event(self, type_: str, stored: Stored, *, first: bool) -> bytes:
+        """See Frames."""
+        return event_line(type_, orjson.dumps(partial_object(stored.tree, self._version)))
+
+
+def frames_of(kind: Kind, rendering: Rendering, include: Include, clock: Clock, lines: Lines) -> Frames:
+    """The frames of a rendering.
+
+    Raises:
+        NotAcceptableError: no watch is served in it.
+    """
+    if rendering.media == YAML or rendering.view == "PartialObjectMetadataList":
+        raise not_acceptable(view=bool(rendering.view))
+    if rendering.view == "Table":
+        return TableFrames(kind, lines, rendering.version, include, clock)
+    if rendering.view == "PartialObjectMetadata":
+        return PartialFrames(kind, lines, rendering.version)
+    return Frames(kind, lines)
