@@ -9,7 +9,7 @@ Source: k8s.io/kubernetes/pkg/controller/daemon/{daemon_controller,update}.go
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from math import ceil
 from typing import Any
 
@@ -17,7 +17,7 @@ import attrs
 
 from reconcile.clock import Clock
 from reconcile.errors import ApiError, ConflictError, Tree
-from reconcile.handling import Cluster, EventRecorder, Key, Requeue
+from reconcile.handling import Cluster, EventRecorder, Requeue
 from reconcile.kinds import typed
 from reconcile.registry import Operator, Watch
 from reconcile.resources.core import Node, Pod
@@ -27,7 +27,8 @@ from reconcile.views import tree_of
 from .daemonset import DaemonSet
 from .daemonset_nodes import Fit, fit, node_of, pod_tree
 from .history import HASH_LABEL, History, forget, history_of
-from .ownership import Orphans, claim, ensure_there, settle
+from .orphans import Orphans
+from .ownership import claim, ensure_there, settle
 from .pod_batches import all_at_once
 from .pod_state import available_at_s, is_finished, is_ready
 
@@ -38,24 +39,9 @@ _BACKOFF_S_FIRST, _BACKOFF_S_MAX = 1.0, 900.0
 def daemonset_controller() -> Operator:
     """The operator that keeps every DaemonSet."""
     app = Operator("daemonset-controller")
-    orphans = Orphans()
+    orphans = Orphans.followed(app, Pod, DaemonSet)
 
-    @app.on.startup()
-    def begin() -> None:
-        orphans.clear()
-
-    @app.on.event(Pod, inline=True)
-    def saw_pod(pod: Pod, event: str) -> None:
-        orphans.saw_object(tree_of(pod), event == "DELETED")
-
-    @app.on.event(DaemonSet, inline=True)
-    def saw_daemon_set(daemon_set: DaemonSet, event: str) -> None:
-        orphans.saw_owner(tree_of(daemon_set), event == "DELETED")
-
-    def adopters(pod: Pod) -> Iterator[Key]:
-        return orphans.wanted_by(tree_of(pod))
-
-    @app.on.reconcile(DaemonSet, owns=(Pod,), watches=(Watch(Pod, to=adopters),), workers=2)
+    @app.on.reconcile(DaemonSet, owns=(Pod,), watches=(Watch(Pod, to=orphans.adopters),), workers=2)
     async def daemons(
         daemon_set: DaemonSet, cluster: Cluster, events: EventRecorder, clock: Clock, memo: dict[str, Any]
     ) -> Requeue | None:

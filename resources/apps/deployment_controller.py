@@ -9,18 +9,17 @@ Source: k8s.io/kubernetes/pkg/controller/deployment/deployment_controller.go, ro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from reconcile.clock import Clock
 from reconcile.errors import ConflictError, Tree
-from reconcile.handling import Cluster, EventRecorder, Key, Requeue
+from reconcile.handling import Cluster, EventRecorder, Requeue
 from reconcile.registry import Operator, Watch
 from reconcile.selectors import label_selector
 from reconcile.views import tree_of
 
 from .deployment import Deployment
 from .deployment_status import check_after_s, counted, is_complete, judged, put_paused
-from .ownership import Orphans, claim, is_still_there, settle
+from .orphans import Orphans
+from .ownership import claim, is_still_there, settle
 from .replicaset import ReplicaSet
 from .revisions import desired_replicas, forgotten, size_of
 from .rolling import active_or_latest, new_size, proportional, rolling_step
@@ -32,24 +31,11 @@ _CONFLICT_DELAY_S = 0.01
 def deployment_controller() -> Operator:
     """The operator that rolls every Deployment out."""
     app = Operator("deployment-controller")
-    orphans = Orphans()
+    orphans = Orphans.followed(app, ReplicaSet, Deployment)
 
-    @app.on.startup()
-    def begin() -> None:
-        orphans.clear()
-
-    @app.on.event(ReplicaSet, inline=True)
-    def saw_replica_set(replica_set: ReplicaSet, event: str) -> None:
-        orphans.saw_object(tree_of(replica_set), event == "DELETED")
-
-    @app.on.event(Deployment, inline=True)
-    def saw_deployment(deployment: Deployment, event: str) -> None:
-        orphans.saw_owner(tree_of(deployment), event == "DELETED")
-
-    def adopters(replica_set: ReplicaSet) -> Iterator[Key]:
-        return orphans.wanted_by(tree_of(replica_set))
-
-    @app.on.reconcile(Deployment, owns=(ReplicaSet,), watches=(Watch(ReplicaSet, to=adopters),), workers=5, while_deleting=True)
+    @app.on.reconcile(
+        Deployment, owns=(ReplicaSet,), watches=(Watch(ReplicaSet, to=orphans.adopters),), workers=5, while_deleting=True
+    )
     async def rollout(deployment: Deployment, cluster: Cluster, events: EventRecorder, clock: Clock) -> Requeue | None:
         try:
             return await _pass(deployment, cluster, events, clock, orphans)

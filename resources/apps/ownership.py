@@ -1,20 +1,19 @@
 """Who belongs to whom: adopting objects that match a controller's selector, releasing those that no longer do.
 
-`Orphans` keeps, from events, the few objects of a kind that no controller owns, so that a controller with a thousand Pods
-looks at its own (by index) and at these, and at nothing else. `claim` decides; `adopt` and `release` write.
+`claim` decides, `settle` writes. What could be adopted is found by `orphans`.
 
 Source: k8s.io/kubernetes/pkg/controller/controller_ref_manager.go
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TypeVar
 
 import attrs
 
 from reconcile.errors import ConflictError, NotFoundError, TemporaryError, Tree
-from reconcile.handling import Cluster, Key
+from reconcile.handling import Cluster
 from reconcile.kinds import Resource, typed
 from reconcile.selectors import LabelSelector, label_selector
 from reconcile.views import tree_of
@@ -115,52 +114,3 @@ async def _own(cluster: Cluster, cls: type[R], obj: Tree, references: list[Tree]
         if "uid" in error.message.lower() and "precondition" in error.message.lower():
             return None  # another object of the same name: the one we saw is gone
         raise
-
-
-class Orphans:
-    """The uncontrolled objects of one kind and the selectors that might want them, kept up to date by events."""
-
-    def __init__(self) -> None:
-        self._orphans: dict[str, dict[str, Tree]] = {}
-        self._selectors: dict[str, dict[str, LabelSelector]] = {}
-
-    def clear(self) -> None:
-        """Forget everything: the events start anew."""
-        self._orphans.clear()
-        self._selectors.clear()
-
-    def saw_object(self, obj: Tree, gone: bool) -> None:
-        """Note one change of an object that could be adopted. O(1)."""
-        meta = obj["metadata"]
-        inside = self._orphans.get(meta.get("namespace", ""))
-        if gone or meta.get("deletionTimestamp") or controller_of(obj) is not None:
-            if inside is not None:
-                inside.pop(meta["name"], None)
-            return
-        self._orphans.setdefault(meta.get("namespace", ""), {})[meta["name"]] = obj
-
-    def saw_owner(self, owner: Tree, gone: bool) -> None:
-        """Note one change of a controller with a spec.selector."""
-        meta = owner["metadata"]
-        inside = self._selectors.setdefault(meta.get("namespace", ""), {})
-        if gone:
-            inside.pop(meta["name"], None)
-        else:
-            inside[meta["name"]] = selector_of(owner)
-
-    def matching(self, namespace: str, selector: LabelSelector) -> list[Tree]:
-        """The orphans of a namespace that a selector matches. O(orphans there)."""
-        if selector.empty:
-            return []
-        found = self._orphans.get(namespace)
-        return [obj for obj in found.values() if selector.matches(obj["metadata"].get("labels"))] if found else []
-
-    def wanted_by(self, obj: Tree) -> Iterator[Key]:
-        """The controllers whose selector matches an uncontrolled object; nobody's business if it has a controller."""
-        meta = obj["metadata"]
-        if meta.get("deletionTimestamp") or controller_of(obj) is not None:
-            return
-        namespace = meta.get("namespace", "")
-        for name, selector in (self._selectors.get(namespace) or {}).items():
-            if not selector.empty and selector.matches(meta.get("labels")):
-                yield Key(namespace, name)

@@ -9,7 +9,7 @@ Source: k8s.io/kubernetes/pkg/controller/replicaset/replica_set.go
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,7 +17,7 @@ import attrs
 
 from reconcile.clock import Clock
 from reconcile.errors import ApiError, ConflictError, NotFoundError, Tree
-from reconcile.handling import Cluster, EventRecorder, Key, Requeue
+from reconcile.handling import Cluster, EventRecorder, Requeue
 from reconcile.kinds import typed
 from reconcile.registry import Operator, Watch
 from reconcile.resources.core import Pod
@@ -25,7 +25,8 @@ from reconcile.resources.core.replication import ReplicationController
 from reconcile.views import tree_of
 
 from .deletion_ranking import pods_to_delete
-from .ownership import Orphans, claim, is_still_there, selector_of, settle
+from .orphans import Orphans
+from .ownership import claim, is_still_there, selector_of, settle
 from .pod_batches import BURST_MAX, all_at_once, slow_start
 from .pod_state import controller_of, is_active
 from .replicaset import ReplicaSet
@@ -49,24 +50,9 @@ def replication_controller() -> Operator:
 
 def _controller(name: str, cls: type[Owner]) -> Operator:
     app = Operator(name)
-    orphans = Orphans()
+    orphans = Orphans.followed(app, Pod, cls)
 
-    @app.on.startup()
-    def begin() -> None:
-        orphans.clear()
-
-    @app.on.event(Pod, inline=True)
-    def saw_pod(pod: Pod, event: str) -> None:
-        orphans.saw_object(tree_of(pod), event == "DELETED")
-
-    @app.on.event(cls, inline=True)
-    def saw_replica_set(replica_set: Owner, event: str) -> None:
-        orphans.saw_owner(tree_of(replica_set), event == "DELETED")
-
-    def adopters(pod: Pod) -> Iterator[Key]:
-        return orphans.wanted_by(tree_of(pod))
-
-    @app.on.reconcile(cls, owns=(Pod,), watches=(Watch(Pod, to=adopters),), workers=5, while_deleting=True)
+    @app.on.reconcile(cls, owns=(Pod,), watches=(Watch(Pod, to=orphans.adopters),), workers=5, while_deleting=True)
     async def replicas(
         replica_set: Owner, cluster: Cluster, events: EventRecorder, clock: Clock, memo: dict[str, Any]
     ) -> Requeue | None:

@@ -26,7 +26,8 @@ from reconcile.selectors import label_selector
 from reconcile.views import tree_of
 
 from .history import History, forget, history_of
-from .ownership import Orphans, claim, ensure_there, settle
+from .orphans import Orphans
+from .ownership import claim, ensure_there, settle
 from .pod_state import available_at_s, is_finished
 from .statefulset import StatefulSet
 from .statefulset_pods import claim_trees, is_healthy, ordinal_of, pod_tree, revision_of, runs
@@ -35,19 +36,7 @@ from .statefulset_pods import claim_trees, is_healthy, ordinal_of, pod_tree, rev
 def statefulset_controller() -> Operator:
     """The operator that keeps every StatefulSet."""
     app = Operator("statefulset-controller")
-    orphans = Orphans()
-
-    @app.on.startup()
-    def begin() -> None:
-        orphans.clear()
-
-    @app.on.event(Pod, inline=True)
-    def saw_pod(pod: Pod, event: str) -> None:
-        orphans.saw_object(tree_of(pod), event == "DELETED")
-
-    @app.on.event(StatefulSet, inline=True)
-    def saw_stateful_set(stateful_set: StatefulSet, event: str) -> None:
-        orphans.saw_owner(tree_of(stateful_set), event == "DELETED")
+    orphans = Orphans.followed(app, Pod, StatefulSet)
 
     def adopters(pod: Pod) -> Iterator[Key]:
         return (key for key in orphans.wanted_by(tree_of(pod)) if ordinal_of(key.name, tree_of(pod)) is not None)

@@ -6,7 +6,8 @@ from typing import Any
 
 from reconcile.clock import timestamp
 from reconcile.resources.apps.deployment_status import check_after_s, counted, find, has_timed_out, judged, put_paused
-from reconcile.resources.apps.ownership import Orphans, claim
+from reconcile.resources.apps.orphans import Orphans
+from reconcile.resources.apps.ownership import claim
 from reconcile.resources.apps.replicaset_status import Failure, differs
 from reconcile.resources.apps.replicaset_status import counted as counted_pods
 from reconcile.selectors import label_selector
