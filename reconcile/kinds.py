@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, dataclass_transform
 import attrs
 
 from .errors import Cause, DeclarationError, Tree
-from .views import field, struct, tree_of, view
+from .views import field, field_names, struct, tree_of, view
 
 if TYPE_CHECKING:
     from .subresources import Connection
@@ -328,17 +328,12 @@ def kind(
         made.__kind__ = Kind(
             group=group, version=version, kind=made.__name__, plural=plural or pluralised(singular), singular=singular,
             namespaced=namespaced, short_names=tuple(short_names), categories=tuple(categories), columns=tuple(columns),
-            status="status" in shape_names(made), scale=scale, selectable=tuple(selectable),
+            status="status" in field_names(made), scale=scale, selectable=tuple(selectable),
             hooks=hooks or Hooks(), cls=made, builtin=builtin, has_generation=has_generation,
         )  # fmt: skip
         return made
 
     return declare
-
-
-def shape_names(cls: type) -> set[str]:
-    """The attribute names of an attrs class."""
-    return {a.name for a in attrs.fields(cls)}
 
 
 def pluralised(singular: str) -> str:

@@ -12,6 +12,8 @@ What it leaves to others: rules (ranges, patterns, enums) are derived in `schema
 from __future__ import annotations
 
 import enum
+import sys
+import threading
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -138,14 +140,93 @@ _SHAPES: dict[type, Shape] = {}
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(field,))
 def struct(cls: type[T]) -> type[T]:
-    """Make `cls` an attrs class whose instances can be lazy views of a JSON object. All fields are keyword-only."""
-    made = attrs.define(cls, slots=False, kw_only=True, eq=False, repr=False, on_setattr=attrs.setters.NO_OP)
+    """Make `cls` an attrs class whose instances can be lazy views of a JSON object. All fields are keyword-only.
+
+    attrs does its part when the fields or the constructor are first asked for (`_Later`).
+    """
+    own = _taken_fields(cls)
     for name, method in (
         ("__getattr__", _read_lazily), ("__setattr__", _set), ("__eq__", _equal), ("__repr__", _repr),
+        ("__init__", vars(cls).get("__init__", _construct)),
+        ("__attrs_attrs__", _Later(cls, "__attrs_attrs__", own)), ("__attrs_init__", _Later(cls, "__attrs_init__", own)),
     ):  # fmt: skip
-        setattr(made, name, method)
-    made.__hash__ = None  # type: ignore[method-assign, assignment]  # views are compared by content and can change
-    return made
+        setattr(cls, name, method)
+    cls.__hash__ = None  # type: ignore[method-assign, assignment]  # views are compared by content and can change
+    return cls
+
+
+_NO_OP = attrs.setters.NO_OP
+_MAKING = threading.RLock()  # attrs asks for the fields of base classes, which are made then
+
+
+class _Later:
+    """Stands on a struct where attrs puts something, and has attrs put it there when it is first asked for.
+
+    The built-in kinds have some two hundred structs, most of which no run ever touches; for attrs to write and compile the
+    constructor of each took a sixth of the time to start.
+    """
+
+    def __init__(self, cls: type, name: str, own: dict[str, Any]) -> None:
+        self.own = own
+        self._cls, self._name = cls, name
+
+    def __get__(self, instance: object, owner: type) -> Any:  # Any: what attrs puts there
+        cls = self._cls
+        with _MAKING:
+            if vars(cls)[self._name] is self:
+                attrs.define(cls, these=self.own, slots=False, kw_only=True, eq=False, repr=False, on_setattr=_NO_OP)
+                init = vars(cls)["__attrs_init__"]
+                init.__qualname__ = f"{cls.__qualname__}.__init__"  # which is what the error for a wrong argument names
+                if vars(cls)["__init__"] is _construct:
+                    cls.__init__ = init  # type: ignore[misc]  # no subclass has another one by accident
+        value = vars(cls)[self._name]
+        bind = getattr(type(value), "__get__", None)
+        return value if bind is None else bind(value, instance, owner)
+
+
+def field_names(cls: type) -> set[str]:
+    """The attribute names of a struct, without having attrs make it."""
+    names: set[str] = set()
+    for base in cls.__mro__:
+        fields = vars(base).get("__attrs_attrs__", ())
+        names.update(fields.own if isinstance(fields, _Later) else (a.name for a in fields))
+    return names
+
+
+def _construct(self: Any, **values: Any) -> None:
+    self.__attrs_init__(**values)
+
+
+def _taken_fields(cls: type) -> dict[str, Any]:
+    """What the body of `cls` says of its fields, for attrs, and taken off the class: it would hide what a view reads.
+
+    Raises:
+        DeclarationError: a field has no type.
+    """
+    own = {}
+    for name, annotation in _annotations(cls).items():
+        if not str(annotation).strip("'\"").startswith(_CLASS_VARIABLES):
+            given = vars(cls).get(name, attrs.NOTHING)
+            own[name] = given if isinstance(given, _FIELD) else attrs.field(default=given)
+            if name in vars(cls):
+                delattr(cls, name)
+    for name, given in vars(cls).items():
+        if isinstance(given, _FIELD):
+            raise DeclarationError(f"{cls.__module__}.{cls.__qualname__}.{name} has no type; write `{name}: str = field(...)`")
+    return own
+
+
+_FIELD = type(attrs.field())
+_CLASS_VARIABLES = ("ClassVar", "typing.ClassVar", "t.ClassVar", "typing_extensions.ClassVar")  # as attrs knows them
+
+
+def _annotations(cls: type) -> Mapping[str, Any]:
+    """The annotations in the body of `cls`, as far as they can be told before all names are known."""
+    if sys.version_info >= (3, 14):
+        from annotationlib import Format, get_annotations
+
+        return get_annotations(cls, format=Format.FORWARDREF)
+    return typing.cast(Mapping[str, Any], vars(cls).get("__annotations__", {}))
 
 
 def wire_name(attribute: str) -> str:
@@ -206,7 +287,7 @@ def read_only(tree: Tree) -> Tree:
 
 def is_struct(cls: Any) -> bool:
     """Whether `cls` was made by `struct` (or `kind`)."""
-    return isinstance(cls, type) and attrs.has(cls) and getattr(cls, "__getattr__", None) is _read_lazily
+    return isinstance(cls, type) and getattr(cls, "__getattr__", None) is _read_lazily
 
 
 def tree_of(obj: Any) -> Tree:
@@ -320,9 +401,9 @@ def _codec(annotation: Any, where: str) -> _Codec:
         return _dict_codec(*_codec(args[1], where))
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         return (lambda raw, _: annotation(raw)), (lambda member: member.value)
+    if is_struct(annotation):
+        return (lambda raw, frozen: view(annotation, raw, frozen=frozen)), tree_of
     if isinstance(annotation, type) and attrs.has(annotation):
-        if is_struct(annotation):
-            return (lambda raw, frozen: view(annotation, raw, frozen=frozen)), tree_of
         return (lambda raw, _: _build(annotation, raw)), tree_of
     raise DeclarationError(
         f"{where}: the type {annotation!r} cannot stand in a JSON object; use str, int, float, bool, datetime, an enum, "
