@@ -11,6 +11,7 @@
         ├── NotFoundError           404
         ├── MethodNotAllowedError   405
         ├── NotAcceptableError      406
+        ├── RequestTimeoutError     408
         ├── AlreadyExistsError      409 AlreadyExists
         ├── ConflictError           409 Conflict (stale resourceVersion, precondition, field managers)
         ├── ExpiredError            410 (the revision is compacted, or the continue token is too old)
@@ -146,6 +147,12 @@ class NotAcceptableError(ApiError):
     code, reason = 406, "NotAcceptable"
 
 
+class RequestTimeoutError(ApiError):
+    """The rest of the request did not come in time. HTTP 408."""
+
+    code, reason = 408, "RequestTimeout"
+
+
 class AlreadyExistsError(ApiError):
     """An object of that name is there already. HTTP 409, reason AlreadyExists."""
 
@@ -204,8 +211,8 @@ _BY_REASON: dict[str, type[ApiError]] = {
     cls.reason: cls
     for cls in (
         BadRequestError, UnauthorizedError, ForbiddenError, NotFoundError, MethodNotAllowedError, NotAcceptableError,
-        AlreadyExistsError, ConflictError, ExpiredError, TooLargeError, UnsupportedMediaTypeError, InvalidError,
-        TooManyRequestsError, InternalError, UnavailableError,
+        RequestTimeoutError, AlreadyExistsError, ConflictError, ExpiredError, TooLargeError, UnsupportedMediaTypeError,
+        InvalidError, TooManyRequestsError, InternalError, UnavailableError,
     )
 }  # fmt: skip
 _BY_CODE: dict[int, type[ApiError]] = {cls.code: cls for cls in reversed(_BY_REASON.values())} | {504: UnavailableError}

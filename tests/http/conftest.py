@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 from reconcile import Column, Hooks, Resource, Scale, field, kind, struct
+from reconcile.clock import Clock
 from reconcile.errors import Tree
 from reconcile.kinds import Kind, kind_of
 from reconcile.runtime.api import ApiServer
@@ -173,8 +174,8 @@ def serve(tmp_path: Path, credentials: Credentials) -> Serve:
     """Start a server: over TLS with a token, or (tls=False) in the open."""
 
     @asynccontextmanager
-    async def served(*, tls: bool = True, **settings: Any) -> AsyncIterator[Site]:
-        clock = SystemClock()
+    async def served(*, tls: bool = True, clock: Clock | None = None, **settings: Any) -> AsyncIterator[Site]:
+        clock = clock or SystemClock()
         async with await Store.open(":memory:", clock) as store:
             api = ApiServer(store, clock, namespace_kind=kind_of(Namespace))
             for cls in KINDS:

@@ -50,11 +50,16 @@ class HttpSettings:
     """How many requests are answered at once; 0 stands for no bound. Streams are not counted."""
     body_bytes_max: int = REQUEST_BYTES_MAX
     gzip_bytes_min: int = 128 << 10
-    write_timeout_s: float = 60.0
-    """A client that takes nothing for so long is cut off."""
+    connections_max: int = 4096
+    """Beyond these (or what the operating system allows), whoever was quiet for longest has to go."""
+    greeting_timeout_s: float = 32.0
+    """From a connection's beginning to the end of its first request's head, TLS included."""
     read_timeout_s: float = 60.0
-    """A client that begins a request's body and sends no more of it for so long is cut off."""
-    keepalive_s: float = 120.0
+    """From the beginning of a request's body to its end."""
+    write_timeout_s: float = 60.0
+    """A client that takes nothing of a stream, or not all of an answer, for so long is cut off."""
+    keepalive_s: float = 90.0
+    """From an answer to the end of the next request's head."""
     git_version: str = f"v1.{KUBERNETES_MINOR}.0+reconcile"
     wire: Callable[[], Tables] = dict
     """Gives the tables by which protobuf bodies are read (see `protobuf`); by default no kind is read from protobuf."""
@@ -93,6 +98,7 @@ class HttpServer:
 
     def __init__(self, api: ApiServer, settings: HttpSettings = HttpSettings()) -> None:
         self._settings = settings
+        self._clock = api.clock
         self._face = Face(
             api, settings.authenticator(api.security), InFlight(settings.reads_max, settings.writes_max), _version(settings),
             lambda: self._netloc, settings.wire,
@@ -124,7 +130,8 @@ class HttpServer:
         from .transport import Transport  # imports aiohttp, 150 ms
 
         credentials = self._settings.credentials
-        transport = Transport(self._face, self._settings, credentials.server_tls() if credentials is not None else None)
+        tls = credentials.server_tls() if credentials is not None else None
+        transport = Transport(self._face, self._settings, tls, self._clock)
         host, port = listener.getsockname()[:2]
         await transport.start(listener)
         self._transport = transport
@@ -136,6 +143,11 @@ class HttpServer:
     def streams(self) -> int:
         """How many watches and other streams are open."""
         return self._transport.streams if self._transport is not None else 0
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open, of streams and of others."""
+        return self._transport.connections if self._transport is not None else 0
 
     async def stop(self, grace_s: float = 2.0) -> None:
         """Stop: watches end at once, writes that began are finished, everything else gets `grace_s`."""

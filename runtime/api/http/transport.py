@@ -1,15 +1,18 @@
-"""Carries the face over aiohttp: the only module here that knows it.
+"""Carries the face over aiohttp, which only this module and `protocol` know.
 
 aiohttp's low-level server is used (no router, no middleware). A client that goes away cancels what it was waiting for,
 but never a write that began: that runs to its end in a task of its own. A client that takes nothing is cut off after
-`write_timeout_s`; until then its stream waits alone, and the watch behind it falls back to replay.
+`write_timeout_s`; until then its stream waits alone, and the watch behind it falls back to replay. `Patience` measures
+how long clients are waited for.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import logging
+import resource
 import socket
 import ssl
 from typing import cast
@@ -18,14 +21,18 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 from multidict import CIMultiDict
 
-from reconcile.errors import BadRequestError
+from reconcile.clock import Clock
+from reconcile.errors import RequestTimeoutError
 
+from .accepting import Accepting
 from .exchange import Answer, Headers, Request, Stream, Switch, too_large
 from .face import Face
+from .patience import Patience, Wait
+from .protocol import Protocol, Protocols
 from .server import HttpSettings
 
 _GZIP_LEVEL = 1  # a third of the time of level 6 for 10 % more bytes
-_LINE_BYTES_MAX = 64 << 10  # selectors can be long
+_FILES_OTHERS = 200  # what a control plane has open beside its clients' connections
 _PIECE_BYTES_SMALL = 32 << 10  # half of what a transport takes before it asks its writer to wait
 _RELAY_BYTES_MAX = 64 << 10
 _SHUTDOWN_S = 2.0  # what answers that are on their way get, after watches were ended and writes waited for
@@ -35,34 +42,40 @@ log = logging.getLogger(__name__)
 class Transport:
     """A listening server."""
 
-    def __init__(self, face: Face, settings: HttpSettings, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, face: Face, settings: HttpSettings, tls: ssl.SSLContext | None, clock: Clock) -> None:
         self._face = face
         self._settings = settings
         self._tls = tls
+        self._clock = clock
         self._writes: set[asyncio.Task[Answer | Stream | Switch]] = set()
         self._streams: set[asyncio.Task[object]] = set()
         self._stopping = False
-        self._runner: web.ServerRunner | None = None
+        self._protocols: Protocols | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        waits_s = {
+            Wait.GREETING: settings.greeting_timeout_s, Wait.IDLE: settings.keepalive_s, Wait.BODY: settings.read_timeout_s,
+            Wait.TAKING: settings.write_timeout_s,
+        }  # fmt: skip
+        self._patience = Patience(clock, waits_s, min(settings.connections_max, _files_max()))
 
     async def start(self, listener: socket.socket) -> None:
         """Answer what comes to a bound socket. Raises OSError."""
-        server = web.Server(
-            self._answer, handler_cancellation=True, access_log=None, keepalive_timeout=self._settings.keepalive_s,
-            max_line_size=_LINE_BYTES_MAX, max_field_size=_LINE_BYTES_MAX, auto_decompress=True,
-        )  # fmt: skip
-        self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_S)
-        await self._runner.setup()
-        site = web.SockSite(self._runner, listener, ssl_context=self._tls, backlog=512)
-        try:
-            await site.start()
-        except BaseException:
-            await self._runner.cleanup()
-            raise
+        self._protocols = protocols = Protocols(self._answer, self._patience)
+        accepting = Accepting(listener, self._tls, self._patience, self._clock, protocols.make)
+        listener.listen(512)
+        self._listener = listener
+        self._accepting = asyncio.create_task(accepting.run())
+        self._accepting.add_done_callback(_ended)
 
     @property
     def streams(self) -> int:
         """How many streams are open."""
         return len(self._streams)
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open, those included that have not introduced themselves yet."""
+        return len(self._patience)
 
     async def stop(self, grace_s: float) -> None:
         """End the streams, let writes finish, close."""
@@ -71,10 +84,27 @@ class Transport:
             task.cancel()
         if self._writes:
             await asyncio.wait(tuple(self._writes), timeout=grace_s)
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._accepting is not None and self._protocols is not None:
+            self._accepting.cancel()
+            await asyncio.wait([self._accepting])
+            self._listener.close()
+            self._protocols.pre_shutdown()
+            await self._protocols.shutdown(_SHUTDOWN_S)
 
     async def _answer(self, incoming: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request to the end; then it is the client's turn again."""
+        connection = cast(Protocol, incoming.protocol).connection
+        self._patience.go_on(connection)
+        response = await self._responded(incoming)
+        # Sent here instead of by aiohttp, which would wait for a client that takes nothing as long as that lasts.
+        self._patience.wait(connection, Wait.TAKING)
+        with contextlib.suppress(ConnectionError):  # aiohttp finds out for itself
+            await response.prepare(incoming)
+            await response.write_eof()
+        self._patience.wait(connection, Wait.IDLE)
+        return response
+
+    async def _responded(self, incoming: web.BaseRequest) -> web.StreamResponse:
         path, _, query = incoming.raw_path.partition("?")
         request = Request(
             incoming.method, path, dict(parse_qsl(query, keep_blank_values=True)) if query else {},
@@ -111,41 +141,40 @@ class Transport:
             return b""
         if incoming.headers.get("Expect", "").lower() == "100-continue" and incoming.transport is not None:
             incoming.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        connection = cast(Protocol, incoming.protocol).connection
+        self._patience.wait(connection, Wait.BODY, lambda: incoming.content.set_exception(TimeoutError()))
         pieces, size = [], 0
-        while True:
-            try:
-                async with asyncio.timeout(self._settings.read_timeout_s):
-                    piece = await incoming.content.readany()
-            except TimeoutError:
-                log.info("client sends nothing: cut off", extra={"path": incoming.path, "peer": incoming.remote})
-                _abort(incoming)
-                raise BadRequestError("the rest of the body did not come") from None
-            if not piece:
-                break
-            size += len(piece)
-            if size > bytes_max:
-                raise too_large(bytes_max)
-            pieces.append(piece)
+        try:
+            while piece := await incoming.content.readany():
+                size += len(piece)
+                if size > bytes_max:
+                    raise too_large(bytes_max)
+                pieces.append(piece)
+        except TimeoutError:
+            raise RequestTimeoutError(
+                f"Timeout: the rest of the body did not come within {self._settings.read_timeout_s:g} seconds"
+            ) from None
+        finally:
+            self._patience.go_on(connection)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _stream(self, incoming: web.BaseRequest, stream: Stream) -> web.StreamResponse:
         response = web.StreamResponse(status=stream.status, headers=_headers(stream.content_type, stream.headers))
         response.enable_chunked_encoding()
         task = cast("asyncio.Task[object]", asyncio.current_task())
+        connection = cast(Protocol, incoming.protocol).connection
         self._streams.add(task)
         try:
             await response.prepare(incoming)
             async for piece in stream.pieces:
                 transport = incoming.transport
                 if len(piece) < _PIECE_BYTES_SMALL and transport is not None and not transport.get_write_buffer_size():
-                    await response.write(piece)  # nothing waits, and it fits: a timeout would cost as much as the write
+                    await response.write(piece)  # nothing waits, and it fits: nobody has to be waited for
                     continue
-                async with asyncio.timeout(self._settings.write_timeout_s):
-                    await response.write(piece)
+                self._patience.wait(connection, Wait.TAKING)
+                await response.write(piece)
+                self._patience.go_on(connection)
             await response.write_eof()
-        except TimeoutError:
-            log.info("client takes nothing: cut off", extra={"path": incoming.path, "peer": incoming.remote})
-            _abort(incoming)
         except ConnectionError:
             _abort(incoming)  # the client is gone: nobody is left to tell
         except asyncio.CancelledError:
@@ -202,15 +231,29 @@ class _Taken(asyncio.StreamReaderProtocol):
         self._former.connection_lost(exc)
 
 
+def _ended(accepting: asyncio.Task[None]) -> None:
+    if not accepting.cancelled() and (error := accepting.exception()) is not None:
+        log.error("no connection is accepted any more", exc_info=error)
+
+
+def _files_max() -> int:
+    """How many connections the operating system lets this process have."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(soft - _FILES_OTHERS, soft // 2) if soft != resource.RLIM_INFINITY else 1 << 30
+
+
 def _abort(incoming: web.BaseRequest) -> None:
     if incoming.transport is not None:
         incoming.transport.abort()
 
 
 def _whole(answer: Answer, body: bytes, headers: Headers | None = None) -> web.Response:
-    return web.Response(
+    response = web.Response(
         status=answer.status, body=body, headers=_headers(answer.content_type, answer.headers if headers is None else headers)
     )
+    if answer.status == RequestTimeoutError.code:
+        response.force_close()
+    return response
 
 
 def _headers(content_type: str, further: Headers) -> CIMultiDict[str]:
