@@ -32,6 +32,7 @@ from reconcile.resources.quota.quotas import quotas
 from reconcile.resources.rbac.operator import rbac
 from reconcile.resources.rbac.policy import Policy
 from reconcile.resources.scheduling.admission import Classes, PodPriorities, priorities
+from reconcile.resources.scheduling.runtime_classes import PodRuntimes
 from reconcile.resources.serviceaccounts.admission import PodAccounts
 from reconcile.resources.serviceaccounts.controller import service_accounts
 from reconcile.resources.serviceaccounts.secrets import account_secrets
@@ -82,6 +83,9 @@ class Guards:
         if front is not None:
             api.add_initializer(pods, PodAccounts(api.peek, self.clock).admit)
         api.add_initializer(pods, PodPriorities(self._classes, api.peek).admit)
+        runtimes = self._find("node.k8s.io", "runtimeclasses")
+        if runtimes is not None:
+            api.add_initializer(pods, PodRuntimes(runtimes, api.peek).admit)
         api.add_initializer(kind_of(Node), taint_until_ready)
         api.add_validator(kind_of(Namespace), keep_for_good)
         claims = self._find("", "persistentvolumeclaims")

@@ -96,7 +96,8 @@ class Hooks:
 
     - `default(tree)`: what schema defaults cannot say; runs after them, on every write.
     - `prepare(tree, old)`: server-owned fields; `old` is None on create. Runs before validation. It must not await.
-      With `prepares_changes=False` it is not called for changes, which then cost no copy of the tree.
+      With `prepares_changes=False` it is not called for changes, which then cost no copy of the tree; what an action
+      made is the server's own and is not prepared again.
     - `validate(tree, old)`: rules beyond the schema, one Cause each.
     - `grace_s(tree, asked_s)`: seconds that a deleted object lingers with deletionTimestamp before somebody deletes it
       with grace 0; 0 deletes at once.

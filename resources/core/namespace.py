@@ -46,20 +46,18 @@ def _default(tree: Tree) -> None:
 
 
 def _prepare(tree: Tree, old: Tree | None) -> None:
-    """Keep spec.finalizers, so that a plain replace does not let a full namespace go.
-
-    Only in a namespace that is going away they can be changed, as `finalize` does.
-    """
+    """Keep spec.finalizers, so that a plain replace does not let a full namespace go: only `finalize` changes them."""
     spec = tree.setdefault("spec", {})
     if old is None:
         finalizers = spec.get("finalizers") or []
         spec["finalizers"] = finalizers if FINALIZER in finalizers else [*finalizers, FINALIZER]
         tree["status"] = {"phase": "Active"}
         return
-    if "deletionTimestamp" not in old["metadata"] or "finalizers" not in spec:
-        spec["finalizers"] = (old.get("spec") or {}).get("finalizers")
-    if not spec["finalizers"]:
-        del spec["finalizers"]
+    kept = (old.get("spec") or {}).get("finalizers")
+    if kept:
+        spec["finalizers"] = kept
+    else:
+        spec.pop("finalizers", None)
 
 
 def _grace_s(tree: Tree, asked_s: int | None) -> int:
@@ -69,7 +67,8 @@ def _grace_s(tree: Tree, asked_s: int | None) -> int:
 
 def _finalize(tree: Tree, body: Tree) -> Tree:
     """Replace spec.finalizers by those in `body` (a Namespace)."""
-    return {**tree, "spec": {**(tree.get("spec") or {}), "finalizers": (body.get("spec") or {}).get("finalizers") or []}}
+    finalizers = (body.get("spec") or {}).get("finalizers")
+    return {**tree, "spec": {"finalizers": finalizers} if finalizers else {}}
 
 
 @kind(

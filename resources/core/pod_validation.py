@@ -7,6 +7,7 @@ Source: ValidatePodSpec and ValidatePodUpdate in K/pkg/apis/core/validation/vali
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,6 +35,8 @@ from .volume_validation import check_volumes
 _RESTART_POLICIES = ("Always", "OnFailure", "Never")
 _DNS_POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
 _PREEMPTION_POLICIES = ("PreemptLowerPriority", "Never")
+_SYSCTL_MAX = 253
+_SYSCTL = re.compile(r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$")
 _DEADLINE_S_MAX = 2**31 - 1
 _UPDATE_TEXT = (
     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
@@ -166,6 +169,24 @@ def _check_lists(spec: Tree, path: str) -> Iterator[Cause]:
         yield from is_qualified_name(gate.get("conditionType") or "", f"{path}.readinessGates[{position}].conditionType")
     for name, amount in (spec.get("overhead") or {}).items():
         yield from is_quantity(amount, f"{path}.overhead[{name}]")
+    yield from _check_sysctls((spec.get("securityContext") or {}).get("sysctls") or (), f"{path}.securityContext.sysctls")
+
+
+def _check_sysctls(sysctls: Any, path: str) -> Iterator[Cause]:
+    if not isinstance(sysctls, (list, tuple)) or not all(isinstance(sysctl, dict) for sysctl in sysctls):
+        yield invalid(path, sysctls, "must be a list of objects with name and value")
+        return
+    seen = set()
+    for position, sysctl in enumerate(sysctls):
+        name, at = sysctl.get("name"), f"{path}[{position}].name"
+        if not name:
+            yield required(at)
+        elif not isinstance(name, str) or len(name) > _SYSCTL_MAX or not _SYSCTL.match(name):
+            yield invalid(at, name, f"must have at most {_SYSCTL_MAX} characters and match regex {_SYSCTL.pattern}")
+        elif name in seen:
+            yield duplicate(at, name)
+        else:
+            seen.add(name)
 
 
 def _check_update(spec: Tree, before: Tree) -> Iterator[Cause]:

@@ -303,7 +303,7 @@ class Writing:
         hooks = kind.hooks
         with judged_if_stumbling(served, tree, before, name):
             tree = await self._mutated("UPDATE", served, self._defaulted(kind, tree, before), before, write)
-            if hooks.prepare is not None and hooks.prepares_changes:
+            if hooks.prepare is not None and hooks.prepares_changes and write.subresource not in hooks.actions:
                 tree = _own(tree)
                 hooks.prepare(tree, before)
         tree = _relinked(tree, before)

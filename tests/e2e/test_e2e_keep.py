@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from tests.plane import Plane, alive, copies
+from tests.plane import Plane, Tree, alive, copies
 
 PODS = """\
 apiVersion: apps/v1
@@ -54,9 +54,14 @@ def test_kept_processes_run_on_and_are_taken_over_by_the_next_up(tmp_path: Path)
         plane.wait("all run", lambda: plane.rolled_out("kept", 3))
         after = first_pids(plane)
         assert {n: p for n, p in after.items() if n != victim} == {n: p for n, p in before.items() if n != victim}
-        tree = plane.get("pods", victim.split("/")[0])
-        assert tree is not None
-        (status,) = tree["status"]["containerStatuses"]
+
+        def restarted() -> Tree | None:
+            tree = plane.get("pods", victim.split("/")[0])
+            (status,) = tree["status"]["containerStatuses"] if tree else ({},)
+            return status if status.get("restartCount") else None
+
+        # The process is there before its status is told.
+        status = plane.wait("its restart is counted", restarted)
         assert status["restartCount"] == 1
         assert status["lastState"]["terminated"]["exitCode"] == 143 or status["lastState"]["terminated"].get("signal") == 15
         assert "started" in plane.cli("logs", "deploy/kept")
