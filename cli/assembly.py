@@ -154,9 +154,9 @@ async def _service_address(api: ApiServer, namespace: str, name: str) -> str:
     try:
         address = (await api.get(kind_of(Service), name, namespace)).tree["spec"].get("clusterIP")
     except NotFoundError as error:
-        raise OSError(f"failed to call webhook: {error}") from error
+        raise OSError(str(error)) from error
     if not address or address == "None":
-        raise OSError(f'failed to call webhook: service "{namespace}/{name}" has no address of its own')
+        raise OSError(f'service "{namespace}/{name}" has no address of its own')
     return str(address)
 
 

@@ -1,4 +1,4 @@
-"""Posts admission reviews to webhooks, by URL or to a Service of the cluster.
+"""Posts reviews (of admission, of conversion) to webhooks, by URL or to a Service of the cluster.
 
 Source: k8s.io/apiserver/pkg/util/webhook/client.go
 """
@@ -20,7 +20,7 @@ from reconcile.errors import Tree
 if TYPE_CHECKING:
     import aiohttp
 
-ANSWER_BYTES_MAX = 3 << 20
+ANSWER_BYTES_MAX = 16 << 20
 _CONTEXTS_MAX = 64
 Locate = Callable[[str, str], Awaitable[str]]
 """(namespace, name) -> the address of a Service. Raises OSError where it has none."""
@@ -41,7 +41,7 @@ class WebhookCaller:
         shown = client.get("url") or _service_url(client["service"])
         url = f"{shown}?timeout={timeout_s:g}s"
         if self._closed:
-            raise OSError(f'failed to call webhook: Post "{url}": the control plane stops')
+            raise OSError(f'Post "{url}": the control plane stops')
         if self._session is None:
             self._session = aiohttp.ClientSession(headers={"User-Agent": "reconcile-admission", "Accept": "application/json"})
         try:
@@ -55,14 +55,14 @@ class WebhookCaller:
                     target, data=orjson.dumps(body), ssl=_context(client.get("caBundle") or ""), server_hostname=server_name,
                     headers={"Content-Type": "application/json"}, allow_redirects=False,
                 ) as answer:  # fmt: skip
-                    content = await answer.content.read(ANSWER_BYTES_MAX)
+                    content = await _whole(answer.content, url)
                     if answer.status >= 300:
-                        raise OSError(
-                            f'failed to call webhook: the server answered {answer.status} to Post "{url}": {_short(content)}'
-                        )
+                        raise OSError(f'the server answered {answer.status} to Post "{url}": {_short(content)}')
                     return content
+        except TimeoutError as error:
+            raise TimeoutError(f'Post "{url}": context deadline exceeded') from error
         except aiohttp.ClientError as error:
-            raise OSError(f'failed to call webhook: Post "{url}": {_told(error)}') from error
+            raise OSError(f'Post "{url}": {_told(error)}') from error
 
     async def close(self) -> None:
         """Close the connections. Later calls raise OSError."""
@@ -70,6 +70,17 @@ class WebhookCaller:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+async def _whole(content: aiohttp.StreamReader, url: str) -> bytes:
+    """The whole body: what has arrived so far may end anywhere."""
+    pieces, size = [], 0
+    while piece := await content.readany():
+        pieces.append(piece)
+        size += len(piece)
+        if size > ANSWER_BYTES_MAX:
+            raise OSError(f'the answer to Post "{url}" is larger than {ANSWER_BYTES_MAX} bytes')
+    return b"".join(pieces)
 
 
 def _service_url(service: Tree) -> str:

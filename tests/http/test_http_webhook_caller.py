@@ -25,7 +25,9 @@ def webhook(tmp_path: Path) -> Serve:
     """A webhook's server: its port, its caBundle, and what was asked."""
 
     @asynccontextmanager
-    async def serving(status: int = 200, *, silent: bool = False) -> AsyncIterator[tuple[int, str, list[str]]]:
+    async def serving(
+        status: int = 200, *, silent: bool = False, text: str = "the answer"
+    ) -> AsyncIterator[tuple[int, str, list[str]]]:
         credentials = Credentials.load_or_make(tmp_path / "pki", time.time(), ("hook.shop.svc",))
         asked: list[str] = []
         ended = asyncio.Event()
@@ -34,7 +36,7 @@ def webhook(tmp_path: Path) -> Serve:
             asked.append(f"{request.method} {request.path_qs} {await request.text()}")
             if silent:
                 await ended.wait()
-            return web.Response(status=status, text="the answer", headers={"Location": "/elsewhere"} if status == 302 else None)
+            return web.Response(status=status, text=text, headers={"Location": "/elsewhere"} if status == 302 else None)
 
         runner = web.ServerRunner(web.Server(answer))
         await runner.setup()
@@ -52,7 +54,7 @@ def webhook(tmp_path: Path) -> Serve:
 
 async def located(namespace: str, name: str) -> str:
     if (namespace, name) != ("shop", "hook"):
-        raise OSError(f'failed to call webhook: services "{name}" not found')
+        raise OSError(f'services "{name}" not found')
     return "127.0.0.1"
 
 
@@ -77,10 +79,20 @@ async def test_a_webhook_is_reached_by_url_and_as_a_service(webhook: Serve) -> N
             await call({"service": {**service, "name": "other"}, "caBundle": bundle}, {}, 5.0)
 
 
+async def test_an_answer_that_comes_in_pieces_is_read_to_its_end(webhook: Serve) -> None:
+    """A part of it would be no JSON: large objects could not be changed or converted. And none may fill the memory."""
+    long = "x" * (3 << 20)
+    async with webhook(text=long) as (port, bundle, _), calling() as call:
+        assert await call({"url": f"https://127.0.0.1:{port}/", "caBundle": bundle}, {}, 5.0) == long.encode()
+    async with webhook(text=long * 6) as (port, bundle, _), calling() as call:
+        with pytest.raises(OSError, match="is larger than 16777216 bytes"):
+            await call({"url": f"https://127.0.0.1:{port}/", "caBundle": bundle}, {}, 5.0)
+
+
 async def test_a_webhook_that_is_not_trusted_is_not_told_anything(webhook: Serve) -> None:
     """Reviews hold whole Secrets."""
     async with webhook() as (port, _bundle, asked), calling() as call:
-        with pytest.raises(OSError, match=r'failed to call webhook: Post "https://127\.0\.0\.1:.*[cC]ertificate'):
+        with pytest.raises(OSError, match=r'Post "https://127\.0\.0\.1:.*[cC]ertificate'):
             await call({"url": f"https://127.0.0.1:{port}/check"}, {}, 5.0)
         with pytest.raises(OSError, match="the caBundle holds no certificate in PEM"):
             await call({"url": f"https://127.0.0.1:{port}/check", "caBundle": "bm90aGluZw=="}, {}, 5.0)
@@ -109,7 +121,7 @@ async def test_nobody_listens(webhook: Serve) -> None:
     async with webhook() as (port, bundle, _):
         client = {"url": f"https://127.0.0.1:{port}/check", "caBundle": bundle}
     async with calling() as call:
-        with pytest.raises(OSError, match=rf'failed to call webhook: Post "https://127\.0\.0\.1:{port}/check\?timeout=3s": '):
+        with pytest.raises(OSError, match=rf'Post "https://127\.0\.0\.1:{port}/check\?timeout=3s": '):
             await call(client, {}, 3.0)
     with pytest.raises(OSError, match="the control plane stops"):  # closed above
         await call(client, {}, 3.0)

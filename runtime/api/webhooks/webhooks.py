@@ -116,7 +116,13 @@ class Webhooks:
 
     async def _answered(self, webhook: Webhook, review: AdmissionReview, request: Tree, uid: str) -> Tree | None:
         body = {"kind": "AdmissionReview", "apiVersion": API_VERSION, "request": request}
-        answer = answer_of(await self._call(webhook.client, body, webhook.timeout_s), uid)
+        try:
+            content = await self._call(webhook.client, body, webhook.timeout_s)
+        except TimeoutError as error:
+            raise TimeoutError("context deadline exceeded") from error
+        except OSError as error:
+            raise OSError(f"failed to call webhook: {error}") from error
+        answer = answer_of(content, uid)
         review.warnings.extend(text for text in answer.warnings if text not in review.warnings)
         if not answer.allowed:
             raise denied(webhook.name, answer.status)
@@ -131,7 +137,7 @@ class Webhooks:
 
 def _failed(webhook: Webhook, error: Exception) -> None:
     """Nobody answered: go on without, or refuse, as the webhook's failurePolicy has it."""
-    why = "context deadline exceeded" if isinstance(error, TimeoutError) else str(error)
+    why = str(error)
     if webhook.ignores_failure:
         log.warning("failed calling webhook, failing open", extra={"webhook": webhook.name, "error": why})
         return
