@@ -20,6 +20,7 @@
         ├── InvalidError            422
         ├── TooManyRequestsError    429
         ├── InternalError           500
+        │   └── ConversionError     an object could not be brought from one version of its kind into another
         └── UnavailableError        503 / 504 (also: the server cannot be reached)
 
 Messages follow the reference server word for word where clients match on them.
@@ -199,6 +200,15 @@ class InternalError(ApiError):
     """The server made a mistake. HTTP 500."""
 
     code, reason = 500, "InternalError"
+
+
+class ConversionError(InternalError):
+    """An object could not be brought from one version of its kind into another. HTTP 500.
+
+    It has no reason, as on the reference server, which has no word for it.
+    """
+
+    reason = ""
 
 
 class UnavailableError(ApiError):

@@ -43,6 +43,10 @@ class OwnerReference:
     block_owner_deletion: bool | None = None
 
 
+class Carried(dict[str, str]):
+    """Labels or annotations that an object was not given as a whole: a conversion adds them to those of its source."""
+
+
 @struct
 class ObjectMeta:
     """What every object carries: its name, its labels, and what the server keeps about it."""
@@ -56,8 +60,8 @@ class ObjectMeta:
     creation_timestamp: str = field(default="", format="date-time")
     deletion_timestamp: str = field(default="", format="date-time")
     deletion_grace_period_seconds: int | None = None
-    labels: dict[str, str] = field(factory=dict)
-    annotations: dict[str, str] = field(factory=dict)
+    labels: dict[str, str] = field(factory=Carried)
+    annotations: dict[str, str] = field(factory=Carried)
     owner_references: list[OwnerReference] = field(
         factory=list, list_type="map", list_map_keys=("uid",), merge_key="uid", merge_strategy="merge"
     )
@@ -139,14 +143,26 @@ class Face:
 
 
 @attrs.frozen(eq=False)
+class Family:
+    """All versions of a kind that data declares: the schema of each, served or not, and who converts between them.
+
+    `webhook` is `spec.conversion.webhook` of the definition; None: nothing but apiVersion differs.
+    """
+
+    schemas: Mapping[str, Tree]
+    webhook: Tree | None = None
+
+
+@attrs.frozen(eq=False)
 class Kind:
     """One resource kind in one version, as discovery shows it, plus how the server treats it.
 
     `selectable` maps a field selector's label (`spec.nodeName`) to a path; metadata.name and metadata.namespace always
     work. `has_generation`: metadata.generation counts changes of everything but metadata and status. `storage_version` is
-    the version that objects are stored in, where a kind is served in several (empty: this one). `deprecation` is what
-    clients of this version are told with every answer. `face` says whose objects these are, where it has none of its own.
-    `schema_given` may be a function, which is called when the schema is needed.
+    the version that objects are stored in, where a kind is served in several (empty: another one says so, or the newest).
+    `deprecation` is what clients of this version are told with every answer. `family` are the versions that it is one of, where
+    data declares it. `face` says whose objects these are, where it has none of its own. `schema_given` may be a function, which
+    is called when the schema is needed.
     """
 
     group: str
@@ -168,6 +184,7 @@ class Kind:
     has_generation: bool = True
     storage_version: str = ""
     deprecation: str = ""
+    family: Family | None = None
     face: Face | None = None
 
     @property
@@ -300,7 +317,9 @@ def kind(
     group: str,
     version: str,
     *,
+    name: str = "",
     plural: str = "",
+    storage: bool = False,
     namespaced: bool = True,
     short_names: tuple[str, ...] = (),
     categories: tuple[str, ...] = (),
@@ -313,7 +332,9 @@ def kind(
 ) -> Callable[[type[R]], type[R]]:
     """Declare the decorated `Resource` subclass as a kind of `group`/`version` (an empty group is the core group).
 
-    A class with a `status` field gets the status subresource.
+    A class with a `status` field gets the status subresource. The kind is called as its class, unless it has a `name`: of several
+    versions of one kind, each is a class (see `reconcile.conversion`). `storage`: of these, objects are stored in this one;
+    where none says so, in the newest.
 
     Raises:
         DeclarationError: the class is no Resource, or the names break the API's rules.
@@ -325,12 +346,14 @@ def kind(
         made = struct(cls)
         made.__setattr__ = _set_resource  # type: ignore[method-assign]  # as on Resource itself
         _accept_shorthand(made)
-        singular = made.__name__.lower()
+        called = name or made.__name__
+        singular = called.lower()
         made.__kind__ = Kind(
-            group=group, version=version, kind=made.__name__, plural=plural or pluralised(singular), singular=singular,
+            group=group, version=version, kind=called, plural=plural or pluralised(singular), singular=singular,
             namespaced=namespaced, short_names=tuple(short_names), categories=tuple(categories), columns=tuple(columns),
             status="status" in field_names(made), scale=scale, selectable=tuple(selectable),
             hooks=hooks or Hooks(), cls=made, builtin=builtin, has_generation=has_generation,
+            storage_version=version if storage else "",
         )  # fmt: skip
         return made
 

@@ -21,7 +21,7 @@ from reconcile.paths import getter
 from reconcile.registry import Operator
 
 from .acceptance import accepted_names, established, rules_enforced, taken_names
-from .declared import declared_kinds
+from .declared import declared_kinds, stored_kind
 from .definition import FINALIZER, CustomResourceDefinition
 from .removal import Remaining, remove_objects
 from .structural import unevaluated_rules, unknown_keywords
@@ -102,7 +102,7 @@ class Definitions:
         if _established(tree):
             kinds = self._served.serve(tree, tree["status"]["acceptedNames"], going=True)
             if not await _declared_by_class(cluster, kinds[0]):
-                remaining = await remove_objects(cluster.client, kinds[0])
+                remaining = await remove_objects(cluster.client, stored_kind(kinds))
         await _tell(obj, tree, cluster, [remaining.condition], None)
         if remaining.objects or remaining.error:
             return False

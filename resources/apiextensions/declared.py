@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from reconcile.errors import BadRequestError, MethodNotAllowedError, Tree
-from reconcile.kinds import Column, Hooks, Kind, Scale
+from reconcile.kinds import Column, Family, Hooks, Kind, Scale
 from reconcile.paths import getter
 
 _META = {
@@ -24,15 +25,28 @@ def declared_kinds(definition: Tree, *, going: bool = False) -> dict[str, tuple[
     """
     spec = definition["spec"]
     stored = next((v["name"] for v in spec["versions"] if v.get("storage")), "")
+    conversion = spec.get("conversion") or {}
+    family: Family | None = None
+    shared: list[Any] = []
+    if len(spec["versions"]) > 1:
+        schemas = {version["name"]: _schema(version["schema"]["openAPIV3Schema"]) for version in spec["versions"]}
+        webhook = conversion.get("webhook") if conversion.get("strategy") == "Webhook" else None
+        family, shared = Family(schemas, webhook), [schemas, webhook]
     made = {}
     for version in spec["versions"]:
         if version.get("served") or (going and version["name"] == stored):
-            digest = orjson.dumps([spec["group"], spec["names"], spec["scope"], stored, going, version])
-            made[version["name"]] = (digest, _kind(spec, version, stored, going))
+            # A change of one version is one of all: each shows what was stored in the others.
+            digest = orjson.dumps([spec["group"], spec["names"], spec["scope"], stored, going, version, shared])
+            made[version["name"]] = (digest, _kind(spec, version, stored, going, family))
     return made
 
 
-def _kind(spec: Tree, version: Tree, stored: str, going: bool) -> Kind:
+def stored_kind(kinds: Sequence[Kind]) -> Kind:
+    """Of the kinds of a definition, the one in whose version objects are stored, so that reading needs no conversion."""
+    return next((kind for kind in kinds if kind.version == kind.storage_version), kinds[0])
+
+
+def _kind(spec: Tree, version: Tree, stored: str, going: bool, family: Family | None) -> Kind:
     names, parts = spec["names"], version.get("subresources") or {}
     group, name = spec["group"], version["name"]
     warning = version.get("deprecationWarning") or f"{group}/{name} {names['kind']} is deprecated"
@@ -43,7 +57,7 @@ def _kind(spec: Tree, version: Tree, stored: str, going: bool) -> Kind:
         columns=tuple(_column(column) for column in version.get("additionalPrinterColumns") or ()),
         status=parts.get("status") is not None, scale=_scale(parts.get("scale")),
         selectable=tuple(f["jsonPath"].removeprefix(".") for f in version.get("selectableFields") or ()),
-        schema_given=_schema(version["schema"]["openAPIV3Schema"]), storage_version=stored,
+        schema_given=_schema(version["schema"]["openAPIV3Schema"]), storage_version=stored, family=family,
         deprecation=warning if version.get("deprecated") else "", hooks=Hooks(prepare=_refuse_new) if going else Hooks(),
     )  # fmt: skip
 

@@ -1,8 +1,8 @@
 """CustomResourceDefinition: a kind that a client declares by data.
 
 The server fills in the names that can be derived, notes every version that objects were ever stored in, and holds a deleted
-definition (by a finalizer) until its objects are gone. Objects of all versions are the same but for apiVersion: conversion
-webhooks are not called.
+definition (by a finalizer) until its objects are gone. Objects of all versions are the same but for apiVersion, unless a webhook
+converts between them.
 
 Source: k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/{types,v1/defaults}.go, pkg/registry/customresourcedefinition
 """
@@ -93,11 +93,40 @@ class Version:
 
 
 @struct
-class Conversion:
-    """How objects get from one version to another; only `None` is there: apiVersion alone changes."""
+class ServiceReference:
+    """A Service by which a webhook is reached."""
 
-    strategy: str = ""
-    webhook: dict[str, Any] | None = field(default=None, preserve_unknown=True)
+    namespace: str = ""
+    name: str = ""
+    path: str | None = None
+    port: int | None = field(default=None, format="int32", doc="443 unless given.")
+
+
+@struct
+class ClientConfig:
+    """How a webhook is reached: by its URL, or as a Service."""
+
+    url: str | None = field(default=None, doc="https://host:port/path")
+    service: ServiceReference | None = None
+    ca_bundle: str | None = field(default=None, format="byte", doc="The authorities, in PEM, that its certificate is checked by.")
+
+
+@struct
+class WebhookConversion:
+    """Who converts."""
+
+    client_config: ClientConfig | None = None
+    conversion_review_versions: list[str] = field(
+        factory=list, list_type="atomic", doc="The versions of ConversionReview that it understands, the best first: v1."
+    )
+
+
+@struct
+class Conversion:
+    """How objects get from one version to another."""
+
+    strategy: str = field(default="", doc="None: nothing but apiVersion differs. Webhook: a webhook converts.")
+    webhook: WebhookConversion | None = None
 
 
 @struct
@@ -146,6 +175,11 @@ def _default(tree: Tree) -> None:
             names["listKind"] = f"{named}List"
     if spec.get("conversion") is None:
         spec["conversion"] = {"strategy": "None"}
+    service = spec["conversion"]
+    for name in ("webhook", "clientConfig", "service"):
+        service = service.get(name) if isinstance(service, dict) else None
+    if isinstance(service, dict):
+        service.setdefault("port", 443)
     for version in spec.get("versions") or ():
         if isinstance(version, dict):
             for name in ("served", "storage"):

@@ -12,6 +12,7 @@ from typing import Any
 from reconcile.conditions import is_true
 from reconcile.errors import BadRequestError, Cause, Tree
 from reconcile.paths import getter, split
+from reconcile.resources.client_config import broken_bundle, broken_client_config
 from reconcile.resources.core.names import (
     duplicate,
     forbidden,
@@ -32,9 +33,8 @@ _COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 _COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
 _SELECTABLE_MAX = 8
 _WARNING_LENGTH_MAX = 256
-_NO_WEBHOOK = (
-    "conversion webhooks are not called by this server; give None, with which nothing but apiVersion differs between versions"
-)
+_REVIEWS = ("v1", "v1beta1")
+_NOT_ASKED = "should not be set when strategy is not set to Webhook"
 
 
 def broken_rules(tree: Tree, old: Tree | None) -> Iterator[Cause]:
@@ -56,7 +56,7 @@ def broken_rules(tree: Tree, old: Tree | None) -> Iterator[Cause]:
         yield unsupported("spec.scope", scope, _SCOPES)
     yield from _versions(spec)
     yield from _names(names)
-    yield from _conversion(spec)
+    yield from _conversion(spec, old)
     if spec.get("preserveUnknownFields"):
         yield invalid(
             "spec.preserveUnknownFields", True,
@@ -196,17 +196,52 @@ def _names(names: Tree) -> Iterator[Cause]:
         yield invalid("spec.names.listKind", names["listKind"], "kind and listKind may not be the same")
 
 
-def _conversion(spec: Tree) -> Iterator[Cause]:
+def _conversion(spec: Tree, old: Tree | None) -> Iterator[Cause]:
+    """What is wrong with how versions are converted; paths as the reference server has them, which are older than v1's."""
     conversion = spec.get("conversion") or {}
-    strategy = conversion.get("strategy")
+    strategy, webhook = conversion.get("strategy"), conversion.get("webhook")
     if not strategy:
         yield required("spec.conversion.strategy")
-    elif strategy == "Webhook":
-        yield forbidden("spec.conversion.strategy", _NO_WEBHOOK)
-    elif strategy != "None":
+    elif strategy not in ("None", "Webhook"):
         yield unsupported("spec.conversion.strategy", strategy, ("None", "Webhook"))
-    elif conversion.get("webhook") is not None:
-        yield forbidden("spec.conversion.webhook", "should not be set when strategy is not set to Webhook")
+    if strategy != "Webhook":
+        if (webhook or {}).get("clientConfig") is not None:
+            yield forbidden("spec.conversion.webhookClientConfig", _NOT_ASKED)
+        if (webhook or {}).get("conversionReviewVersions"):
+            yield forbidden("spec.conversion.conversionReviewVersions", _NOT_ASKED)
+        return
+    client = (webhook or {}).get("clientConfig")
+    path = "spec.conversion.webhookClientConfig"
+    if client is None:
+        yield required(path, "required when strategy is set to Webhook")
+    else:
+        yield from broken_client_config(client, path)
+        if client.get("caBundle") and not _may_break_bundle(old):
+            yield from broken_bundle(client["caBundle"], f"{path}.caBundle")
+    yield from _review_versions((webhook or {}).get("conversionReviewVersions") or [])
+
+
+def _may_break_bundle(old: Tree | None) -> bool:
+    """A bundle that is no certificate is let pass where nobody relies on it yet: others fill it in later."""
+    if not is_true(((old or {}).get("status") or {}).get("conditions"), "Established"):
+        return True
+    webhook = ((old or {})["spec"].get("conversion") or {}).get("webhook") or {}
+    before = str((webhook.get("clientConfig") or {}).get("caBundle") or "")
+    return bool(before) and any(broken_bundle(before, ""))
+
+
+def _review_versions(versions: list[str]) -> Iterator[Cause]:
+    path = "spec.conversion.conversionReviewVersions"
+    if not versions:
+        yield required(path)
+        return
+    for at, name in enumerate(versions):
+        if name in versions[:at]:
+            yield invalid(f"{path}[{at}]", name, "duplicate version")
+        else:
+            yield from is_service_name(name, f"{path}[{at}]")
+    if not set(versions) & set(_REVIEWS):
+        yield invalid(path, versions, f"must include at least one of {', '.join(_REVIEWS)}")
 
 
 def _changes(spec: Tree, old: Tree) -> Iterator[Cause]:

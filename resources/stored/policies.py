@@ -11,6 +11,7 @@ from typing import Any
 from reconcile.errors import Cause, Tree
 from reconcile.expressions import BrokenExpressionError, available, compile_expression
 from reconcile.kinds import Column, Hooks, Kind
+from reconcile.resources.client_config import broken_client_config
 from reconcile.resources.core.cells import AGE, NONE, path_cell
 from reconcile.resources.core.names import duplicate, forbidden, invalid, required
 
@@ -144,14 +145,11 @@ def _validate_webhooks(tree: Tree, old: Tree | None) -> Iterator[Cause]:  # noqa
             yield duplicate(f"{path}.name", webhook.get("name"))
         seen.add(webhook.get("name"))
         client = webhook.get("clientConfig") or {}
-        if bool(client.get("url")) == bool(client.get("service")):
-            yield required(f"{path}.clientConfig", "exactly one of url or service is required")
+        yield from broken_client_config(client, f"{path}.clientConfig")
         if not webhook.get("admissionReviewVersions"):
             yield required(f"{path}.admissionReviewVersions", "must specify one of v1, v1beta1")
         if webhook.get("sideEffects") not in (None, "None", "NoneOnDryRun"):
             yield forbidden(f"{path}.sideEffects", "must be None or NoneOnDryRun")
-        if client.get("url") and not str(client["url"]).startswith("https://"):
-            yield invalid(f"{path}.clientConfig.url", client["url"], "'https' is the only allowed URL scheme")
         if not 1 <= webhook.get("timeoutSeconds", 10) <= 30:
             yield invalid(
                 f"{path}.timeoutSeconds", webhook["timeoutSeconds"], "the timeout value must be between 1 and 30 seconds"

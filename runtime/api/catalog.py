@@ -1,7 +1,7 @@
 """Which kinds are served, and what was compiled for each of them.
 
-A kind may be served in several versions: they share their objects, which differ in apiVersion alone. Kinds come and go at
-run time; who wants to know registers a callback. Schemas are compiled when first needed, so that serving costs nothing.
+A kind may be served in several versions: they share their objects (see `conversion`). Kinds come and go at run time; who wants to
+know registers a callback. Schemas are compiled when first needed, so that serving costs nothing.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-import attrs
-
 from reconcile.errors import BadRequestError, Tree
 from reconcile.kinds import Kind
 from reconcile.runtime.store import prefix_end
@@ -19,6 +17,8 @@ from reconcile.selectors import FieldSelector, parse_fields
 
 from . import refusals
 from .completion import Complete, compile_completion
+from .conversion import Asking, Versions
+from .flights import Flights
 from .stored import Stored
 from .validation import Check, compile_validation
 
@@ -43,13 +43,20 @@ class Virtual(Protocol):
 class Served:
     """A served kind with what is compiled for it."""
 
-    def __init__(self, kind: Kind, provider: Virtual | None, respond: Respond | None = None) -> None:
+    def __init__(
+        self, kind: Kind, provider: Virtual | None, respond: Respond | None = None, versions: Versions | None = None
+    ) -> None:
         self.kind = kind
         self.provider = provider
         self.respond = respond
         self.api_version = kind.api_version
         self.readers: dict[str, Read] = {}
         self._home = kind.face.kind if kind.face is not None else kind
+        if versions is None:
+            versions = Versions(Asking())
+            versions.add(self._home)
+        self.versions = versions
+        self._flights: Flights[Stored, Stored] = Flights(self._converted)
         self.prefix = f"/registry/{self._home.resource}/".encode()
         self.selectable = frozenset((*ALWAYS_SELECTABLE, *kind.selectable))
 
@@ -78,34 +85,61 @@ class Served:
         """Whether strategic merge patches are taken: not for kinds declared by a CustomResourceDefinition."""
         return self.kind.cls is not None or self.kind.builtin
 
-    def shows(self, stored: Stored) -> Stored:
-        """A stored object as this version of its kind has it."""
-        if stored.kind is self.kind:
+    def shows(self, stored: Stored) -> Stored | None:
+        """A stored object as this version of its kind has it; None: it has to be converted first (`shown`)."""
+        kind = self.kind
+        if stored.kind is kind:
             return stored
-        if self.kind.face is not None:
-            return stored.as_kind(self.kind, self.kind.face.shown)
-        return stored.as_kind(self.kind, self._completed if self.kind.cls is None else None)
+        if kind.face is not None:
+            return stored.as_kind(kind, kind.face.shown)
+        if stored.kind.version == kind.version:
+            return stored.as_kind(kind, self._completed if kind.cls is None else None)
+        if self.versions.converts:
+            return stored.shown_as(kind)
+        return stored.as_kind(kind, lambda tree: self.versions.adopted(tree, stored.kind.version, kind))
 
-    def stores(self, tree: Tree) -> tuple[Kind, Tree]:
-        """An object as it is stored: in the storage version, without its resourceVersion; and the kind that it is then of."""
-        metadata = {name: value for name, value in tree["metadata"].items() if name != "resourceVersion"}
-        stored_as = self._stored_as
-        if self.kind.face is not None:
-            made = {**self.kind.face.stored(tree), "apiVersion": stored_as.api_version, "kind": stored_as.kind}
-            return stored_as, {**made, "metadata": {k: v for k, v in made["metadata"].items() if k != "resourceVersion"}}
-        if stored_as is self.kind:
-            return stored_as, {**tree, "metadata": metadata}
-        return stored_as, {**tree, "apiVersion": stored_as.api_version, "metadata": metadata}
+    async def shown(self, stored: Stored) -> Stored:
+        """A stored object as this version of its kind has it.
+
+        Raises:
+            ConversionError: it cannot be brought into this version.
+        """
+        return self.shows(stored) or (await self._flights.of([stored]))[0]
+
+    async def all_shown(self, items: list[Stored]) -> list[Stored]:
+        """As `shown`, for many at once."""
+        shown = [self.shows(item) for item in items]
+        missing = [item for item, found in zip(items, shown, strict=True) if found is None]
+        made = iter(await self._flights.of(missing) if missing else ())
+        return [found or next(made) for found in shown]
+
+    async def _converted(self, items: Sequence[Stored]) -> list[Stored]:
+        versions = self.versions
+        trees = await versions.converted([versions.completed(item.tree, item.kind.version) for item in items], self.kind)
+        return [item.show(self.kind, tree) for item, tree in zip(items, trees, strict=True)]
+
+    async def made(self, tree: Tree, encode: Callable[[Tree], bytes]) -> Stored:
+        """An object as it shall be stored: in the storage version, and without its resourceVersion.
+
+        What could not be shown again is not stored: it is brought back into this version first.
+
+        Raises:
+            ConversionError: it cannot be brought into the storage version, or not back.
+        """
+        stored_as = self.versions.stored_as(self._home)
+        face = self.kind.face
+        if face is not None:
+            tree = {**face.stored(tree), "apiVersion": stored_as.api_version, "kind": stored_as.kind}
+        elif stored_as is not self.kind:
+            (tree,) = await self.versions.converted([tree], stored_as)
+        tree = {**tree, "metadata": {name: value for name, value in tree["metadata"].items() if name != "resourceVersion"}}
+        made = Stored(stored_as, tree, encode(tree))
+        await self.shown(made)
+        return made
 
     def is_stored_as(self, stored: Stored) -> bool:
         """Whether an object is in the storage version already."""
-        return stored.kind.version == (self._home.storage_version or stored.kind.version)
-
-    @cached_property
-    def _stored_as(self) -> Kind:
-        home = self._home
-        version = home.storage_version or home.version
-        return home if version == home.version else attrs.evolve(home, version=version)
+        return stored.kind.version == self.versions.stored_as(self._home).version
 
     def _completed(self, tree: Tree) -> Tree:
         made: Tree = self.complete(tree, None, [])
@@ -143,7 +177,9 @@ class Catalog:
     """All served kinds."""
 
     def __init__(self) -> None:
+        self.asking = Asking()
         self._served: dict[tuple[str, str, str], Served] = {}
+        self._versions: dict[tuple[str, str], Versions] = {}
         self._by_kind: dict[Kind, Served] = {}
         self._declared: dict[tuple[str, str, str], Kind] = {}
         self._readers: dict[tuple[str, str], dict[str, Read]] = {}
@@ -155,16 +191,24 @@ class Catalog:
         before = self._served.get(name)
         if before is not None and before.kind is kind and before.provider is provider and before.respond is respond:
             return
-        served = Served(kind, provider, respond)
+        served = Served(kind, provider, respond, self._joined(kind) if kind.face is None else None)
         # Streaming subresources outlive a new declaration of the kind: they belong to the resource.
         served.readers = self._readers.setdefault((kind.group, kind.plural), {})
         self._served[name] = served
         self._by_kind.clear()
         self.changed()
 
+    def _joined(self, kind: Kind) -> Versions:
+        """The versions that `kind` is now one of."""
+        versions = self._versions.setdefault((kind.group, kind.plural), Versions(self.asking))
+        versions.add(kind)
+        return versions
+
     def withdraw(self, kind: Kind) -> None:
         """Stop serving `kind`."""
-        if self._served.pop((kind.group, kind.version, kind.plural), None) is not None:
+        gone = self._served.pop((kind.group, kind.version, kind.plural), None)
+        if gone is not None:
+            gone.versions.remove(gone.kind)
             self._by_kind.clear()
             self.changed()
 

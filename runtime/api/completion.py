@@ -19,12 +19,28 @@ Complete = Callable[[Any, Any, list[str]], Any]
 _EMBEDDED = ("apiVersion", "kind", "metadata")
 
 
-def compile_completion(schema: Tree, *, drop_null: bool) -> Complete:
+def compile_completion(schema: Tree, *, drop_null: bool, defaults: bool = True) -> Complete:
     """Compile the schema of a whole object; apiVersion, kind and metadata are left alone.
 
     `drop_null`: an explicit null counts as absent everywhere (as in built-in kinds), not only where there is a default.
+    `defaults`: write them in; without, unknown fields are taken out and that is all.
     """
+    if not defaults:
+        schema = _without_defaults(schema)
     return _object({**schema, "x-kubernetes-embedded-resource": True}, drop_null) or _same
+
+
+def _without_defaults(node: Any) -> Any:
+    """A structural schema with no defaults in it."""
+    if not isinstance(node, dict):
+        return node
+    made = {name: value for name, value in node.items() if name != "default"}
+    if "properties" in made:
+        made["properties"] = {name: _without_defaults(value) for name, value in made["properties"].items()}
+    for name in ("additionalProperties", "items"):
+        if name in made:
+            made[name] = _without_defaults(made[name])
+    return made
 
 
 def _same(value: Any, old: Any, unknown: list[str]) -> Any:  # noqa: ARG001 - a Complete

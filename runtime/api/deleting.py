@@ -51,7 +51,7 @@ class Deleting:
             try:
                 if kv is None:
                     raise refusals.not_found(kind, name)
-                stored = served.shows(stored_of(kv, served.kind))
+                stored = await served.shown(stored_of(kv, served.kind))
                 done = await self._try(served, key, stored, options, caller, notes)
             except ApiError as error:
                 if await stands(error, self._store, key, kv):
@@ -94,14 +94,13 @@ class Deleting:
                 return Deleted(stored, gone=True)
             answered = await self._run(Txn(compare, (DeleteRange(key),)), cause)
             return Deleted(stored, gone=True) if answered else None
-        stored_as, marked = served.stores({**tree, "metadata": meta})
-        made = Stored(stored_as, marked, encoded(marked, _OBJECT_BYTES_MAX))
+        made = await served.made({**tree, "metadata": meta}, lambda marked: encoded(marked, _OBJECT_BYTES_MAX))
         if options.dry_run:
-            return Deleted(served.shows(made), gone=False)
+            return Deleted(await served.shown(made), gone=False)
         revision = await self._run(Txn(compare, (Put(key, made.value, attachment=made),)), cause)
         if not revision:
             return None
-        return Deleted(served.shows(made if made.revision else made.settle(revision)), gone=False)
+        return Deleted(await served.shown(made if made.revision else made.settle(revision)), gone=False)
 
     async def _run(self, txn: Txn, cause: str) -> int:
         """The revision of the transaction; 0: its compare failed."""

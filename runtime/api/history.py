@@ -70,7 +70,7 @@ class ObjectHistory:
             raise refusals.of_store(error) from error
         if not changes:
             raise refusals.not_found(kind, name)
-        return [_state(change, served) for change in changes]
+        return [await _state(change, served) for change in changes]
 
     async def span(self, at_s: float | None) -> Span:
         """See ApiServer.span."""
@@ -101,11 +101,11 @@ class ObjectHistory:
         return await self.span(None)
 
 
-def _state(change: Change, served: Served) -> PastState:
+async def _state(change: Change, served: Served) -> PastState:
     event = change.event
-    before = served.shows(stored_of(event.prev_kv, served.kind)) if event.prev_kv is not None else None
+    before = await served.shown(stored_of(event.prev_kv, served.kind)) if event.prev_kv is not None else None
     moment = Moment(change.revision, change.time_s)
     if event.kind is DELETE:
         return PastState(moment, "DELETED", change.cause, before.at(change.revision) if before else None, before)
     type_: Literal["ADDED", "MODIFIED"] = "ADDED" if event.kv.version == 1 else "MODIFIED"
-    return PastState(moment, type_, change.cause, served.shows(stored_of(event.kv, served.kind)), before)
+    return PastState(moment, type_, change.cause, await served.shown(stored_of(event.kv, served.kind)), before)

@@ -18,7 +18,7 @@ import orjson
 
 from reconcile.errors import ApiError, BadRequestError, Cause, InvalidError, Tree
 from reconcile.kinds import Kind
-from reconcile.runtime.store import CompactedError, KeyValue, Range, StoreError, WatchStore
+from reconcile.runtime.store import CompactedError, Range, StoreError, WatchStore
 from reconcile.selectors import FieldSelector, LabelSelector, parse_labels
 
 from . import refusals, scale
@@ -53,7 +53,7 @@ class Reading:
             return Stored(kind, tree)
         if kv is None:
             raise refusals.not_found(kind, name)
-        found = _object(kv, served)
+        found = await served.shown(stored_of(kv, served.kind))
         if not subresource:
             return found
         if subresource == "scale":
@@ -69,7 +69,8 @@ class Reading:
             kv = self._store.get(served.key(namespace, name))
         except (ApiError, StoreError):
             return None  # such a name nothing can have, or the store is gone
-        return _object(kv, served).tree if kv is not None else None
+        shown = served.shows(stored_of(kv, served.kind)) if kv is not None else None
+        return shown.tree if shown is not None else None
 
     async def list(
         self, kind: Kind, namespace: str, labels: str, fields: str, limit: int, token: str, resource_version: str, match: str
@@ -110,13 +111,13 @@ class Reading:
             start = first
         plain = labels.empty and fields.empty
         if revision <= 0 and (not limit or not end):
-            return self._present(served, start, end, labels, fields)
+            return await self._present(served, start, end, labels, fields)
         return await self._page(served, start, end, revision, limit, labels, fields, plain, going_on=bool(token))
 
-    def _present(self, served: Served, start: bytes, end: bytes, labels: LabelSelector, fields: FieldSelector) -> Listing:
+    async def _present(self, served: Served, start: bytes, end: bytes, labels: LabelSelector, fields: FieldSelector) -> Listing:
         """Everything as it is now."""
         found = self._store.range(Range(start, end))
-        items = [_object(kv, served) for kv in found.kvs]
+        items = await served.all_shown([stored_of(kv, served.kind) for kv in found.kvs])
         if not labels.empty:
             matches = labels.matches
             items = [item for item in items if matches(item.tree["metadata"].get("labels"))]
@@ -139,8 +140,8 @@ class Reading:
                 if going_on:
                     raise ContinueExpiredError(_token(-1, start, served.prefix)) from error
                 raise
-            for at, kv in enumerate(found.kvs):
-                item = _object(kv, served)
+            shown = await served.all_shown([stored_of(kv, served.kind) for kv in found.kvs])
+            for at, (kv, item) in enumerate(zip(found.kvs, shown, strict=True)):
                 if plain or (labels.matches(item.tree["metadata"].get("labels")) and fields.matches(item.tree)):
                     items.append(item)
                     if limit and len(items) == limit:
@@ -202,10 +203,6 @@ def revision_of(text: str) -> int:
             f"list or a watch gave"
         )
     return int(text)
-
-
-def _object(kv: KeyValue, served: Served) -> Stored:
-    return served.shows(stored_of(kv, served.kind))
 
 
 def _token(revision: int, start: bytes, prefix: bytes) -> str:

@@ -207,15 +207,28 @@ class ApiServer:
         return self._admission.add_validator(kind, admit)
 
     def ask_webhooks(self, call: Call, exempt: frozenset[tuple[str, str]]) -> None:
-        """Have webhooks asked about writes, last of all, as soon as `configure_webhooks` names some. See `Webhooks`."""
+        """Have webhooks asked about writes, last of all, as soon as `configure_webhooks` names some (see `Webhooks`), and those
+        that convert between versions, where definitions name them.
+        """
         from .webhooks import Webhooks
 
-        self._admission.webhooks = Webhooks(call, self.clock, self.find, self._labels_around, exempt)
+        self._catalog.asking.post, self._catalog.asking.uid = call, self.clock.uid
+
+        self._admission.webhooks = Webhooks(call, self.clock, self.find, self._labels_around, exempt, self._in_version)
 
     def configure_webhooks(self, mutating: Iterable[Tree], validating: Iterable[Tree]) -> None:
         """From now on ask the webhooks of these configurations."""
         assert self._admission.webhooks is not None, "nobody said how webhooks are asked"
         self._admission.webhooks.configure(mutating, validating)
+
+    async def _in_version(self, tree: Tree, kind: Kind) -> Tree:
+        """An object as a version of its kind has it."""
+        if tree.get("apiVersion") == kind.api_version:
+            return tree
+        versions = self._catalog.of(kind).versions
+        if versions.converts:
+            return (await versions.converted([tree], kind))[0]
+        return {**tree, "apiVersion": kind.api_version, "kind": kind.kind}
 
     async def _labels_around(self, review: AdmissionReview) -> Mapping[str, str] | None:
         """The labels of the namespace that a write is in, or is about; None where there is none."""

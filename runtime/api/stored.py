@@ -22,6 +22,7 @@ from reconcile.kinds import Kind
 from reconcile.runtime.store import KeyValue
 
 _METADATA = b'"metadata":{'
+_SHOWN_MAX = 3
 
 
 class Stored:
@@ -36,7 +37,7 @@ class Stored:
         self.value = value
         """The JSON text in the store: the tree without metadata.resourceVersion. Empty for what is not stored."""
         self.revision = revision
-        self._shown: Stored | None = None
+        self._shown: tuple[Stored, ...] = ()
 
     @property
     def encoded(self) -> bytes:
@@ -57,6 +58,8 @@ class Stored:
         """Take on the revision of the write that made it, once; before this nobody else has seen it."""
         self.revision = revision
         self.tree["metadata"]["resourceVersion"] = str(revision)
+        for shown in self._shown:
+            shown.settle(revision)
         return self
 
     def at(self, revision: int) -> Stored:
@@ -65,15 +68,15 @@ class Stored:
         return Stored(self.kind, {**self.tree, "metadata": metadata}, self.value, revision)
 
     def as_kind(self, kind: Kind, complete: Callable[[Tree], Tree] | None = None) -> Stored:
-        """The same object in another version of its kind: nothing but apiVersion differs, unless the kind is a `Face`.
+        """The same object as another version of its kind, of which nothing but apiVersion differs, or as a `Face`.
 
         `complete` brings what another schema left to the form that this kind's schema asks for. What comes out is kept for
         the next reader.
         """
         if self.kind is kind:
             return self
-        shown = self._shown
-        if shown is not None and shown.kind is kind and shown.revision == self.revision:
+        shown = self.shown_as(kind)
+        if shown is not None:
             return shown
         tree = self.tree
         if tree.get("apiVersion") != kind.api_version:
@@ -82,7 +85,19 @@ class Stored:
             return self
         if complete is not None:
             tree = complete(tree)
-        shown = self._shown = Stored(kind, tree, self.value if tree is self.tree else b"", self.revision)
+        return self.show(kind, tree)
+
+    def shown_as(self, kind: Kind) -> Stored | None:
+        """What was kept for readers of this version, if anything."""
+        for shown in self._shown:
+            if shown.kind is kind and shown.revision == self.revision:
+                return shown
+        return None
+
+    def show(self, kind: Kind, tree: Tree) -> Stored:
+        """Keep what the object is in another version for the next reader."""
+        shown = Stored(kind, tree, self.value if tree is self.tree else b"", self.revision)
+        self._shown = (shown, *[other for other in self._shown if other.kind is not kind][: _SHOWN_MAX - 1])
         return shown
 
     def _spliced(self) -> bytes:

@@ -9,6 +9,8 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-d
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 from reconcile.clock import Clock
 from reconcile.kinds import Kind
@@ -120,7 +122,7 @@ class Following:
         if watch is None:
             if self._initial:
                 await self._store.catch_up()
-            watch = self._watch = self._begin()
+            watch = self._watch = await self._begin()
             if self._ready:
                 return
         batch = await watch.__anext__()
@@ -129,8 +131,9 @@ class Following:
         # A kind that changed meanwhile, as a CustomResourceDefinition may, is shown as it is now.
         self._served = newest or self._served
         if batch.events:
+            shows = await self._shows(batch.events, batch.revision)
             for event in batch.events:
-                change = self._change(event, batch.revision)
+                change = self._change(event, batch.revision, shows)
                 if change is not None:
                     self._ready.append(change)
         else:
@@ -138,17 +141,38 @@ class Following:
         if newest is None:
             await self.aclose()  # it is served no longer: this was the last of it
 
-    def _begin(self) -> Watch:
+    async def _begin(self) -> Watch:
         """Open the store's watch; with `initial`, read the present in the same step, so that nothing falls in between."""
-        if self._initial:
-            found = self._store.range(Range(self._start, self._end))
+        found = self._store.range(Range(self._start, self._end)) if self._initial else None
+        if found is not None:
             self._revision = found.revision
-            for kv in found.kvs:
-                stored = self._served.shows(stored_of(kv, self._served.kind))
+        self._watch = self._store.watch(
+            self._start, self._end, self._revision + 1, prev_kv=True, progress_interval_s=self._bookmark_s
+        )
+        if found is not None:
+            for stored in await self._served.all_shown([stored_of(kv, self._served.kind) for kv in found.kvs]):
                 if self._matches(stored):
                     self._ready.append(Change("ADDED", stored, stored.revision))
             self._ready.append(Change("BOOKMARK", None, found.revision, initial_end=True))
-        return self._store.watch(self._start, self._end, self._revision + 1, prev_kv=True, progress_interval_s=self._bookmark_s)
+        return self._watch
+
+    async def _shows(self, events: Sequence[Event], revision: int) -> Callable[[Stored], Stored]:
+        """How the states in these events are shown: all that have to be converted are, together."""
+        if not self._served.versions.converts:
+            return cast(Callable[[Stored], Stored], self._served.shows)  # which gives None for what is to be converted only
+        states = [state for event in events for state in self._states(event, revision)]
+        shown = dict(zip(states, await self._served.all_shown(states), strict=True))
+        return shown.__getitem__
+
+    def _states(self, event: Event, revision: int) -> Iterator[Stored]:
+        """What a change is made of: what the object is, and, for those who select, what it was."""
+        kind, previous = self._served.kind, event.prev_kv
+        if event.kind is not PUT:
+            yield self._last_state(event, revision)
+            return
+        yield stored_of(event.kv, kind)
+        if previous is not None and not self._everything:
+            yield stored_of(previous, kind)
 
     def _matches(self, stored: Stored) -> bool:
         if self._everything:
@@ -156,26 +180,29 @@ class Following:
         tree = stored.tree
         return self._labels.matches(tree["metadata"].get("labels")) and self._fields.matches(tree)
 
-    def _change(self, event: Event, revision: int) -> Change | None:
+    def _change(self, event: Event, revision: int, shows: Callable[[Stored], Stored]) -> Change | None:
         kind, previous = self._served.kind, event.prev_kv
         if event.kind is PUT:
-            stored = self._served.shows(stored_of(event.kv, kind))
+            stored = shows(stored_of(event.kv, kind))
             created = event.kv.version == 1
             if self._everything:
                 return Change("ADDED" if created else "MODIFIED", stored, revision)
             # Where what was there before is compacted away, a client may have had it: tell it so or so.
-            before = not created and (previous is None or self._matches(self._served.shows(stored_of(previous, kind))))
+            before = not created and (previous is None or self._matches(shows(stored_of(previous, kind))))
             if self._matches(stored):
                 return Change("MODIFIED" if before else "ADDED", stored, revision)
             return Change("DELETED", stored, revision) if before else None
-        last = event.kv.attachment
-        if type(last) is not Stored:
-            last = event.kv.attachment = self._last_state(event, revision)
-        last = self._served.shows(last)
+        last = shows(self._last_state(event, revision))
         return Change("DELETED", last, revision) if previous is None or self._matches(last) else None
 
     def _last_state(self, event: Event, revision: int) -> Stored:
-        """What a deletion shows: the object as it last was, at the revision of its deletion."""
+        """What a deletion shows: the object as it last was, at the revision of its deletion. Made once for all watches."""
+        last = event.kv.attachment
+        if type(last) is not Stored:
+            last = event.kv.attachment = self._last_known(event, revision)
+        return last
+
+    def _last_known(self, event: Event, revision: int) -> Stored:
         kind = self._served.kind
         if event.prev_kv is not None:
             return stored_of(event.prev_kv, kind).at(revision)

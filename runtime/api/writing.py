@@ -216,14 +216,13 @@ class Writing:
     async def _insert(self, served: Served, tree: Tree, write: Write) -> Stored:
         meta = tree["metadata"]
         key = served.key(meta.get("namespace", ""), meta["name"])
-        stored_as, tree = served.stores(tree)
-        made = Stored(stored_as, tree, encoded(tree, self._bytes_max))
+        made = await served.made(tree, self._encoded)
         if write.notes is not None:
             write.notes.created = True
         if write.dry_run:
             if self._store.get(key) is not None:
                 raise refusals.already_exists(served.kind, meta["name"])
-            return served.shows(made)
+            return await served.shown(made)
         txn = Txn((Compare.missing(key),), (Put(key, made.value, attachment=made),))
         try:
             answer = await self._store.txn(txn, cause_of(write.caller, write.manager))
@@ -232,7 +231,7 @@ class Writing:
         if not answer.succeeded:
             raise refusals.already_exists(served.kind, meta["name"])
         noted(answer.revision)
-        return served.shows(made if made.revision else made.settle(answer.revision))
+        return await served.shown(made if made.revision else made.settle(answer.revision))
 
     async def _in_namespace(self, kind: Kind, meta: Tree) -> None:
         """Refuse to create in a namespace that is not there or going away."""
@@ -276,7 +275,7 @@ class Writing:
         """One attempt; the object as it was where nothing changes, None where somebody was faster."""
         kind = served.kind
         stored = stored_of(kv, kind)
-        old = served.shows(stored)
+        old = await served.shown(stored)
         given = change(old)
         if given is old.tree and served.is_stored_as(stored):
             return old
@@ -343,12 +342,11 @@ class Writing:
 
     async def _replace(self, served: Served, key: bytes, old: Stored, new: Tree, write: Write) -> Stored | None:
         """Store `new` in place of `old`, or delete where nothing holds the object any more; None: somebody was faster."""
-        stored_as, tree = served.stores(new)
-        meta = tree["metadata"]
+        meta = new["metadata"]
         cause = cause_of(write.caller, write.manager)
         compare = (Compare.mod_is(key, old.revision),)
         gone = "deletionTimestamp" in meta and not meta.get("finalizers") and not meta.get("deletionGracePeriodSeconds")
-        made = Stored(stored_as, tree, encoded(tree, self._bytes_max))
+        made = await served.made(new, self._encoded)
         operation = DeleteRange(key) if gone else Put(key, made.value, attachment=made)
         try:
             answer = await self._store.txn(Txn(compare, (operation,)), cause)
@@ -357,7 +355,7 @@ class Writing:
         if not answer.succeeded:
             return None
         noted(answer.revision)
-        return served.shows(made if made.revision else made.settle(answer.revision))
+        return await served.shown(made if made.revision else made.settle(answer.revision))
 
     # Apply
 
@@ -388,6 +386,9 @@ class Writing:
         raise ConflictError(f'{kind.resource} "{name}" appeared and vanished {ATTEMPTS_MAX} times; apply again')
 
     # Parts of both
+
+    def _encoded(self, tree: Tree) -> bytes:
+        return encoded(tree, self._bytes_max)
 
     def _owned(self, served: Served, before: Tree | None, tree: Tree, write: Write) -> Tree:
         """Keep managedFields up where there are some; an apply has done so already."""

@@ -36,15 +36,14 @@ class Answer:
     warnings: Sequence[str]
 
 
-def request_of(review: AdmissionReview, shown: Kind, uid: str) -> Tree:
-    """The `request` of a review; `shown` is the kind in the version that the webhook sees."""
+def request_of(review: AdmissionReview, shown: Kind, uid: str, new: Tree | None, old: Tree | None) -> Tree:
+    """The `request` of a review; `shown` is the kind in the version that the webhook sees, `new` and `old` the object in it."""
     kind = review.kind
     meta = review.tree.get("metadata") or {}
-    seen = None if review.operation == "DELETE" else in_version(review.tree, shown)
     request: Tree = {
         "uid": uid, "kind": _kind(shown), "resource": _resource(shown), "requestKind": _kind(kind),
-        "requestResource": _resource(kind), "operation": review.operation, "userInfo": review.caller.tree(), "object": seen,
-        "oldObject": None if review.old is None else in_version(review.old, shown), "dryRun": review.dry_run,
+        "requestResource": _resource(kind), "operation": review.operation, "userInfo": review.caller.tree(), "object": new,
+        "oldObject": old, "dryRun": review.dry_run,
         "options": {"kind": _OPTIONS[review.operation], "apiVersion": "meta.k8s.io/v1"},
     }  # fmt: skip
     if review.subresource:
@@ -53,11 +52,6 @@ def request_of(review: AdmissionReview, shown: Kind, uid: str) -> Tree:
         if meta.get(name):
             request[name] = meta[name]
     return request
-
-
-def in_version(tree: Tree, kind: Kind) -> Tree:
-    """The object in another version of its kind: nothing but apiVersion differs between versions here."""
-    return {**tree, "apiVersion": kind.api_version, "kind": kind.kind}
 
 
 def answer_of(body: bytes, uid: str) -> Answer:

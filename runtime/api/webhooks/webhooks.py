@@ -18,13 +18,17 @@ from reconcile.kinds import Kind
 from reconcile.runtime.api.jsonpatch import apply_json_patch
 
 from .configuration import BrokenConditionError, Served, Webhook, webhooks_of
-from .review import API_VERSION, WrongAnswerError, answer_of, denied, in_version, request_of
+from .review import API_VERSION, WrongAnswerError, answer_of, denied, request_of
 
 log = logging.getLogger(__name__)
 
 
 LabelsAround = Callable[[AdmissionReview], Awaitable[Mapping[str, str] | None]]
 """The labels of the namespace that a write is in, or is about; None where there is none."""
+
+
+Convert = Callable[[Tree, Kind], Awaitable[Tree]]
+"""(object, kind) -> the object in that version of its kind. Raises ConversionError."""
 
 
 class Call(Protocol):
@@ -43,13 +47,15 @@ class Webhooks:
     """The webhooks of one API server. `configure` them; the admission asks them last."""
 
     def __init__(
-        self, call: Call, clock: Clock, served: Served, labels_around: LabelsAround, exempt: frozenset[tuple[str, str]]
-    ) -> None:
+        self, call: Call, clock: Clock, served: Served, labels_around: LabelsAround, exempt: frozenset[tuple[str, str]],
+        convert: Convert,
+    ) -> None:  # fmt: skip
         """`exempt` names (group, plural) of the kinds that configure webhooks: a broken webhook must not lock itself in."""
         self._call = call
         self._clock = clock
         self._served = served
         self._labels_around = labels_around
+        self._convert = convert
         self._exempt = exempt
         self._mutating: list[Webhook] = []
         self._validating: list[Webhook] = []
@@ -102,7 +108,9 @@ class Webhooks:
         if not webhook.wants(review, labels):
             return None
         uid = self._clock.uid()
-        request = request_of(review, shown, uid)
+        new = None if review.operation == "DELETE" else await self._convert(review.tree, shown)
+        old = None if review.old is None else await self._convert(review.old, shown)
+        request = request_of(review, shown, uid, new, old)
         try:
             values = {"object": request["object"], "oldObject": request["oldObject"], "request": request}
             if webhook.conditions and not webhook.conditions_hold(values):
@@ -132,7 +140,7 @@ class Webhooks:
             patched = apply_json_patch(request["object"], answer.patch)
         except ApiError as error:
             raise WrongAnswerError(f"its patch cannot be applied: {error}") from error
-        return in_version(patched, review.kind)
+        return await self._convert(patched, review.kind)
 
 
 def _failed(webhook: Webhook, error: Exception) -> None:

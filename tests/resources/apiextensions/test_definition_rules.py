@@ -75,11 +75,6 @@ def test_a_plain_definition_is_valid() -> None:
             'spec.conversion.strategy: Unsupported value: "Magic": supported values: "None", "Webhook"',
         ),
         (
-            lambda t: t["spec"]["conversion"].update(strategy="Webhook"),
-            ("spec.conversion.strategy: Forbidden: conversion webhooks are not called by this server; give None, with which "
-            "nothing but apiVersion differs between versions"),
-        ),
-        (
             lambda t: t["spec"].update(preserveUnknownFields=True),
             ("spec.preserveUnknownFields: Invalid value: true: cannot set to true, set "
             "x-kubernetes-preserve-unknown-fields to true "
@@ -180,6 +175,55 @@ def test_a_schema_that_is_not_structural_is_told_where(node: Tree, why: str) -> 
 def test_what_controller_generators_write_is_structural(node: Tree) -> None:
     """These shapes are in most definitions of the field."""
     assert in_schema(node) == []
+
+
+WEBHOOK = "spec.conversion.webhookClientConfig"
+REVIEWS = "spec.conversion.conversionReviewVersions"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "client", "reviews", "whys"),
+    [
+        ("Webhook", {"url": "https://a:1/b"}, ["v9", "v1"], []),
+        ("Webhook", {"service": {"name": "s", "namespace": "n", "path": "/convert"}}, ["v1beta1"], []),
+        ("Webhook", {"url": "https://a", "caBundle": "Cg=="}, ["v1"], []),
+        (
+            "Webhook", None, [],
+            [f"{WEBHOOK}: Required value: required when strategy is set to Webhook", f"{REVIEWS}: Required value"],
+        ),
+        (
+            "None", {"url": "https://a"}, ["v1"],
+            [f"{each}: Forbidden: should not be set when strategy is not set to Webhook" for each in (WEBHOOK, REVIEWS)],
+        ),
+        ("Webhook", {}, ["v1"], [f"{WEBHOOK}: Required value: exactly one of url or service is required"]),
+        (
+            "Webhook", {"url": "http://me@a?b#c"}, ["v2", "v2"],
+            [
+                f"{WEBHOOK}.url: Invalid value: \"http\": 'https' is the only allowed URL scheme; desired format: https://host[/path]",
+                f'{WEBHOOK}.url: Invalid value: "me": user information is not permitted in the URL',
+                f'{WEBHOOK}.url: Invalid value: "c": fragments are not permitted in the URL',
+                f'{WEBHOOK}.url: Invalid value: "b": query parameters are not permitted in the URL',
+                f'{REVIEWS}[1]: Invalid value: "v2": duplicate version',
+                f'{REVIEWS}: Invalid value: ["v2","v2"]: must include at least one of v1, v1beta1',
+            ],
+        ),
+        (
+            "Webhook", {"service": {"name": "s", "path": "a//b", "port": 70000}}, ["v1"],
+            [
+                f"{WEBHOOK}.service.namespace: Required value: service namespace is required",
+                f"{WEBHOOK}.service.port: Invalid value: 70000: port is not valid: must be between 1 and 65535, inclusive",
+                f"{WEBHOOK}.service.path: Invalid value: \"a//b\": must start with a '/'",
+                f'{WEBHOOK}.service.path: Invalid value: "a//b": segment[1] may not be empty',
+            ],
+        ),
+    ],
+)  # fmt: skip
+def test_a_conversion_that_breaks_a_rule_is_told_which(
+    strategy: str, client: Tree | None, reviews: list[str], whys: list[str]
+) -> None:
+    """A webhook that cannot be reached makes all objects of a kind unreadable: better told at once."""
+    webhook = {"conversionReviewVersions": reviews} | ({"clientConfig": client} if client is not None else {})
+    assert broken(lambda t: t["spec"].update(conversion={"strategy": strategy, "webhook": webhook})) == whys
 
 
 def test_a_group_of_kubernetes_needs_an_approval() -> None:
