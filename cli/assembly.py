@@ -126,7 +126,7 @@ def assemble(data_dir: Path, clock: Clock, service_cidr: str, pod_cidr: str, sim
         guards.connect(api, front)
         evictions = Evictions(InProcessClient(api), clock, Pod)
         api.serve_answers(kind_of(Binding), Bindings(evictions.client).respond)
-        api.add_answers(kind_of(Pod), "eviction", kind_of(Eviction), evictions.respond)
+        api.add_answers(kind_of(Pod), "eviction", kind_of(Eviction), guards.evictions(evictions.respond))
         api.ask_webhooks(caller, EXEMPT)
         if agent is not None:
             if front is not None:

@@ -1,7 +1,7 @@
 """Composes who may do what in the control plane that `up` runs.
 
-The policy and the API's authorizer, the reviews that ask them, the tokens of service accounts and what every namespace needs for
-them, certificates on request, and the admission of Pods: accounts, priorities, limits, quotas.
+The policy and the API's authorizer, what nodes may do, the reviews that ask them, the tokens of service accounts and what
+every namespace needs for them, certificates on request, and the admission of Pods: accounts, priorities, limits, quotas.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 
 from reconcile.clock import Clock
+from reconcile.errors import Tree
 from reconcile.handling import AdmissionReview
 from reconcile.identity import Access, Caller, Decision
 from reconcile.kinds import Kind, kind_of
@@ -27,8 +28,11 @@ from reconcile.resources.certificates.operator import certificates
 from reconcile.resources.core import Namespace, Node, Pod, ServiceAccount
 from reconcile.resources.core.namespace_controller import keep_for_good
 from reconcile.resources.core.node_lifecycle import taint_until_ready
+from reconcile.resources.nodes import NodeAuthorizer, NodeGraph, NodeRestriction, node_graph
+from reconcile.resources.nodes.identity import node_of
 from reconcile.resources.quota.limiting import LimitedPods, Limits, check_claim, limit_ranger
 from reconcile.resources.quota.quotas import quotas
+from reconcile.resources.rbac.bootstrap import node_rules
 from reconcile.resources.rbac.operator import rbac
 from reconcile.resources.rbac.policy import Policy
 from reconcile.resources.scheduling.admission import Classes, PodPriorities, priorities
@@ -37,10 +41,15 @@ from reconcile.resources.serviceaccounts.admission import PodAccounts
 from reconcile.resources.serviceaccounts.controller import service_accounts
 from reconcile.resources.serviceaccounts.secrets import account_secrets
 from reconcile.runtime.api import ApiServer
+from reconcile.runtime.api.answering import RespondAbout
 from reconcile.runtime.api.http.certificates import write_private
 from reconcile.runtime.cluster import Front
 
 SIGNING_KEY = "sa.key"
+_WRITTEN_BY_NODES = (
+    ("", "pods"), ("", "nodes"), ("", "persistentvolumeclaims"), ("coordination.k8s.io", "leases"),
+    ("storage.k8s.io", "csinodes"),
+)  # fmt: skip
 
 
 @attrs.define
@@ -51,14 +60,20 @@ class Guards:
     policy: Policy = attrs.field(factory=Policy)
     _classes: Classes = attrs.field(factory=Classes, init=False)
     _limits: Limits = attrs.field(factory=Limits, init=False)
+    _nodes: NodeGraph = attrs.field(init=False)
+    _restriction: NodeRestriction = attrs.field(init=False)
     _serving: list[tuple[ApiServer, Front | None]] = attrs.field(factory=list, init=False)
     """The API server and where it answers, once it is there: before any of the operators starts."""
+
+    def __attrs_post_init__(self) -> None:
+        self._nodes = NodeGraph(self._look)
+        self._restriction = NodeRestriction(self._look)
 
     def operators(self) -> list[Operator]:
         """What keeps the guards informed, and namespaces equipped; started before everything that needs it."""
         return [
-            rbac(self.policy), service_accounts(self._ca), account_secrets(self._ca), priorities(self._classes),
-            limit_ranger(self._limits), quotas(self._find, self._gate),
+            rbac(self.policy), node_graph(self._nodes), service_accounts(self._ca), account_secrets(self._ca),
+            priorities(self._classes), limit_ranger(self._limits), quotas(self._find, self._gate),
             certificates(Authority(self._authority), self._authorize),
         ]  # fmt: skip
 
@@ -66,15 +81,18 @@ class Guards:
         """Let the policy decide what callers may; admit new objects; serve the reviews, and (where there is a front) tokens."""
         self._serving.append((api, front))
         security = api.security
-        security.authorize_with(self.policy)
-        for kind, respond in AccessReviews(security.authorize, self.policy.rules_of).answers():
-            api.serve_answers(kind, respond)
-        for kind, respond in IdentityReviews(security.identify).answers():
-            api.serve_answers(kind, respond)
+        security.authorize_with(NodeAuthorizer(self._nodes, self._look, node_rules(), self.policy))
+        for resource in _WRITTEN_BY_NODES:
+            if (written := self._find(*resource)) is not None:
+                api.add_validator(written, self._restriction.admit)
+        reviews = (*AccessReviews(security.authorize, self._rules_of).answers(), *IdentityReviews(security.identify).answers())
+        for kind, answer in reviews:
+            api.serve_answers(kind, answer)
         if front is not None:
             tokens = AccountTokens(SigningKey(lambda: signing_key(front.pki / SIGNING_KEY)), self.clock, api.peek)
             security.add_token_reader(tokens.read)
-            api.add_answers(kind_of(ServiceAccount), "token", kind_of(TokenRequest), tokens.respond)
+            respond = _checked(self._restriction.check_token, tokens.respond)
+            api.add_answers(kind_of(ServiceAccount), "token", kind_of(TokenRequest), respond)
             api.add_document("/.well-known/openid-configuration", tokens.discovery)
             api.add_document("/openid/v1/jwks", tokens.key_set, "application/jwk-set+json")
         # In the reference server's order: what a later one judges, an earlier one has written.
@@ -91,6 +109,10 @@ class Guards:
         claims = self._find("", "persistentvolumeclaims")
         if claims is not None:
             api.add_validator(claims, lambda review: check_claim(self._limits, review))
+
+    def evictions(self, respond: RespondAbout) -> RespondAbout:
+        """Evictions, as nodes may ask for them."""
+        return _checked(self._restriction.check_eviction, respond)
 
     # What operators ask of the server that is not there yet when they are made
 
@@ -113,8 +135,26 @@ class Guards:
     def _gate(self, kind: Kind, see: Callable[[AdmissionReview], Any]) -> Callable[[], None]:
         return self._api.add_validator(kind, see)
 
+    def _look(self, group: str, plural: str, namespace: str, name: str) -> Tree | None:
+        kind = self._find(group, plural)
+        return self._api.peek(kind, name, namespace) if kind is not None else None
+
+    def _rules_of(self, caller: Caller, namespace: str) -> tuple[list[Tree], list[str]]:
+        rules, faults = self.policy.rules_of(caller, namespace)
+        return rules, faults if node_of(caller) is None else [*faults, "node authorizer does not support user rule resolution"]
+
     def _find(self, group: str, plural: str) -> Kind | None:
         return next((k for k in self._api.stored_kinds() if (k.group, k.plural) == (group, plural)), None)
+
+
+def _checked(check: Callable[[Tree, Tree, Caller], None], respond: RespondAbout) -> RespondAbout:
+    """Let `check` see who asks for what before it is answered."""
+
+    def checked(about: Tree, question: Tree, caller: Caller) -> Any:  # Any: an answer, or one to be awaited
+        check(about, question, caller)
+        return respond(about, question, caller)
+
+    return checked
 
 
 def signing_key(path: Path) -> bytes:

@@ -70,6 +70,8 @@ class Access:
     name: str = ""
     version: str = ""
     path: str = ""
+    fields: str = ""
+    """The field selector of a list or watch, as it was sent: a policy may allow a part of what there is."""
 
     @property
     def part(self) -> str:

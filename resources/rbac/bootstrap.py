@@ -1,7 +1,7 @@
 """The roles and bindings that every cluster has: for administrators, editors and viewers, for nodes, and for the system's parts.
 
 Left out are the roles of the reference server's own controllers (`system:controller:*`): ours run inside the API server, as
-itself. `system:node` is bound to the group system:nodes, because there is no node authorizer that would tell nodes apart.
+itself. `system:node` is bound to nobody: the node authorizer holds its rules, and tells nodes apart.
 
 Source: the default policy of release 1.36, https://kubernetes.io/docs/reference/access-authn-authz/rbac/#default-roles-and-role-bindings
 """
@@ -196,7 +196,7 @@ _BINDINGS: dict[str, tuple[tuple[str, str], ...]] = {
     "system:discovery": (("Group", "system:authenticated"),),
     "system:public-info-viewer": (("Group", "system:authenticated"), ("Group", "system:unauthenticated")),
     "system:monitoring": (("Group", "system:monitoring"),),
-    "system:node": (("Group", "system:nodes"),),
+    "system:node": (),
     "system:node-proxier": (("User", "system:kube-proxy"),),
     "system:kube-controller-manager": (("User", "system:kube-controller-manager"),),
     "system:kube-scheduler": (("User", "system:kube-scheduler"),),
@@ -221,6 +221,11 @@ def bootstrap_policy() -> Iterator[Tree]:
         yield _binding("Role", name, name, (subject,), namespace="kube-system")
     name = "extension-apiserver-authentication-reader"
     yield _role(name, ((_READ, "core", "configmaps", "extension-apiserver-authentication"),), namespace="kube-system")
+
+
+def node_rules() -> list[Tree]:
+    """What every node may do that is not about particular objects."""
+    return [_rule(rule) for rule in _NODE]
 
 
 def _aggregated() -> Iterator[Tree]:

@@ -5,7 +5,7 @@ Source: K/plugin/pkg/admission/serviceaccount/admission.go
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import attrs
 
@@ -19,6 +19,7 @@ from .controller import ACCOUNT, CA_KEY, ROOT_CA
 
 MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 TOKEN_FILE, NAMESPACE_FILE = "token", "namespace"
+MIRROR = "kubernetes.io/config.mirror"
 _VOLUME_PREFIX = "kube-api-access-"
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _LASTS_S = 3607  # an hour, and a number that shows where it comes from
@@ -39,12 +40,15 @@ class PodAccounts:
         """Complete a Pod that is about to be created.
 
         Raises:
-            ForbiddenError: it names a service account that is not there.
+            ForbiddenError: it names a service account that is not there, or shows what runs already and wants one.
         """
         pod = review.tree
         spec = pod.get("spec")
         if not isinstance(spec, dict):
             return  # the schema's rules say so
+        if MIRROR in (pod["metadata"].get("annotations") or {}):
+            _check_mirror(pod["metadata"].get("name") or "", spec)
+            return
         name = spec.get("serviceAccountName") or ACCOUNT
         spec["serviceAccountName"] = spec["serviceAccount"] = name
         account = await self._account(name, pod["metadata"])
@@ -66,11 +70,8 @@ class PodAccounts:
             await self.clock.sleep(_LOOK_S)
             found = self.find(kind, name, namespace)
         if found is None:
-            pod = meta.get("name", "")
             why = f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found'
-            raise ForbiddenError(
-                f'pods "{pod}" is forbidden: {why}', details={"name": pod, "kind": kind_of(Pod).plural}
-            )  # fmt: skip
+            raise _refused(meta.get("name", ""), why)
         return found
 
     def _mount(self, spec: Tree) -> None:
@@ -104,6 +105,21 @@ def token_volume(name: str) -> Tree:
     }
 
 
+def _check_mirror(name: str, spec: Tree) -> None:
+    if spec.get("serviceAccountName"):
+        raise _refused(name, "a mirror pod may not reference service accounts")
+    if any("serviceAccountToken" in source for v in spec.get("volumes") or () for source in _projected(v)):
+        raise _refused(name, "a mirror pod may not use service account token volume projections")
+
+
+def _refused(pod: str, why: str) -> ForbiddenError:
+    return ForbiddenError(f'pods "{pod}" is forbidden: {why}', details={"name": pod, "kind": kind_of(Pod).plural})
+
+
+def _projected(volume: Tree) -> Sequence[Tree]:
+    return (volume.get("projected") or {}).get("sources") or ()
+
+
 def _containers(spec: Tree) -> Iterator[Tree]:
     yield from spec.get("initContainers") or ()
     yield from spec.get("containers") or ()
@@ -115,5 +131,4 @@ def _has_mount(container: Tree) -> bool:
 
 def _is_ours(volume: Tree) -> bool:
     """A volume that a client took over from another Pod, as `kubectl get -o yaml | kubectl create -f -` does."""
-    sources = (volume.get("projected") or {}).get("sources") or ()
-    return volume["name"].startswith(_VOLUME_PREFIX) and any("serviceAccountToken" in source for source in sources)
+    return volume["name"].startswith(_VOLUME_PREFIX) and any("serviceAccountToken" in source for source in _projected(volume))

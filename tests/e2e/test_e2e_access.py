@@ -133,3 +133,61 @@ def test_a_token_makes_you_its_account(plane: Plane, tmp_path: Path) -> None:
 def test_a_token_that_cannot_be_had_is_said_why(plane: Plane, arguments: list[str], says: str) -> None:
     """With what to do instead."""
     assert says in plane.cli("token", "create", *arguments, code=1)
+
+
+def as_node(plane: Plane, name: str, method: str, path: str, body: dict[str, object] | None = None) -> tuple[int, str]:
+    """What the API answers to a node: the code, and the message where it refuses."""
+    headers = {"Impersonate-User": f"system:node:{name}", "Impersonate-Group": "system:nodes"}
+    if method == "PATCH":
+        headers["Content-Type"] = "application/merge-patch+json"
+    reply = plane.api.request(method, path, {}, body, headers)
+    return reply.status, json.loads(reply.body).get("message", "")
+
+
+def test_a_node_reads_what_its_pods_need_and_writes_what_is_its_own(plane: Plane) -> None:
+    """The key of one machine is worth what runs on it: the kubelet of this control plane stands for one that was broken into."""
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": "default"}}
+    for name in ("mine", "others"):
+        plane.create("secrets", {**secret, "metadata": {"name": name}})
+    volume = {"name": "v", "secret": {"secretName": "mine"}}
+    sleeper = {"name": "main", "command": ["sleep", "600"]}
+    plane.create("pods", {
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "reader"},
+        "spec": {"containers": [sleeper], "volumes": [volume], "terminationGracePeriodSeconds": 0},
+    })  # fmt: skip
+    ran = plane.wait("it runs", lambda: (pod := plane.get("pods", "reader")) and pod["status"].get("phase") == "Running" and pod)
+    node, core = ran["spec"]["nodeName"], "/api/v1/namespaces/default"
+
+    def may(method: str, path: str, body: dict[str, object] | None = None) -> tuple[int, str]:
+        return as_node(plane, node, method, path, body)
+
+    plane.wait("the graph has it", lambda: may("GET", f"{core}/secrets/mine")[0] == 200)
+    code, why = may("GET", f"{core}/secrets/others")
+    assert (code, why) == (
+        403,
+        (
+            f'secrets "others" is forbidden: User "system:node:{node}" cannot get resource "secrets" in API group "" in the '
+            f"namespace \"default\": no relationship found between node '{node}' and this object"
+        ),
+    )
+    assert as_node(plane, "elsewhere", "GET", f"{core}/secrets/mine")[0] == 403
+    assert may("GET", f"{core}/secrets")[0] == 403
+    assert may("GET", f"/api/v1/nodes/{node}")[0] == 200
+    assert may("PATCH", f"/api/v1/nodes/{node}/status", {"metadata": {"annotations": {"a": "b"}}})[0] == 200
+    assert as_node(plane, "elsewhere", "PATCH", f"/api/v1/nodes/{node}/status", {"metadata": {"annotations": {"a": "c"}}}) == (
+        403, f'nodes "{node}" is forbidden: node "elsewhere" is not allowed to modify node "{node}"'
+    )  # fmt: skip
+    assert may("PATCH", f"{core}/pods/reader/status", {"status": {"message": "hello"}})[0] == 200
+    assert as_node(plane, "elsewhere", "PATCH", f"{core}/pods/reader/status", {"status": {"message": "bye"}})[0] == 403
+    bound = {"apiVersion": "v1", "kind": "Pod", "name": "reader", "uid": ran["metadata"]["uid"]}
+    wanted: dict[str, object] = {
+        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"boundObjectRef": bound}
+    }  # fmt: skip
+    assert may("POST", f"{core}/serviceaccounts/default/token", wanted)[0] == 201
+    assert may("POST", f"{core}/serviceaccounts/default/token", {**wanted, "spec": {}}) == (
+        403, 'serviceaccounts "default" is forbidden: node requested token not bound to a pod'
+    )  # fmt: skip
+    assert as_node(plane, "elsewhere", "POST", f"{core}/pods/reader/eviction", {}) == (
+        403, 'pods "reader" is forbidden: node elsewhere can only evict pods with spec.nodeName set to itself'
+    )  # fmt: skip
+    assert may("POST", f"{core}/pods/reader/eviction", {})[0] == 201

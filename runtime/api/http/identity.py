@@ -105,13 +105,14 @@ def access_of(request: Request, location: Location | None) -> Access:
     if location is None:
         verb = "get" if request.method in ("GET", "HEAD") else request.method.lower()
         return Access(verb, path=request.path)
-    name, verb = location.name, verb_of(request, location)
-    if not name and verb in ("list", "watch", "deletecollection"):
-        name = _only_name(request.query.get("fieldSelector", ""))
+    name, verb, fields = location.name, verb_of(request, location), ""
+    if verb in ("list", "watch", "deletecollection"):
+        fields = request.query.get("fieldSelector", "")
+        name = name or _only_name(fields)
     # A namespace itself is "in" that namespace, so that its owner can be allowed to see it.
     namespace = location.namespace or (location.name if location.plural == "namespaces" and not location.group else "")
     return Access(
-        verb, location.group, location.plural, location.subresource, namespace, name, location.version, request.path
+        verb, location.group, location.plural, location.subresource, namespace, name, location.version, request.path, fields
     )  # fmt: skip
 
 
