@@ -12,12 +12,10 @@ from __future__ import annotations
 import asyncio
 import builtins
 import http
-import io
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, Self, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
-import aiohttp
 import orjson
 
 from reconcile.causality import CAUSE_HEADER, TRIGGER, Cause
@@ -35,6 +33,8 @@ from reconcile.errors import (
 )  # fmt: skip
 from reconcile.kinds import Kind
 
+from .connection import Answer, Connection
+from .connections import Connections, Request
 from .discovered import ACCEPT, kinds_of_discovery, kinds_of_resources
 from .errors import KubeconfigError, unreachable
 from .kubeconfig import Access
@@ -44,7 +44,6 @@ _JSON = "application/json"
 _WATCH_S_MIN, _WATCH_S_MAX = 300, 600
 _SILENCE_S_MAX = 30.0
 _END_OF_INITIAL = "k8s.io/initial-events-end"
-_PIECES_BYTES_MIN = 512 << 10
 _DEFAULT_OPTIONS = DeleteOptions()
 REQUESTS_MAX = 64
 _BUSY_RETRIES_MAX, _BUSY_S_MAX = 5, 10.0
@@ -70,8 +69,8 @@ class HttpClient:
         self._clock = clock
         self._timeout_s = timeout_s
         self._agent = user_agent
-        self._session: aiohttp.ClientSession | None = None
-        self._retired: aiohttp.ClientSession | None = None
+        self._connections: Connections | None = None
+        self._retired: Connections | None = None
         self._turn = asyncio.Semaphore(requests_max)
         self._log_in = log_in
         self._logged_in_until_s = -1.0 if log_in is not None else 0.0
@@ -85,10 +84,10 @@ class HttpClient:
 
     async def close(self) -> None:
         """Close all connections; watches end."""
-        for session in (self._session, self._retired):
-            if session is not None:
-                await session.close()
-        self._session = self._retired = None
+        for connections in (self._connections, self._retired):
+            if connections is not None:
+                await connections.close()
+        self._connections = self._retired = None
 
     # The Client protocol
 
@@ -224,13 +223,15 @@ class HttpClient:
             ApiError: the server refused; UnavailableError: it cannot be reached.
         """
         data = orjson.dumps(body) if body is not None else None
+        target = f"{path}?{urlencode(query)}" if query else path
         busy, identified_anew = 0, False
         async with self._turn:
             while True:
-                session = await self._ready()
+                connections = await self._ready()
                 shown = self.access
+                lines = self._lines(accept, content_type if data else "")
                 try:
-                    raw = await self._ask(session, method, path, query, data, self._headers(accept, content_type if data else ""))
+                    raw = await self._ask(connections, Request(method, target, lines, data))
                     break
                 except UnauthorizedError:
                     if identified_anew or not await self._identify_anew(shown):
@@ -248,25 +249,17 @@ class HttpClient:
         except ValueError:
             raise UnavailableError(f"{self.access.server}{path} answers with {raw[:80]!r}, which is no JSON") from None
 
-    async def _ask(
-        self, session: aiohttp.ClientSession, method: str, path: str, query: Mapping[str, str] | None, data: bytes | None,
-        headers: dict[str, str],
-    ) -> bytes:  # fmt: skip
-        # Much is sent in pieces, so that the event loop is not held up.
-        body: Any = io.BytesIO(data) if data is not None and len(data) > _PIECES_BYTES_MIN else data  # Any: as aiohttp has it
+    async def _ask(self, connections: Connections, request: Request) -> bytes:
         try:
-            async with session.request(
-                method, self.access.server + path, params=query or None, data=body, headers=headers
-            ) as response:
-                raw = await response.read()
-        except (aiohttp.ClientError, OSError) as error:
+            answer = await connections.ask(request)
+        except OSError as error:
             raise self._unavailable(error) from error
-        if response.status >= 400:
-            raise _refused(response.status, raw, response.headers.get("Retry-After", ""))
-        return raw
+        if answer.status >= 400:
+            raise _refused(answer)
+        return answer.body
 
-    async def _ready(self) -> aiohttp.ClientSession:
-        """A session for the access of now; logs in where that is due."""
+    async def _ready(self) -> Connections:
+        """Connections for the access of now; logs in where that is due."""
         until_s = self._logged_in_until_s
         if self._log_in is not None and until_s and until_s <= self._clock.now():
             async with self._logging_in:
@@ -301,8 +294,8 @@ class HttpClient:
 
     def _retire(self) -> None:
         """Open new connections from now on. What is under way on the old ones may end; they close at the next change."""
-        if self._session is not None:
-            old, self._retired, self._session = self._retired, self._session, None
+        if self._connections is not None:
+            old, self._retired, self._connections = self._retired, self._connections, None
             if old is not None:
                 asyncio.ensure_future(old.close())  # noqa: RUF006 - it ends by itself, and at once
 
@@ -310,21 +303,19 @@ class HttpClient:
         """One watch, from its opening to its end."""
         # Asked for anew every few minutes, so that a connection that died in silence is noticed.
         limit_s = self._clock.random.randint(_WATCH_S_MIN, _WATCH_S_MAX)
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout_s, sock_read=limit_s + _SILENCE_S_MAX)
         query = {**query, "timeoutSeconds": str(limit_s)}
-        session, shown = await self._ready(), self.access
+        connections, shown = await self._ready(), self.access
+        request = Request("GET", f"{_path(kind, namespace)}?{urlencode(query)}", self._lines(_JSON, ""))
         try:
-            async with session.request(
-                "GET", self.access.server + _path(kind, namespace), params=query, headers=self._headers(_JSON, ""),
-                timeout=timeout,
-            ) as response:  # fmt: skip
-                if response.status == 401:
+            async with connections.open(request) as (status, connection):
+                if status == 401:
                     await self._identify_anew(shown)  # the informer comes back
-                if response.status >= 400:
-                    raise _refused(response.status, await response.read())
-                async for line in _lines(response.content):
+                if status >= 400:
+                    body = [line async for line in _pieces(connection, self._timeout_s)]
+                    raise _refused(Answer(status, {}, b"".join(body)))
+                async for line in _lines(_pieces(connection, limit_s + _SILENCE_S_MAX)):
                     yield _event(orjson.loads(line))
-        except (aiohttp.ClientError, OSError) as error:
+        except OSError as error:
             raise self._unavailable(error) from error
 
     async def _everything(self, kind: Kind, namespace: str, labels: str, fields: str) -> tuple[int, builtins.list[Tree]]:
@@ -338,40 +329,42 @@ class HttpClient:
             trees += page.items
         return page.revision, trees
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            connector = aiohttp.TCPConnector(limit=0, ssl=self.access.tls() or False, keepalive_timeout=60)
-            self._session = aiohttp.ClientSession(
-                connector=connector, timeout=aiohttp.ClientTimeout(total=self._timeout_s), auto_decompress=True
-            )
-        return self._session
+    def _open(self) -> Connections:
+        if self._connections is None:
+            self._connections = Connections(self.access, self._clock, self._timeout_s)
+        return self._connections
 
-    def _headers(self, accept: str, content_type: str) -> dict[str, str]:
-        headers = {"Accept": accept, "User-Agent": self._agent}
+    def _lines(self, accept: str, content_type: str) -> str:
+        """Header lines of a request."""
+        lines = f"Accept: {accept}\r\nUser-Agent: {self._agent}\r\n"
         trigger = TRIGGER.get()
         if trigger is not None:
-            headers[CAUSE_HEADER] = quote(Cause.of(trigger).encode())
+            lines += f"{CAUSE_HEADER}: {quote(Cause.of(trigger).encode())}\r\n"
         if content_type:
-            headers["Content-Type"] = content_type
+            lines += f"Content-Type: {content_type}\r\n"
         if token := self.access.bearer():
-            headers["Authorization"] = f"Bearer {token}"
-        return headers
+            lines += f"Authorization: Bearer {_in_one_line(token, self.access.source)}\r\n"
+        return lines
 
-    def _unavailable(self, error: Exception) -> UnavailableError:
-        cause: Exception = error
-        if isinstance(error, aiohttp.ClientConnectorCertificateError):
-            cause = error.certificate_error
-        elif isinstance(error, aiohttp.ClientConnectorError):
-            cause = error.os_error
-        elif isinstance(error, asyncio.TimeoutError):
-            cause = TimeoutError()
-        return UnavailableError(unreachable(self.access.server, cause, self.access.source))
+    def _unavailable(self, error: OSError) -> UnavailableError:
+        return UnavailableError(unreachable(self.access.server, error, self.access.source))
 
 
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Lines of any length (aiohttp's own readline stops at 64 KiB)."""
+def _in_one_line(token: str, source: str) -> str:
+    if not token.isprintable() or not token.isascii():
+        raise UnauthorizedError(f"the token of {source or 'this client'} holds what no header can: give it in one line of ASCII")
+    return token
+
+
+async def _pieces(connection: Connection, silence_s: float) -> AsyncIterator[bytes]:
+    while piece := await connection.more(silence_s):
+        yield piece
+
+
+async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Lines of any length."""
     rest = b""
-    async for piece in content.iter_any():
+    async for piece in pieces:
         *lines, rest = (rest + piece).split(b"\n") if rest else piece.split(b"\n")
         for line in lines:
             if line:
@@ -390,7 +383,8 @@ def _event(line: Tree) -> WatchEvent:
     return WatchEvent(cast(Literal["ADDED", "MODIFIED", "DELETED"], type_), tree, _revision(tree))
 
 
-def _refused(status: int, raw: bytes, retry_after: str = "") -> ApiError:
+def _refused(answer: Answer) -> ApiError:
+    status, raw, retry_after = answer.status, answer.body, answer.headers.get("retry-after", "")
     try:
         tree = orjson.loads(raw)
     except ValueError:

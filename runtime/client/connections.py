@@ -1,0 +1,143 @@
+"""The connections of a client to one API server: opened when there is none to spare, kept for what comes next.
+
+The one that was used last is taken first, so that after a burst the others grow old, and are closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+from urllib.parse import quote, urlsplit
+
+from reconcile.clock import Clock
+
+from .connection import Answer, Connection
+from .kubeconfig import Access
+
+KEPT_S_MAX = 60.0
+_DELAY_S = 0.25  # before the server's next address is tried beside the first (happy eyeballs)
+_REPEATABLE = frozenset({"GET", "PUT", "DELETE"})
+_IN_A_PATH = "%/?&=:@!$'()*+,;~"
+
+
+class Request(NamedTuple):
+    """What to send. `lines` are header lines, each closed by CRLF; `body` None: none."""
+
+    method: str
+    target: str
+    lines: str
+    body: bytes | None = None
+
+
+class Connections:
+    """Raises OSError where the server cannot be reached. Close it when done."""
+
+    def __init__(self, access: Access, clock: Clock, timeout_s: float) -> None:
+        parts = urlsplit(access.server)
+        self._tls = access.tls()
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if self._tls else 80)
+        self._server_name = (access.server_name or self._host) if self._tls else None
+        self._below = parts.path.rstrip("/")
+        self._host_line = f"Host: {parts.netloc.rpartition('@')[2]}\r\n"
+        self._near = self._host in ("localhost", "::1") or self._host.startswith("127.")
+        self._clock, self._timeout_s = clock, timeout_s
+        self._idle: deque[tuple[float, Connection]] = deque()
+        self._busy: set[Connection] = set()
+        self._closed = False
+
+    async def ask(self, request: Request) -> Answer:
+        """The whole answer to one request. Raises OSError."""
+        raw = self._raw(request, compressed=request.method == "GET" and not self._near)
+        while True:
+            connection, kept = await self._connected()
+            try:
+                answer = await connection.ask(raw, self._timeout_s)
+            except ConnectionError:
+                # The server may close what it kept while we send. What may be done twice is sent again, if nothing came.
+                if not kept or connection.heard or request.method not in _REPEATABLE:
+                    raise
+            else:
+                self._keep(connection)
+                return answer
+            finally:
+                self._busy.discard(connection)
+
+    @asynccontextmanager
+    async def open(self, request: Request) -> AsyncIterator[tuple[int, Connection]]:
+        """Send a request; gives the answer's status, and the connection on which the rest comes. Raises OSError.
+
+        It has a connection of its own, which is closed with it.
+        """
+        raw = self._raw(request)
+        connection = await self._connect()
+        self._busy.add(connection)
+        try:
+            yield await connection.begin(raw, self._timeout_s), connection
+        finally:
+            self._busy.discard(connection)
+            connection.abort()
+
+    async def close(self) -> None:
+        """Close all of them; whoever waits for an answer gets ConnectionError."""
+        self._closed = True
+        for connection in (*self._busy, *(connection for _, connection in self._idle)):
+            connection.abort()
+        self._idle.clear()
+        await asyncio.sleep(0)  # the transports close in callbacks
+
+    def _raw(self, request: Request, *, compressed: bool = False) -> bytes:
+        target = self._below + request.target
+        if not target.isascii() or not target.isprintable() or " " in target:
+            target = quote(target, safe=_IN_A_PATH)
+        head = f"{request.method} {target} HTTP/1.1\r\n{self._host_line}{request.lines}"
+        if compressed:
+            head += "Accept-Encoding: gzip\r\n"
+        if request.body is None:
+            return f"{head}\r\n".encode("latin-1")
+        return f"{head}Content-Length: {len(request.body)}\r\n\r\n".encode("latin-1") + request.body
+
+    async def _connected(self) -> tuple[Connection, bool]:
+        """A connection, and whether it has been used before."""
+        oldest_s = self._clock.monotonic() - KEPT_S_MAX
+        while self._idle:
+            since_s, connection = self._idle.pop()
+            if connection.usable and since_s > oldest_s:
+                self._busy.add(connection)
+                return connection, True
+            connection.abort()
+        connection = await self._connect()
+        self._busy.add(connection)
+        return connection, False
+
+    async def _connect(self) -> Connection:
+        if self._closed:
+            raise ConnectionError("the client is closed")
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                _, connection = await loop.create_connection(
+                    Connection, self._host, self._port, ssl=self._tls, server_hostname=self._server_name,
+                    happy_eyeballs_delay=_DELAY_S,
+                )  # fmt: skip
+        except ssl.SSLError:
+            raise
+        except OSError as error:
+            if error.errno is None and f"[Errno {errno.ECONNREFUSED}]" in str(error):
+                raise ConnectionRefusedError(str(error)) from error  # by each of several addresses
+            raise
+        return connection
+
+    def _keep(self, connection: Connection) -> None:
+        now_s = self._clock.monotonic()
+        if connection.usable and not self._closed:
+            self._idle.append((now_s, connection))
+        else:
+            connection.abort()
+        while self._idle and self._idle[0][0] <= now_s - KEPT_S_MAX:
+            self._idle.popleft()[1].abort()
