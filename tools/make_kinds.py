@@ -23,6 +23,7 @@ ROOTS: dict[str, tuple[str, ...]] = {
     "v1": (
         "Namespace", "Pod", "Node", "ConfigMap", "Secret", "Service", "ServiceAccount", "Event", "Binding", "Endpoints",
         "PersistentVolume", "PersistentVolumeClaim", "PodTemplate", "ReplicationController", "LimitRange", "ResourceQuota",
+        "ComponentStatus",
     ),
     "apps/v1": ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "ControllerRevision"),
     "batch/v1": ("Job", "CronJob"),
@@ -52,7 +53,10 @@ ROOTS: dict[str, tuple[str, ...]] = {
     "certificates.k8s.io/v1": ("CertificateSigningRequest",),
     "scheduling.k8s.io/v1": ("PriorityClass",),
     "authentication.k8s.io/v1": ("TokenReview", "SelfSubjectReview", "TokenRequest"),
-    "meta.k8s.io/v1": ("DeleteOptions",),
+    "meta.k8s.io/v1": (
+        "DeleteOptions", "Status", "PartialObjectMetadata", "PartialObjectMetadataList",
+        "APIGroup", "APIGroupList", "APIResourceList", "APIVersions",
+    ),
 }  # fmt: skip
 _SCALARS = {"string": "string", "bool": "bool", "int32": "int32", "int64": "int64", "int": "int64", "float64": "double",
             "uint8": "int32", "rune": "int32"}  # fmt: skip
@@ -61,6 +65,7 @@ _VALUES = {
     "k8s.io/apimachinery/pkg/util/intstr.IntOrString": "IntOrString", "k8s.io/apimachinery/pkg/types.UID": "string",
     "k8s.io/apimachinery/pkg/api/resource.Quantity": "Quantity", "k8s.io/apimachinery/pkg/types.NodeName": "string",
     "k8s.io/apimachinery/pkg/runtime.RawExtension": "RawExtension", "apiextensions.JSON": "RawExtension",
+    f"{META}.Verbs": "Texts",
     **{f"k8s.io/api/{group}/v1.ExtraValue": "Texts" for group in ("authentication", "authorization", "certificates")},
 }  # fmt: skip
 # Written by controllers; the reference fills what they leave out, and so refuses nothing.

@@ -28,7 +28,7 @@ _SHOWN_MAX = 3
 class Stored:
     """An object of a kind at a revision. `tree` is read-only and shared."""
 
-    __slots__ = ("_shown", "kind", "revision", "tree", "value")
+    __slots__ = ("_shown", "kind", "marshalled", "revision", "tree", "value")
 
     def __init__(self, kind: Kind, tree: Tree, value: bytes = b"", revision: int = 0) -> None:
         self.kind = kind
@@ -37,6 +37,8 @@ class Stored:
         self.value = value
         """The JSON text in the store: the tree without metadata.resourceVersion. Empty for what is not stored."""
         self.revision = revision
+        self.marshalled = b""
+        """The object in another media type, kept by whoever made it for a reader; empty until then."""
         self._shown: tuple[Stored, ...] = ()
 
     @property

@@ -1,8 +1,7 @@
 """What a real Kubernetes 1.36 server answers where it refuses (and where it grants), word for word but for uids and numbers.
 
 The expected answers were recorded from one; each stands beside the request that brought it. Served are the built-in kinds, with
-the policy of `up`. One thing is otherwise on purpose: where the reference lists the forms that it can answer in, protobuf is
-among them; here it is not, because no answer comes in protobuf.
+the policy of `up`.
 """
 
 from __future__ import annotations
@@ -99,14 +98,16 @@ CASES = {
     "a form that nobody can give": Case(
         "GET", f"{CM}/x",
         status(
-            "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml", "NotAcceptable", 406, {},
+            "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, "
+            "application/vnd.kubernetes.protobuf", "NotAcceptable", 406, {},
         ),
         headers={"Accept": "text/csv"},
     ),
     "a question as a table": Case(
         "POST", REVIEWS,
         status(
-            "only the following media types are accepted: application/json, application/yaml", "NotAcceptable", 406,
+            "only the following media types are accepted: application/json, application/yaml, "
+            "application/vnd.kubernetes.protobuf", "NotAcceptable", 406,
         ),
         body={"spec": {"nonResourceAttributes": {"path": "/x", "verb": "get"}}},
         headers={**JSON, "Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"},

@@ -2,10 +2,12 @@
 
     server, transport        starts and stops it; the one module that knows the HTTP library (imported when it starts)
     face                     one request in, one answer out: identity, then routing; knows no HTTP library
-    objects, watches, lines  the verbs on objects
+    objects, watches         the verbs on objects
+    rendering, frames, lines answers, and the events of watches, in each form
     discovery, openapi       documents that are derived from the served kinds
     tables, negotiation      renderings; which one a client wants
     bodies, protobuf         what clients send
+    marshalling, yamlbody    the forms beside JSON
     identity, certificates   who calls; the server's own CA and token
     location, exchange       paths; the request and answer values
 

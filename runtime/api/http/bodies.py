@@ -18,8 +18,7 @@ import orjson
 from reconcile.errors import BadRequestError, Tree, UnsupportedMediaTypeError
 from reconcile.kinds import Kind
 
-from .exchange import JSON, YAML
-from .negotiation import PROTOBUF
+from .exchange import JSON, PROTOBUF, YAML
 
 if TYPE_CHECKING:
     from .protobuf import Messages

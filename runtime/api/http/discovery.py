@@ -19,8 +19,9 @@ from reconcile.kinds import Kind
 from reconcile.runtime.api.answering import Part as Asked
 from reconcile.runtime.api.versions import version_rank
 
-from .exchange import JSON, YAML, Answer, Request, no_such_path
-from .negotiation import Rendering, rendering_of_discovery
+from .exchange import JSON, Answer, Request, no_such_path
+from .negotiation import rendering_of_discovery
+from .rendering import Renderer
 
 VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 VERBS_VIRTUAL = ("get", "list")
@@ -72,9 +73,10 @@ class Discovery:
 
     def __init__(
         self, kinds: Callable[[], Sequence[Kind]], verbs: Callable[[Kind], tuple[str, ...]],
-        readers: Callable[[Kind], Sequence[str]], asked: Callable[[Kind], Mapping[str, Asked]],
+        readers: Callable[[Kind], Sequence[str]], asked: Callable[[Kind], Mapping[str, Asked]], renderer: Renderer,
     ) -> None:  # fmt: skip
         self._kinds = kinds
+        self._renderer = renderer
         self._asked = asked
         self._verbs = verbs
         self._readers = readers
@@ -102,7 +104,10 @@ class Discovery:
             if tree is None:
                 return no_such_path()
             self._documents[key] = document_of(tree)
-        return _rendered(answer_of(self._documents[key], request), rendering)
+        answer = answer_of(self._documents[key], request)
+        if rendering.media == JSON or answer.status != 200:
+            return answer
+        return self._renderer.tree(orjson.loads(answer.body), rendering, headers=answer.headers)
 
     def groups(self) -> dict[str, list[str]]:
         """Group names with their versions, the preferred one first; the core group is the empty name."""
@@ -232,11 +237,3 @@ class Discovery:
 def _group(group: str, versions: list[str]) -> Tree:
     named = [{"groupVersion": f"{group}/{version}", "version": version} for version in versions]
     return {"name": group, "versions": named, "preferredVersion": named[0]}
-
-
-def _rendered(answer: Answer, rendering: Rendering) -> Answer:
-    if rendering.media != YAML or answer.status != 200:
-        return answer
-    from .yamlbody import dump  # rare: nobody but people asks for discovery in YAML
-
-    return attrs.evolve(answer, body=dump(orjson.loads(answer.body)), content_type=YAML)

@@ -14,6 +14,7 @@ from reconcile.identity import ANONYMOUS, Caller
 
 JSON = "application/json"
 YAML = "application/yaml"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
 TEXT = "text/plain; charset=utf-8"
 Headers = tuple[tuple[str, str], ...]
 

@@ -19,7 +19,7 @@ from reconcile.runtime.api.server import ApiServer
 
 from . import past
 from .discovery import VERBS, VERBS_ASKED, VERBS_VIRTUAL, Discovery
-from .exchange import TEXT, Answer, Request, Stream, Switch, json_answer, no_such_path, refusal
+from .exchange import TEXT, Answer, Request, Stream, Switch, json_answer, no_such_path
 from .identity import Authenticate, access_of, is_open
 from .impersonation import impersonated
 from .inflight import InFlight
@@ -61,7 +61,9 @@ class Face:
         def verbs(kind: Kind) -> tuple[str, ...]:
             return VERBS_ASKED if api.is_asked(kind) else VERBS_VIRTUAL if api.is_virtual(kind) else VERBS
 
-        self._discovery = Discovery(api.kinds, verbs, lambda kind: tuple(api.readers(kind)), api.asked_parts)
+        self._discovery = Discovery(
+            api.kinds, verbs, lambda kind: tuple(api.readers(kind)), api.asked_parts, self._objects.renderer
+        )
         self._openapi = OpenApi(api.kinds, self._discovery)
         self.close = api.on_kinds_changed(self._forget)
 
@@ -77,12 +79,11 @@ class Face:
         try:
             answer = await self._admitted(request, location, access)
         except ApiError as error:
-            answer = refusal(error)
+            answer = self._objects.renderer.refusal(error, request.headers.get("Accept", ""))
         except Exception:  # the outermost loop of a request: it is logged, and the client told whose mistake it was
             log.exception("request failed", extra={"method": request.method, "path": request.path})
-            answer = refusal(
-                InternalError("the server made a mistake while it answered this request; its log (control-plane.log) says more")
-            )
+            mistake = "the server made a mistake while it answered this request; its log (control-plane.log) says more"
+            answer = self._objects.renderer.refusal(InternalError(mistake), request.headers.get("Accept", ""))
         code = answer.status if isinstance(answer, Answer | Stream) else _SWITCHING
         self.metrics.answered(access, code, self._clock.monotonic() - began_s)
         return answer

@@ -1,20 +1,18 @@
 """What a watch says, as bytes: one object for each rendering turns events, bookmarks and the last error into frames.
 
 A frame is all that is sent of one event. Watches that ask for the same are told the same frames, so nothing in a frame may
-depend on who reads it, but for the `first` of a Table. Another media type is another subclass.
+depend on who reads it, but for the `first` of a Table. Another view is another subclass, another media type other `Lines`.
 """
 
 from __future__ import annotations
-
-import orjson
 
 from reconcile.clock import Clock
 from reconcile.errors import ApiError, Tree
 from reconcile.kinds import Kind
 from reconcile.runtime.api.stored import Stored
 
-from .exchange import JSON, YAML
-from .lines import Lines, event_line
+from .exchange import YAML
+from .lines import Lines
 from .negotiation import Rendering, not_acceptable
 from .tables import Include, partial_object, table
 
@@ -22,15 +20,19 @@ END_OF_INITIAL = "k8s.io/initial-events-end"
 
 
 class Frames:
-    """Objects as lines of JSON."""
+    """Objects as they are."""
 
-    content_type = JSON
     first_differs = False
     """Whether the first event that a watch tells is another one than later events."""
 
     def __init__(self, kind: Kind, lines: Lines) -> None:
         self._kind = kind
         self._lines = lines
+
+    @property
+    def content_type(self) -> str:
+        """The media type of the stream."""
+        return self._lines.content_type
 
     def event(self, type_: str, stored: Stored, *, first: bool) -> bytes:
         """An object that was ADDED, MODIFIED or DELETED."""
@@ -41,12 +43,15 @@ class Frames:
         metadata: Tree = {"resourceVersion": str(revision), "creationTimestamp": None}
         if initial_end:
             metadata["annotations"] = {END_OF_INITIAL: "true"}
-        tree = {"kind": self._kind.kind, "apiVersion": self._kind.api_version, "metadata": metadata}
-        return event_line("BOOKMARK", orjson.dumps(tree))
+        return self._lines.line("BOOKMARK", self._empty(metadata))
 
     def error(self, error: ApiError) -> bytes:
         """Why the watch ends."""
-        return event_line("ERROR", orjson.dumps(error.status()))
+        return self._lines.line("ERROR", error.status())
+
+    def _empty(self, metadata: Tree) -> Tree:
+        """An object that says nothing but its metadata."""
+        return {"kind": self._kind.kind, "apiVersion": self._kind.api_version, "metadata": metadata}
 
 
 class TableFrames(Frames):
@@ -65,7 +70,7 @@ class TableFrames(Frames):
             self._kind, (stored,), self._clock.now(), version=self._version, include=self._include, headers=first,
             metadata=metadata,
         )  # fmt: skip
-        return event_line(type_, orjson.dumps(tree))
+        return self._lines.line(type_, tree)
 
 
 class PartialFrames(Frames):
@@ -77,7 +82,10 @@ class PartialFrames(Frames):
 
     def event(self, type_: str, stored: Stored, *, first: bool) -> bytes:
         """See Frames."""
-        return event_line(type_, orjson.dumps(partial_object(stored.tree, self._version)))
+        return self._lines.line(type_, partial_object(stored.tree, self._version))
+
+    def _empty(self, metadata: Tree) -> Tree:
+        return partial_object({"metadata": metadata}, self._version)
 
 
 def frames_of(kind: Kind, rendering: Rendering, include: Include, clock: Clock, lines: Lines) -> Frames:
@@ -87,7 +95,7 @@ def frames_of(kind: Kind, rendering: Rendering, include: Include, clock: Clock, 
         NotAcceptableError: no watch is served in it.
     """
     if rendering.media == YAML or rendering.view == "PartialObjectMetadataList":
-        raise not_acceptable(view=bool(rendering.view))
+        raise not_acceptable(streams=not rendering.view)
     if rendering.view == "Table":
         return TableFrames(kind, lines, rendering.version, include, clock)
     if rendering.view == "PartialObjectMetadata":

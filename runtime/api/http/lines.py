@@ -1,4 +1,4 @@
-"""Events of watches as lines, made once for all watches of a server that send them in the same form.
+"""Events of watches as they are sent (lines of JSON, or frames of protobuf), made once for all watches that send them so.
 
 Tried and dropped: letting each of many watches rest a few milliseconds after it spoke, so that it says more in one go. 1,000
 watches then bore 10,000 events/s instead of 29,000 (bench_clients.py with 30 writes/s, one run each, loaded machine).
@@ -6,13 +6,25 @@ watches then bore 10,000 events/s instead of 29,000 (bench_clients.py with 30 wr
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import orjson
+
+from reconcile.errors import Tree
 from reconcile.runtime.api.stored import Stored
+
+from .exchange import JSON, PROTOBUF
+
+if TYPE_CHECKING:
+    from .marshalling import Marshaller
 
 LINES_MAX = 512
 
 
 class Lines:
     """The newest lines. Bounded: a watch that is far behind makes its own."""
+
+    content_type = JSON
 
     def __init__(self) -> None:
         self._lines: dict[tuple[Stored, str], bytes] = {}
@@ -24,8 +36,32 @@ class Lines:
         if found is None:
             if len(self._lines) >= LINES_MAX:
                 del self._lines[next(iter(self._lines))]
-            found = self._lines[key] = event_line(type_, stored.encoded)
+            found = self._lines[key] = self._made(type_, stored)
         return found
+
+    def line(self, type_: str, tree: Tree) -> bytes:
+        """The event of something that no other watch is told."""
+        return event_line(type_, orjson.dumps(tree))
+
+    def _made(self, type_: str, stored: Stored) -> bytes:
+        return event_line(type_, stored.encoded)
+
+
+class ProtobufLines(Lines):
+    """The same in protobuf, of kinds that `marshaller` covers."""
+
+    content_type = f"{PROTOBUF};stream=watch"
+
+    def __init__(self, marshaller: Marshaller) -> None:
+        super().__init__()
+        self._marshaller = marshaller
+
+    def line(self, type_: str, tree: Tree) -> bytes:
+        """See Lines."""
+        return self._marshaller.event(type_, self._marshaller.body(tree))
+
+    def _made(self, type_: str, stored: Stored) -> bytes:
+        return self._marshaller.event(type_, self._marshaller.body_of(stored))
 
 
 def event_line(type_: str, encoded: bytes) -> bytes:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal, cast
 from urllib.parse import unquote
 
 import attrs
-import orjson
 
 from reconcile.causality import CAUSE_HEADER, TRIGGER, Trigger
 from reconcile.causality import Cause as CauseOfWrite
@@ -20,15 +19,15 @@ from reconcile.errors import BadRequestError, Cause, InvalidError, Tree
 from reconcile.kinds import Kind
 from reconcile.runtime.api import refusals
 from reconcile.runtime.api.server import ApiServer, FieldValidation, Match
-from reconcile.runtime.api.stored import Deleted, Notes, Stored
+from reconcile.runtime.api.stored import Deleted, Notes
 
 from . import bodies, past
 from .connecting import connect
-from .exchange import YAML, Answer, Headers, Request, Stream, Switch, json_answer, no_such_path, warning_headers
-from .lines import Lines
+from .exchange import Answer, Request, Stream, Switch, no_such_path, warning_headers
 from .location import Location
-from .negotiation import Rendering, not_acceptable, rendering_of_objects
-from .tables import Include, partial_object, table
+from .negotiation import Offer, Rendering, rendering_of_objects
+from .rendering import Renderer
+from .tables import Include
 from .watches import wants_watch, watch
 
 if TYPE_CHECKING:
@@ -42,12 +41,12 @@ _TEXT = "text/plain"
 
 
 class Objects:
-    """Answers requests for objects; `wire` gives the tables by which protobuf bodies are read."""
+    """Answers requests for objects; `wire` gives the tables by which protobuf bodies are read and written."""
 
     def __init__(self, api: ApiServer, wire: Callable[[], Tables]) -> None:
         self._api = api
         self._tables = wire
-        self._lines = Lines()
+        self.renderer = Renderer(api.clock, wire)
 
     @cached_property
     def _messages(self) -> Messages:
@@ -83,13 +82,15 @@ class Objects:
 
     async def _answer(self, request: Request, location: Location, kind: Kind) -> Answer | Stream:
         accept, asked, part = request.headers.get("Accept", ""), self._api.is_asked(kind), location.subresource
-        rendering = rendering_of_objects(accept, views=not asked) if not part else None
+        many = request.method in ("GET", "HEAD") and not location.name
+        offer = self.renderer.offer(accept, kind, views=not asked, many=many)
+        rendering = rendering_of_objects(accept, offer) if not part else None
         if part not in ("", "status", "scale") and not kind.has_part(part):
-            return await self._further(request, location, kind)
+            return await self._further(request, location, kind, offer)
         if (part == "status" and not kind.status) or (part == "scale" and not kind.scale):
             return no_such_path()
         if rendering is None:
-            rendering = _of_part(location, rendering_of_objects(accept))
+            rendering = _of_part(location, rendering_of_objects(accept, offer))
         if asked and (request.method != "POST" or location.name):
             raise refusals.method_not_allowed()
         if request.method in ("GET", "HEAD"):
@@ -115,13 +116,14 @@ class Objects:
     async def _read(self, request: Request, location: Location, kind: Kind, rendering: Rendering) -> Answer | Stream:
         include = _include(request)
         if wants_watch(request, location):
-            return await watch(self._api, kind, location, request, rendering, include, request.caller, self._lines)
+            lines = self.renderer.lines(rendering)
+            return await watch(self._api, kind, location, request, rendering, include, request.caller, lines)
         if location.name:
             stored = await self._api.get(
                 kind, location.name, location.namespace, subresource=location.subresource,
                 resource_version=request.query.get("resourceVersion", ""), caller=request.caller,
             )  # fmt: skip
-            return self._one(stored, rendering, include=include)
+            return self.renderer.one(stored, rendering, include=include)
         query = request.query
         listing = await self._api.list(
             kind, location.namespace, labels=query.get("labelSelector", ""), fields=query.get("fieldSelector", ""),
@@ -134,7 +136,7 @@ class Objects:
             metadata["continue"] = listing.continue_token
         if listing.remaining:
             metadata["remainingItemCount"] = listing.remaining
-        return self._many(kind, listing.items, metadata, rendering, include)
+        return await self.renderer.many(kind, listing.items, metadata, rendering, include)
 
     # Writing
 
@@ -145,7 +147,7 @@ class Objects:
             kind, tree, location.namespace, caller=request.caller, field_manager=_manager(request),
             dry_run=_dry_run(request.query.get("dryRun")), field_validation=_validation(request), notes=notes, tracked=True,
         )  # fmt: skip
-        return self._one(stored, rendering, 201, notes)
+        return self.renderer.one(stored, rendering, 201, warning_headers(notes.warnings))
 
     async def _update(self, request: Request, location: Location, kind: Kind, rendering: Rendering) -> Answer:
         notes = Notes()
@@ -155,7 +157,7 @@ class Objects:
             field_manager=_manager(request), dry_run=_dry_run(request.query.get("dryRun")),
             field_validation=_validation(request), notes=notes,
         )  # fmt: skip
-        return self._one(stored, rendering, 201 if notes.created else 200, notes)
+        return self.renderer.one(stored, rendering, 201 if notes.created else 200, warning_headers(notes.warnings))
 
     async def _patch(self, request: Request, location: Location, kind: Kind, rendering: Rendering) -> Answer:
         content_type = request.headers.get("Content-Type", "")
@@ -176,7 +178,7 @@ class Objects:
             dry_run=_dry_run(request.query.get("dryRun")), field_validation=validation, notes=notes,
             may_create=request.may_create,
         )  # fmt: skip
-        return self._one(stored, rendering, 201 if notes.created else 200, notes)
+        return self.renderer.one(stored, rendering, 201 if notes.created else 200, warning_headers(notes.warnings))
 
     async def _delete(self, request: Request, location: Location, kind: Kind, rendering: Rendering) -> Answer:
         options, notes = await self._delete_options(request), Notes()
@@ -184,8 +186,8 @@ class Objects:
             kind, location.name, location.namespace, options, caller=request.caller, notes=notes
         )  # fmt: skip
         if done.gone:
-            return json_answer(_deleted(kind, done), 200, warning_headers(notes.warnings))
-        return self._one(done.stored, rendering, 200, notes)
+            return self.renderer.tree(_deleted(kind, done), rendering, 200, warning_headers(notes.warnings))
+        return self.renderer.one(done.stored, rendering, 200, warning_headers(notes.warnings))
 
     async def _delete_collection(self, request: Request, location: Location, kind: Kind, rendering: Rendering) -> Answer:
         if kind.namespaced and not location.namespace:
@@ -196,9 +198,9 @@ class Objects:
             fields=request.query.get("fieldSelector", ""), caller=request.caller,
         )  # fmt: skip
         metadata = {"resourceVersion": str(max((d.stored.revision for d in done), default=0) or "")}
-        return self._many(kind, [d.stored for d in done], metadata, rendering, "Metadata")
+        return await self.renderer.many(kind, [d.stored for d in done], metadata, rendering, "Metadata")
 
-    async def _further(self, request: Request, location: Location, kind: Kind) -> Answer | Stream:
+    async def _further(self, request: Request, location: Location, kind: Kind, offer: Offer) -> Answer | Stream:
         """Subresources beyond status and scale: streams that are read, actions that are written."""
         name = location.subresource
         if request.method in ("GET", "HEAD") and name in self._api.readers(kind):
@@ -213,6 +215,7 @@ class Objects:
             return refusal_of_part(name in self._api.readers(kind))
         if request.method not in (("POST",) if asked is not None else ("POST", "PUT")):
             raise refusals.method_not_allowed()
+        rendering = Rendering(rendering_of_objects(request.headers.get("Accept", ""), offer).media)
         TRIGGER.set(_trigger(request))
         notes = Notes()
         raw = await request.read()
@@ -224,9 +227,9 @@ class Objects:
         )  # fmt: skip
         headers = warning_headers(notes.warnings)
         if request.method == "PUT" or asked is not None:
-            return Answer(201 if asked is not None else 200, stored.encoded, headers=headers)
+            return self.renderer.one(stored, rendering, 201 if asked is not None else 200, headers)
         done = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
-        return json_answer(done, 201, headers)
+        return self.renderer.tree(done, rendering, 201, headers)
 
     async def _body(self, request: Request, kind: Kind, notes: Notes, *, scale: bool = False) -> Tree:
         raw = await request.read()
@@ -242,44 +245,6 @@ class Objects:
 
     def _wire(self) -> Messages:
         return self._messages
-
-    # Rendering
-
-    def _one(
-        self, stored: Stored, rendering: Rendering, status: int = 200, notes: Notes | None = None, include: Include = "Metadata"
-    ) -> Answer:
-        headers: Headers = warning_headers(notes.warnings) if notes is not None and notes.warnings else ()
-        if not rendering.view:
-            if rendering.media != YAML:
-                return Answer(status, stored.encoded, headers=headers)
-            tree = stored.tree
-        elif rendering.view == "Table":
-            metadata = {"resourceVersion": str(stored.revision)}
-            tree = table(
-                stored.kind, (stored,), self._api.clock.now(), version=rendering.version, include=include, metadata=metadata
-            )
-        elif rendering.view == "PartialObjectMetadata":
-            tree = partial_object(stored.tree, rendering.version)
-        else:
-            raise not_acceptable(view=True)
-        return _encoded(tree, rendering, status, headers)
-
-    def _many(self, kind: Kind, items: list[Stored], metadata: Tree, rendering: Rendering, include: Include) -> Answer:
-        if rendering.view == "Table":
-            now_s = self._api.clock.now()
-            tree = table(kind, items, now_s, version=rendering.version, include=include, metadata=metadata)
-            return _encoded(tree, rendering)
-        head = {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": metadata}
-        if rendering.view:
-            if rendering.view != "PartialObjectMetadataList":
-                raise not_acceptable(view=True)
-            head = {**head, "kind": "PartialObjectMetadataList", "apiVersion": f"meta.k8s.io/{rendering.version}"}
-            tree = {**head, "items": [partial_object(stored.tree, rendering.version) for stored in items]}
-            return _encoded(tree, rendering)
-        if rendering.media == YAML:
-            return _encoded({**head, "items": [stored.tree for stored in items]}, rendering)
-        body = b'%b,"items":[%b]}' % (orjson.dumps(head)[:-1], b",".join([stored.encoded for stored in items]))
-        return Answer(200, body)
 
 
 def refusal_of_part(known: bool) -> Answer:
@@ -314,14 +279,6 @@ def _identified(tree: Tree, kind: Kind) -> Tree:
         raise refusals.undecodable(kind, f'the object provided is unrecognized (must be of type {kind.kind}): kind is "{name}"')
     rest = {key: value for key, value in tree.items() if key not in ("apiVersion", "kind")}
     return {"apiVersion": kind.api_version, "kind": kind.kind, **rest}
-
-
-def _encoded(tree: Tree, rendering: Rendering, status: int = 200, headers: Headers = ()) -> Answer:
-    if rendering.media == YAML:
-        from .yamlbody import dump  # only for those who ask for it
-
-        return Answer(status, dump(tree), YAML, headers)
-    return json_answer(tree, status, headers)
 
 
 def _deleted(kind: Kind, done: Deleted) -> Tree:

@@ -62,7 +62,7 @@ class HttpSettings:
     """From an answer to the end of the next request's head."""
     git_version: str = f"v1.{KUBERNETES_MINOR}.0+reconcile"
     wire: Callable[[], Tables] = dict
-    """Gives the tables by which protobuf bodies are read (see `protobuf`); by default no kind is read from protobuf."""
+    """Gives the tables by which protobuf is read and written (see `protobuf`); by default no kind has any."""
 
     def authenticator(self, security: Security) -> Authenticate:
         """Who tells callers apart: the given one, else the admin's token and what else `security` knows, else nobody."""

@@ -24,7 +24,11 @@ VALUES = {
     "RawExtension", "Texts",
 }  # fmt: skip
 KINDS = [kind_of(cls) for cls in (*builtin_kinds(), *question_kinds())]
-BESIDES = ("meta.k8s.io/v1.DeleteOptions", "policy/v1.Eviction", "v1.Binding", "autoscaling/v1.Scale")
+BESIDES = (
+    "policy/v1.Eviction", "v1.Binding", "autoscaling/v1.Scale", "v1.ComponentStatus",
+    *(f"meta.k8s.io/v1.{name}" for name in ("DeleteOptions", "Status", "PartialObjectMetadataList", "APIGroupList",
+                                             "APIResourceList", "APIVersions")),
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("recorded", RECORDED, ids=lambda recorded: recorded["command"])
