@@ -1,4 +1,4 @@
-"""Kubernetes quantities (`500m`, `1.5Gi`) and int-or-string values (`25%`).
+"""Values that JSON has no type for: quantities (`500m`, `1.5Gi`), int-or-string values (`25%`), bytes.
 
 Source: k8s.io/apimachinery/pkg/api/resource/quantity.go
 """
@@ -14,6 +14,9 @@ Quantity = Annotated[str | int | float, "quantity"]
 """A quantity as it stands in an object: `"500m"`, `"1Gi"`, `2`."""
 IntOrString = Annotated[int | str, "int-or-string"]
 """A number, or a percentage such as `"25%"`."""
+
+Base64 = Annotated[str, "base64"]
+"""Bytes as they stand in an object: as base64."""
 
 _SUFFIXES: dict[str, Decimal] = {
     "n": Decimal(10) ** -9, "u": Decimal(10) ** -6, "m": Decimal(10) ** -3, "": Decimal(1),

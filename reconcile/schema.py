@@ -21,7 +21,7 @@ import attrs
 
 from .errors import Tree
 from .kinds import Resource
-from .quantities import IntOrString, Quantity
+from .quantities import Base64, IntOrString, Quantity
 from .views import FieldRules, Rule, Wire, shape_of
 
 _SCALARS: dict[Any, Tree] = {
@@ -115,6 +115,8 @@ def _node(annotation: Any, *, scalar_defaults: bool) -> Tree:
     """The schema of one annotation; shapes that `views` refuses never come here."""
     if annotation == Quantity:
         return {"x-kubernetes-int-or-string": True, "format": "quantity"}
+    if annotation == Base64:
+        return {"type": "string", "format": "byte"}
     if annotation == IntOrString:
         return {"x-kubernetes-int-or-string": True}
     if annotation in _SCALARS:

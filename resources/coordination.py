@@ -18,8 +18,8 @@ class LeaseSpec:
 
     holder_identity: str | None = field(default=None, doc="Who holds it.")
     lease_duration_seconds: int | None = field(default=None, doc="Others may take it when it was not renewed for so long.")
-    acquire_time: str | None = field(default=None, format="date-time")
-    renew_time: str | None = field(default=None, format="date-time")
+    acquire_time: str | None = field(default=None, format="micro-time")
+    renew_time: str | None = field(default=None, format="micro-time")
     lease_transitions: int | None = field(default=None, doc="How often the holder changed.")
     strategy: str | None = None
     preferred_holder: str | None = None

@@ -26,7 +26,7 @@ class EventSeries:
     """How often it happened, and when last."""
 
     count: int = 0
-    last_observed_time: str = field(default="", format="date-time")
+    last_observed_time: str = field(default="", format="micro-time")
 
 
 def _first(tree: Tree, now_s: float) -> str:
@@ -88,7 +88,7 @@ class Event(Resource):
     last_timestamp: str | None = field(default=None, format="date-time")
     count: int = 0
     type: str = field(default="", doc="Normal or Warning.")
-    event_time: str | None = field(default=None, format="date-time")
+    event_time: str | None = field(default=None, format="micro-time")
     series: EventSeries | None = None
     action: str = ""
     related: ObjectReference | None = None

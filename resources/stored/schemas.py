@@ -24,7 +24,7 @@ _SIMPLE: dict[str, Tree] = {
     "string": {"type": "string"}, "bytes": {"type": "string", "format": "byte"}, "bool": {"type": "boolean"},
     "int32": {"type": "integer", "format": "int32"}, "int64": {"type": "integer", "format": "int64"},
     "double": {"type": "number"}, "Time": {"type": "string", "format": "date-time"},
-    "MicroTime": {"type": "string", "format": "date-time"}, "IntOrString": {"x-kubernetes-int-or-string": True},
+    "MicroTime": {"type": "string", "format": "micro-time"}, "IntOrString": {"x-kubernetes-int-or-string": True},
     "Quantity": {"x-kubernetes-int-or-string": True, "format": "quantity"},
     "FieldsV1": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
     "RawExtension": {"x-kubernetes-preserve-unknown-fields": True},

@@ -1,4 +1,5 @@
-"""Structural schemas compiled to closures that complete an object: defaults written in, unknown fields taken out.
+"""Structural schemas compiled to closures that complete an object: defaults written in, unknown fields taken out, and in built-in
+kinds values in their one form.
 
 The schema is walked once, when a kind is served. A completed object shares all that did not change with what came in,
 and parts that are the very same as in the stored object are not even looked at: they were completed before.
@@ -13,6 +14,8 @@ from typing import Any
 
 from reconcile.errors import Tree
 
+from .canonical import canonical_form
+
 Complete = Callable[[Any, Any, list[str]], Any]
 """(value, the same value in the stored object or None, paths of unknown fields to add to) -> completed value."""
 
@@ -22,8 +25,9 @@ _EMBEDDED = ("apiVersion", "kind", "metadata")
 def compile_completion(schema: Tree, *, drop_null: bool, defaults: bool = True) -> Complete:
     """Compile the schema of a whole object; apiVersion, kind and metadata are left alone.
 
-    `drop_null`: an explicit null counts as absent everywhere (as in built-in kinds), not only where there is a default.
-    `defaults`: write them in; without, unknown fields are taken out and that is all.
+    `drop_null`: as in built-in kinds, an explicit null counts as absent everywhere, not only where there is a default, and what
+    can be written in many forms is kept in one (`canonical`).
+    `defaults`: write them in; without, all else is done.
     """
     if not defaults:
         schema = _without_defaults(schema)
@@ -49,6 +53,9 @@ def _same(value: Any, old: Any, unknown: list[str]) -> Any:  # noqa: ARG001 - a 
 
 def _node(schema: Tree, drop_null: bool) -> Complete | None:
     """None: there is nothing to complete below this node."""
+    form = canonical_form(schema) if drop_null else None
+    if form is not None:
+        return lambda value, _old, _unknown: form(value)
     if "properties" in schema or "additionalProperties" in schema or schema.get("type") == "object":
         return _object(schema, drop_null)
     if isinstance(schema.get("items"), dict):

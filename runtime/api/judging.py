@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from reconcile.errors import ApiError, Cause, Tree
 
 from . import refusals
+from .canonical import ILLEGAL_BASE64
 from .catalog import Served
 
 Rules = Callable[[Tree, Tree], Iterable[Cause]]
@@ -70,6 +71,8 @@ def _refuse_shape(served: Served, tree: Tree, before: Tree | None, name: str, ca
 def _undecodable(served: Served, wrong: Cause) -> ApiError:
     """Built-in kinds are decoded into Go structs by the reference server: a wrong type is a bad request, not invalid."""
     kind = served.kind
+    if ILLEGAL_BASE64 in wrong.message:
+        return refusals.undecodable(kind, wrong.message[wrong.message.index(ILLEGAL_BASE64) :], [wrong])
     _, found, rest = wrong.message.split('"', 2)
     found = {"integer": "number", "boolean": "bool"}.get(found, found)
     wanted = rest.split("must be of type ", 1)[1].split(":", 1)[0]

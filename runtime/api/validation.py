@@ -19,6 +19,7 @@ from reconcile.errors import Cause, DeclarationError, Tree
 from reconcile.expressions.rules import IMMUTABLE, BrokenExpressionError
 from reconcile.quantities import parse_quantity
 
+from .canonical import ILLEGAL_BASE64, illegal_byte
 from .expressionrules import expression_rules
 from .refusals import show, value_duplicate, value_invalid, value_required, value_unsupported
 
@@ -316,9 +317,17 @@ def _format(schema: Tree) -> Check | None:
         return lambda value, _: [value_invalid("", value, why)] if not -bound <= value < bound else None
     if name == "quantity":
         return lambda value, _: None if _is_quantity(value) else [value_invalid("", value, _QUANTITY)]
-    if name == "date-time":
+    if name in ("date-time", "micro-time"):
         return lambda value, _: None if value == "" or _is_time(value) else [_no_time(value)]
+    if name == "byte":
+        return lambda value, _: None if (at := illegal_byte(value)) is None else [_no_bytes(at)]
     return None
+
+
+def _no_bytes(at: int) -> Cause:
+    """The value itself is not told: it may be a Secret's."""
+    why = f"{HERE} in body must be of type byte: {ILLEGAL_BASE64} at input byte {at}"
+    return Cause("FieldValueTypeInvalid", f'Invalid value: "string": {why}')
 
 
 def _is_quantity(value: Any) -> bool:

@@ -81,8 +81,10 @@ def _object(schema: Tree, chance: random.Random, depth: int) -> Tree:
 
 
 def _text(schema: Tree, chance: random.Random) -> str:
-    if schema.get("format") == "date-time":
+    if schema.get("format") in ("date-time", "micro-time"):
         return "2026-01-01T00:00:00Z"
+    if schema.get("format") == "byte":
+        return "YQ=="
     least, most = int(schema.get("minLength", 0)), int(schema.get("maxLength", 60))
     word = chance.choice(_WORDS)
     return (word * (least // len(word) + 1))[: max(least, min(len(word), most))]

@@ -193,6 +193,8 @@ def _named(node: Tree, package: str, types: Tree) -> Tree:
     for name in ("items", "additionalProperties"):
         if isinstance(made.get(name), dict):
             made[name] = _named(made[name], package, types)
+    if made.get("format") == "micro-time":
+        made["format"] = "date-time"
     about = made.pop("x-type", None)
     if about is None:
         scalar = _SCALARS.get(made.get("format", "") if made.get("x-kubernetes-int-or-string") else None)
