@@ -238,7 +238,10 @@ class PodMeter:
         return [
             {
                 "apiVersion": POD_METRICS.api_version, "kind": POD_METRICS.kind,
-                "metadata": {"name": usage.name, "namespace": usage.namespace, "creationTimestamp": at},
+                "metadata": {
+                    "name": usage.name, "namespace": usage.namespace, "creationTimestamp": at,
+                    **({"labels": dict(usage.labels)} if usage.labels else {}),
+                },
                 "timestamp": at, "window": f"{usage.window_s:.3f}s",
                 "containers": [
                     {"name": each.name, "usage": _usage(each.cpu_cores, each.memory_bytes)} for each in usage.containers

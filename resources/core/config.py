@@ -140,7 +140,10 @@ class Secret(Resource):
         return {key: base64.b64decode(value) for key, value in self.data.items()}
 
 
-@kind("", "v1", plural="serviceaccounts", short_names=("sa",), builtin=True, has_generation=False, columns=(AGE,))
+@kind(
+    "", "v1", plural="serviceaccounts", short_names=("sa",), builtin=True, has_generation=False, columns=(AGE,),
+    hooks=Hooks(answers_deleted=True),
+)  # fmt: skip
 class ServiceAccount(Resource):
     """An identity for Pods, which `serviceaccounts/token` hands out tokens for."""
 

@@ -24,6 +24,7 @@ from .pod_validation import validate_pod
     hooks=Hooks(
         default=default_pod, prepare=prepare_pod, validate=validate_pod, grace_s=pod_grace_s, actions={"binding": bind},
         parts=POD_PARTS, part_rules=POD_PART_RULES, connections=POD_CONNECTIONS, prepares_changes=False,
+        answers_deleted=True,
     ),
 )  # fmt: skip
 class Pod(Resource):

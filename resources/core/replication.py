@@ -108,7 +108,7 @@ def _containers(attribute: str) -> Column:
 
 @kind(
     "", "v1", plural="podtemplates", builtin=True,
-    hooks=Hooks(default=default_pod_template, validate=_validate_template),
+    hooks=Hooks(default=default_pod_template, validate=_validate_template, answers_deleted=True),
     columns=(_containers("name"), _containers("image"), Column("Pod Labels", cell=_labels, doc="Labels of its Pods.")),
 )  # fmt: skip
 class PodTemplate(Resource):

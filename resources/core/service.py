@@ -125,7 +125,10 @@ def _ports(tree: Tree, now_s: float) -> str:  # noqa: ARG001 - a cell's signatur
 @kind(
     "", "v1", plural="services", short_names=("svc",), categories=("all",), builtin=True, has_generation=False,
     selectable=("spec.clusterIP", "spec.type"),
-    hooks=Hooks(connections=(SERVICE_PROXY,), default=default_service, prepare=prepare_service, validate=validate_service),
+    hooks=Hooks(
+        connections=(SERVICE_PROXY,), default=default_service, prepare=prepare_service, validate=validate_service,
+        answers_deleted=True,
+    ),
     columns=(
         Column("Type", cell=path_cell("spec", "type"), doc="How it is reached."),
         Column("Cluster-IP", cell=_cluster_ip, doc="Its address."),

@@ -41,6 +41,8 @@ class PodUsage:
     processes: int
     window_s: float
     containers: tuple[ContainerUsage, ...] = ()
+    labels: Mapping[str, str] = attrs.field(factory=dict)
+    """The pod's: what is measured is selected by them."""
 
 
 class Meter:
@@ -62,7 +64,16 @@ class Meter:
                 for name, used in sorted(stats.containers.items())
             )
             found.append(
-                PodUsage(meta["namespace"], meta["name"], cores, stats.memory_bytes, stats.processes, window_s, containers)
+                PodUsage(
+                    meta["namespace"],
+                    meta["name"],
+                    cores,
+                    stats.memory_bytes,
+                    stats.processes,
+                    window_s,
+                    containers,
+                    meta.get("labels") or {},
+                )
             )
         self._before = {key: sample for key, sample in self._before.items() if key[0] in self._workers}
         return found

@@ -86,7 +86,7 @@ def _column(name: str, *, limits: bool) -> Column:
 
 @kind(
     "", "v1", plural="resourcequotas", short_names=("quota",), builtin=True, has_generation=False,
-    hooks=Hooks(validate=_validate),
+    hooks=Hooks(validate=_validate, answers_deleted=True),
     columns=(_column("Request", limits=False), _column("Limit", limits=True), AGE),
 )  # fmt: skip
 class ResourceQuota(Resource):

@@ -6,12 +6,13 @@ Source: k8s.io/kubernetes/pkg/printers/internalversion
 from __future__ import annotations
 
 from reconcile.errors import Tree
-from reconcile.kinds import Column, Kind
+from reconcile.kinds import Column, Hooks, Kind
 from reconcile.resources.core.cells import AGE, path_cell
 
 from .declaration import at, declared
 
 _DEVICES = "resource.k8s.io/v1"
+_ANSWERS_DELETED = Hooks(answers_deleted=True)
 
 
 def other_kinds() -> list[Kind]:
@@ -22,14 +23,19 @@ def other_kinds() -> list[Kind]:
             has_generation=False, immutable=("handler",),
             columns=(Column("Handler", cell=path_cell("handler"), doc="What the node calls it."), AGE),
         ),
-        declared(_DEVICES, "DeviceClass", "deviceclasses", "Devices of one sort.", namespaced=False),
+        declared(_DEVICES, "DeviceClass", "deviceclasses", "Devices of one sort.", namespaced=False, hooks=_ANSWERS_DELETED),
         declared(
             _DEVICES, "ResourceClaim", "resourceclaims", "A wish for devices.", status=True, immutable=("spec",),
+            hooks=_ANSWERS_DELETED,
             columns=(Column("State", cell=_claim_state, doc="pending, or who has what."), AGE),
         ),
-        declared(_DEVICES, "ResourceClaimTemplate", "resourceclaimtemplates", "Claims, one for each Pod.", immutable=("spec",)),
+        declared(
+            _DEVICES, "ResourceClaimTemplate", "resourceclaimtemplates", "Claims, one for each Pod.", immutable=("spec",),
+            hooks=_ANSWERS_DELETED,
+        ),
         declared(
             _DEVICES, "ResourceSlice", "resourceslices", "Devices that a driver offers.", namespaced=False,
+            hooks=_ANSWERS_DELETED,
             selectable=("spec.nodeName", "spec.driver"), immutable=("spec.nodeName", "spec.driver"),
             columns=(
                 Column("Node", cell=path_cell("spec", "nodeName", absent="<unset>"), doc="Where they are."),

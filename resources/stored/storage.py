@@ -17,6 +17,7 @@ from reconcile.resources.core.names import forbidden, immutable, is_quantity, re
 from .declaration import at, count_cell, declared
 
 _UNSET = "<unset>"
+_ANSWERS_DELETED = Hooks(answers_deleted=True)
 _MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
 _CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
@@ -40,7 +41,7 @@ def persistent_volume() -> Kind:
         "v1", "PersistentVolume", "persistentvolumes", "A piece of storage that somebody provisioned.", namespaced=False,
         short_names=("pv",), status=True, has_generation=False,
         defaults={"spec.persistentVolumeReclaimPolicy": "Retain", "spec.volumeMode": "Filesystem"},
-        hooks=Hooks(prepare=_pending, prepares_changes=False, validate=_validate_volume),
+        hooks=Hooks(prepare=_pending, prepares_changes=False, validate=_validate_volume, answers_deleted=True),
         columns=(
             Column("Capacity", cell=path_cell("spec", "capacity", "storage"), doc="How much it holds."),
             Column("Access Modes", cell=_modes_of("spec"), doc="Who may mount it how."),
@@ -62,7 +63,7 @@ def persistent_volume_claim() -> Kind:
     return declared(
         "v1", "PersistentVolumeClaim", "persistentvolumeclaims", "A wish for storage, bound to a volume that fulfils it.",
         short_names=("pvc",), status=True, has_generation=False, defaults={"spec.volumeMode": "Filesystem"},
-        hooks=Hooks(prepare=_pending, prepares_changes=False, validate=_validate_claim),
+        hooks=Hooks(prepare=_pending, prepares_changes=False, validate=_validate_claim, answers_deleted=True),
         columns=(
             Column("Status", cell=_phase, doc="Pending, Bound or Lost."),
             Column("Volume", cell=path_cell("spec", "volumeName"), doc="The volume it has."),
@@ -81,6 +82,7 @@ def _classes() -> list[Kind]:
     return [
         declared(
             "storage.k8s.io/v1", "StorageClass", "storageclasses", "A way in which volumes are provisioned.", namespaced=False,
+            hooks=_ANSWERS_DELETED,
             short_names=("sc",), has_generation=False,
             defaults={"reclaimPolicy": "Delete", "volumeBindingMode": "Immediate"},
             immutable={name: no_update.format(name) for name in ("parameters", "provisioner", "reclaimPolicy")}
@@ -96,6 +98,7 @@ def _classes() -> list[Kind]:
         ),
         declared(
             "storage.k8s.io/v1", "VolumeAttributesClass", "volumeattributesclasses", "Traits that a volume can be given later.",
+            hooks=_ANSWERS_DELETED,
             namespaced=False, short_names=("vac",), has_generation=False, immutable=("driverName", "parameters"),
             columns=(Column("DriverName", cell=path_cell("driverName"), doc="The driver that knows the traits."), AGE),
         ),
@@ -106,6 +109,7 @@ def _drivers() -> list[Kind]:
     return [
         declared(
             "storage.k8s.io/v1", "CSIDriver", "csidrivers", "A storage driver, and what it wants of a cluster.", namespaced=False,
+            hooks=_ANSWERS_DELETED,
             defaults={
                 "spec.attachRequired": True, "spec.podInfoOnMount": False, "spec.storageCapacity": False,
                 "spec.fsGroupPolicy": "ReadWriteOnceWithFSType", "spec.volumeLifecycleModes": ["Persistent"],
@@ -124,6 +128,7 @@ def _drivers() -> list[Kind]:
         ),
         declared(
             "storage.k8s.io/v1", "CSINode", "csinodes", "The storage drivers of one node.", namespaced=False,
+            hooks=_ANSWERS_DELETED,
             has_generation=False,
             columns=(Column("Drivers", cell=count_cell("spec", "drivers"), type="integer", doc="How many there are."), AGE),
         ),
@@ -134,6 +139,7 @@ def _drivers() -> list[Kind]:
         ),
         declared(
             "storage.k8s.io/v1", "VolumeAttachment", "volumeattachments", "The wish to have a volume on a node.",
+            hooks=_ANSWERS_DELETED,
             namespaced=False, status=True, has_generation=False, immutable=("spec",),
             columns=(
                 Column("Name", cell=path_cell("metadata", "name"), format="name", doc="Its name."),

@@ -211,3 +211,13 @@ async def test_subresources_are_read_and_written_where_they_are_declared(serve: 
             assert (await response.json())["kind"] == "PodList"
         async with session.get(pods) as response:
             assert (await response.json())["items"] == []
+
+
+@pytest.mark.parametrize("path", [CM, "/api/v1/namespaces/default", f"{CM}/none", "/apis", "/api/v1", DEPLOYMENTS])
+async def test_an_answer_in_json_is_a_line(serve: Any, path: str) -> None:
+    """As the reference server ends it; the Python client's own tests compare the text of an error."""
+    async with serve(tls=False) as site:
+        for accept in ("application/json", TABLE):
+            _, _, body = await get(site, path, accept)
+            assert body.endswith(b"}\n"), body
+            assert body.count(b"\n") == 1

@@ -430,11 +430,12 @@ async def test_metrics_tell_what_a_busy_pod_uses(plane: Cluster, make_pod: MakeP
     """The figures of `top` are real ones."""
     async with plane as cluster:
         node = await cluster.start_kubelet()
-        await cluster.create(make_pod(["sh", "-c", "while :; do :; done"]))
+        await cluster.create(make_pod(["sh", "-c", "while :; do :; done"], meta={"labels": {"app": "busy"}}))
         await cluster.until(is_ready)
         await node.metrics()
         await asyncio.sleep(0.4)
         (usage,) = await node.metrics()
+        assert usage.labels == {"app": "busy"}, "what is measured is selected by them"
         assert (usage.namespace, usage.name) == ("default", "p")
         assert 0.1 < usage.cpu_cores < 1.5
         assert usage.memory_bytes > 0

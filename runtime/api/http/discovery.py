@@ -51,7 +51,7 @@ class Part:
 
 def document_of(tree: Any, content_type: str = JSON) -> Document:
     """A tree as a document with its ETag."""
-    return document_from(orjson.dumps(tree), content_type)
+    return document_from(orjson.dumps(tree, option=orjson.OPT_APPEND_NEWLINE), content_type)
 
 
 def document_from(body: bytes, content_type: str) -> Document:

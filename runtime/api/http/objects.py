@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import unquote
 
 import attrs
@@ -172,6 +172,8 @@ class Objects:
         notes, validation = Notes(), _validation(request)
         raw = await request.read()
         body = bodies.decode_patch(raw, content_type, kind, validation, notes.warnings)
+        if media == APPLY_PATCH and body.get("apiVersion", kind.api_version) != kind.api_version and not location.subresource:
+            raise _wrong_version(body["apiVersion"], kind)
         stored = await self._api.patch(
             kind, location.name, Patch(media, body), location.namespace, subresource=location.subresource,
             caller=request.caller, field_manager=_manager(request), force=force,
@@ -185,7 +187,7 @@ class Objects:
         done = await self._api.delete(
             kind, location.name, location.namespace, options, caller=request.caller, notes=notes
         )  # fmt: skip
-        if done.gone:
+        if done.gone and not kind.hooks.answers_deleted:
             return self.renderer.tree(_deleted(kind, done), rendering, 200, warning_headers(notes.warnings))
         return self.renderer.one(done.stored, rendering, 200, warning_headers(notes.warnings))
 
@@ -279,6 +281,12 @@ def _identified(tree: Tree, kind: Kind) -> Tree:
         raise refusals.undecodable(kind, f'the object provided is unrecognized (must be of type {kind.kind}): kind is "{name}"')
     rest = {key: value for key, value in tree.items() if key not in ("apiVersion", "kind")}
     return {"apiVersion": kind.api_version, "kind": kind.kind, **rest}
+
+
+def _wrong_version(given: Any, kind: Kind) -> BadRequestError:
+    return BadRequestError(
+        f"Incorrect version specified in apply patch. Specified patch version: {given}, expected: {kind.api_version}"
+    )
 
 
 def _deleted(kind: Kind, done: Deleted) -> Tree:

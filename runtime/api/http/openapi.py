@@ -238,7 +238,7 @@ def _item(kind: Kind, schema: str) -> Tree:
         "get": _operation(kind, "get", schema, ()),
         "put": _operation(kind, "put", schema, _WRITE_QUERY, body=schema),
         "patch": patch,
-        "delete": _operation(kind, "delete", "", _DELETE_QUERY, body=DELETE_OPTIONS),
+        "delete": _operation(kind, "delete", schema if kind.hooks.answers_deleted else "", _DELETE_QUERY, body=DELETE_OPTIONS),
     }
 
 

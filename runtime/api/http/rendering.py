@@ -65,7 +65,7 @@ class Renderer:
         """
         if not rendering.view:
             if rendering.media == JSON:
-                return Answer(status, stored.encoded, headers=headers)
+                return Answer(status, stored.encoded + b"\n", headers=headers)
             if rendering.media == PROTOBUF:
                 return Answer(status, self.marshaller.body_of(stored), PROTOBUF, headers)
             tree = stored.tree
@@ -99,7 +99,7 @@ class Renderer:
             return self.tree({**head, "items": [partial_object(each.tree, rendering.version) for each in items]}, rendering)
         if rendering.media == YAML:
             return self.tree({**head, "items": [stored.tree for stored in items]}, rendering)
-        return Answer(200, b'%b,"items":[%b]}' % (orjson.dumps(head)[:-1], b",".join([stored.encoded for stored in items])))
+        return Answer(200, b'%b,"items":[%b]}\n' % (orjson.dumps(head)[:-1], b",".join([stored.encoded for stored in items])))
 
     async def _many_in_protobuf(self, head: Tree, items: list[Stored], *, view: bool) -> Answer:
         marshaller = self.marshaller
