@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -20,7 +20,7 @@ from reconcile.resources.apiextensions import custom_resources
 from reconcile.resources.core import Binding, Namespace, Pod, Service
 from reconcile.resources.core.binding import Bindings
 from reconcile.resources.core.pod_connections import container_meant
-from reconcile.resources.kubelet import Kubelet, endpoint, kubelet
+from reconcile.resources.kubelet import Kubelet, KubeletSettings, endpoint, kubelet
 from reconcile.resources.kubelet.errors import NoSuchLogError
 from reconcile.resources.kubelet.logs import LogQuery
 from reconcile.resources.kubelet.process import ProcessRuntime
@@ -95,7 +95,9 @@ def node_name(data_dir: Path) -> str:
     return name
 
 
-def assemble(data_dir: Path, clock: Clock, service_cidr: str, pod_cidr: str, simulated: int) -> Assembly:
+def assemble(
+    data_dir: Path, clock: Clock, service_cidr: str, pod_cidr: str, simulated: int, images: Mapping[str, Sequence[str]]
+) -> Assembly:
     """Everything that a control plane of one machine consists of."""
     serving: list[ApiServer] = []  # filled by `connect`, before any operator starts
     definitions = custom_resources(
@@ -118,7 +120,7 @@ def assemble(data_dir: Path, clock: Clock, service_cidr: str, pod_cidr: str, sim
         runtime = ProcessRuntime(data_dir / "run", clock)
         name = node_name(data_dir)
         operators.append(local_volumes(data_dir.resolve() / "volumes"))
-        agent = kubelet(name, runtime, pod_cidr=pod_cidr, data_dir=data_dir / "kubelet")
+        agent = kubelet(name, runtime, pod_cidr=pod_cidr, data_dir=data_dir / "kubelet", settings=KubeletSettings(images=images))
         operators += [agent.operator, service_proxy()]
 
     def connect(api: ApiServer, front: Front | None) -> None:

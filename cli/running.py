@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -53,6 +53,8 @@ class UpSettings:
     keep: bool = False
     allow_empty: bool = False
     simulated_nodes: int = 0
+    images: Mapping[str, Sequence[str]] = attrs.field(factory=dict)
+    """What the kubelet runs for an image, where a container names no command."""
     etcd_listen: str = ""
     etcd: EtcdSettings | None = None
     """How the store is served as an etcd; None: it is not."""
@@ -138,8 +140,9 @@ class Session:
         try:
             self._network = claim_network(settings.data_dir)
             self._assembly = assemble(
-                settings.data_dir, self.clock, self._network.service_cidr, self._network.pod_cidr, settings.simulated_nodes
-            )
+                settings.data_dir, self.clock, self._network.service_cidr, self._network.pod_cidr,
+                settings.simulated_nodes, settings.images,
+            )  # fmt: skip
             backing = self._backing()
             plane = ControlPlane(
                 settings.data_dir, self.clock, self._assembly.parts,

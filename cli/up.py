@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -85,6 +86,13 @@ class View(Protocol):
 @click.option("--allow-empty", is_flag=True, help="Delete the objects even if everything vanishes from FOLDER at once.")
 @click.option("--simulate", type=int, default=0, metavar="N", help="Run pods on N simulated nodes instead of as processes.")
 @click.option(
+    "--image",
+    "images",
+    multiple=True,
+    metavar="NAME=COMMAND",
+    help="What to run for an image where a container names no command; NAME without a tag stands for all of its tags.",
+)
+@click.option(
     "--store",
     metavar="ADDRESS",
     default="",
@@ -103,8 +111,8 @@ class View(Protocol):
 def command(
     folder: Path, data_dir: str | None, host: str, port: int, token_file: Path | None, keep: bool, wait: bool,
     timeout_s: float, detach: bool,
-    history_keep: str, allow_empty: bool, simulate: int, store: str, etcd_listen: str, face: Face, plain: bool,
-    verbose: bool, ready_fd: int,
+    history_keep: str, allow_empty: bool, simulate: int, images: tuple[str, ...], store: str, etcd_listen: str, face: Face,
+    plain: bool, verbose: bool, ready_fd: int,
 ) -> None:  # fmt: skip
     """Run FOLDER: its YAML becomes running processes, its Python controllers run, and both follow every change.
 
@@ -140,6 +148,7 @@ def command(
         allow_empty=allow_empty,
         history=history,
         simulated_nodes=simulate,
+        images=dict(map(_image, images)),
         etcd_listen=etcd_listen,
         etcd=face.settings(etcd_listen, name=folder.resolve().name) if etcd_listen else None,
         store=store,
@@ -167,6 +176,18 @@ def _history_keep(text: str) -> HistoryKeep:
         return HistoryKeep.parse(text)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--history-keep") from error
+
+
+def _image(text: str) -> tuple[str, list[str]]:
+    """What stands for an image: its name, and the words of the command."""
+    name, _, command = text.partition("=")
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r}: {error}", param_hint="--image") from error
+    if not name or not words:
+        raise click.BadParameter(f"{text!r} names no image or no command: give NAME=COMMAND", param_hint="--image")
+    return name, words
 
 
 async def _run(session: Session, *, plain: bool, wait: bool, timeout_s: float, ready_fd: int) -> None:

@@ -186,8 +186,8 @@ class Starter:
                 raise PodConfigError(
                     IMAGE_REASON,
                     f"container {container['name']!r} has {shown} and no command: this node runs processes of this machine, "
-                    f"not images. Set `command` to the program to run, or map the image to one in the node's settings "
-                    f"(images), or run this pod on a node with a container runtime",
+                    f"not images. Set `command` to the program to run, or say what stands for the image "
+                    f"(`reconcile up --image NAME=COMMAND`), or run this pod on a node with a container runtime",
                 )
             command = known
         return [expand(str(part), env) for part in (*command, *(container.get("args") or ()))]
