@@ -52,7 +52,11 @@ def command(
     if "crds" in wanted:
         from reconcile.crd import definitions_of
 
-        manifests += definitions_of([cls for op in operators for cls in op.kinds])
+        def converter(resource: str) -> Tree:
+            service = {"namespace": namespace, "name": name, "port": _WEBHOOKS_PORT, "path": f"/convert/{resource}"}
+            return {"service": service}  # the operator puts itself here, with its authority, when it begins
+
+        manifests += definitions_of([cls for op in operators for cls in op.kinds], converter)
     if "rbac" in wanted:
         from reconcile.permissions import permissions_of
 
@@ -61,8 +65,10 @@ def command(
         manifests += _rights(name, namespace, permissions.rules(), namespaced=namespaced)
     if "deployment" in wanted:
         run = [*(f"/app/{file.name}" for file in files), *(word for module in modules for word in ("-m", module))]
+        from reconcile.permissions import resources_converted
+
         admits = any(h.trigger in ("mutate", "validate") for op in operators for h in op.handlers)
-        if admits:
+        if admits or resources_converted(operators):
             run += ["--webhooks", f"{name}.{namespace}.svc:{_WEBHOOKS_PORT}"]
             manifests.append(_service(name, namespace))
         manifests += _deployment(name, namespace, run, files, namespaced=namespaced, image=image, replicas=replicas)

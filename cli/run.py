@@ -63,7 +63,9 @@ class RunSettings(NamedTuple):
 @click.option("--crds", is_flag=True, help="Apply the CustomResourceDefinitions of the programs' kinds first.")
 @click.option("--dev", is_flag=True, help="Load a file again whenever it changes.")
 @click.option("--listen", default="", metavar="HOST:PORT", help="Serve /livez, /readyz and /metrics there.")
-@click.option("--webhooks", default="", metavar="HOST:PORT", help="Serve admission handlers, there for the API server.")
+@click.option(
+    "--webhooks", default="", metavar="HOST:PORT", help="Serve admission handlers and conversions, there for the API server."
+)
 @click.option("--elect", is_flag=True, help="Work only while holding a Lease: of several replicas one works.")
 @click.option("--elect-name", default="", help="The Lease's name [default: the first operator's domain].")
 @click.option("--elect-namespace", default="", help="The Lease's namespace [default: the context's].")

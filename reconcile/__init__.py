@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import on as on
+    from .conversion import convert
     from .errors import ApiError, NotFoundError, PermanentError, ReconcileError, TemporaryError
     from .handling import Cluster, Conditions, EventRecorder, Requeue, Wait
     from .kinds import Column, Hooks, Kind, ObjectMeta, OwnerReference, Resource, Scale, kind
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 _HOME = {
     "ApiError": "errors", "NotFoundError": "errors", "PermanentError": "errors", "ReconcileError": "errors",
     "TemporaryError": "errors", "Cluster": "handling", "Conditions": "handling", "EventRecorder": "handling",
-    "Requeue": "handling", "Wait": "handling", "Column": "kinds", "Hooks": "kinds", "Kind": "kinds", "ObjectMeta": "kinds",
+    "Requeue": "handling", "Wait": "handling", "convert": "conversion",
+    "Column": "kinds", "Hooks": "kinds", "Kind": "kinds", "ObjectMeta": "kinds",
     "OwnerReference": "kinds", "Resource": "kinds", "Scale": "kinds", "kind": "kinds", "Operator": "registry",
     "Rule": "views", "field": "views", "struct": "views", "thawed": "views",
 }  # fmt: skip
@@ -27,7 +29,7 @@ _HOME = {
 __all__ = [
     "ApiError", "Cluster", "Column", "Conditions", "EventRecorder", "Hooks", "Kind", "NotFoundError", "ObjectMeta",
     "Operator", "OwnerReference", "PermanentError", "ReconcileError", "Requeue", "Resource", "Rule", "Scale", "TemporaryError",
-    "Wait", "field", "kind", "on", "struct", "thawed",
+    "Wait", "convert", "field", "kind", "on", "struct", "thawed",
 ]  # fmt: skip
 
 

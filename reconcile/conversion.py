@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import attrs
@@ -35,6 +35,7 @@ from .kinds import Carried, Kind, Resource, kind_of, typed
 A = TypeVar("A", bound=Resource)
 B = TypeVar("B", bound=Resource)
 _STEPS = "__conversions__"
+_NOWHERE: Mapping[type[Resource], Step | None] = {}
 
 
 @attrs.frozen
@@ -101,8 +102,9 @@ def convert(source: type[A], target: type[B]) -> Callable[[Callable[[A], B]], Ca
         known = _steps(source).get(target)
         if known is not None:
             raise DeclarationError(f"@convert({source.__name__}, {target.__name__}) is declared twice: {known}, {step}")
-        _steps(source)[target] = step
-        _steps(target).setdefault(source, None)
+        _add(source, target, step)
+        if source not in _steps(target):
+            _add(target, source, None)
         return fn
 
     return declare
@@ -201,13 +203,17 @@ def _check(versions: list[type[Resource]]) -> None:
             )
 
 
-def _steps(cls: type[Resource]) -> dict[type[Resource], Step | None]:
+def _steps(cls: type[Resource]) -> Mapping[type[Resource], Step | None]:
     """What leads from a class, by where it leads; None: something leads here from there, and nothing back."""
-    found: dict[type[Resource], Step | None] | None = vars(cls).get(_STEPS)
-    if found is None:
-        found = {}
-        setattr(cls, _STEPS, found)
+    found: Mapping[type[Resource], Step | None] = vars(cls).get(_STEPS, _NOWHERE)
     return found
+
+
+def _add(source: type[Resource], target: type[Resource], step: Step | None) -> None:
+    if _STEPS not in vars(source):
+        setattr(source, _STEPS, {})
+    steps: dict[type[Resource], Step | None] = vars(source)[_STEPS]
+    steps[target] = step
 
 
 def _carried(before: Tree, made: Resource) -> Tree:

@@ -1,7 +1,8 @@
 """CustomResourceDefinitions from declared kinds: what `reconcile export` prints and `reconcile run --crds` applies.
 
-Classes of one kind in several versions become one definition; the newest stable version is stored, unless a kind names another
-(`storage_version`). Columns that are computed in Python have no place in a definition and are left out.
+Classes of one kind in several versions become one definition; the newest stable version is stored, unless a class says
+`storage=True`. Where functions convert between them (`@convert`), the definition names the webhook by which an API server
+elsewhere asks for it. Columns that are computed in Python have no place in a definition and are left out.
 
 Source: https://kubernetes.io/docs/reference/kubernetes-api/extend-resources/custom-resource-definition-v1/
 """
@@ -9,10 +10,11 @@ Source: https://kubernetes.io/docs/reference/kubernetes-api/extend-resources/cus
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from .errors import Tree
+from .conversion import all_versions, versions_of
+from .errors import DeclarationError, Tree
 from .kinds import Column, Kind, Resource, Scale
 
 CRD = Kind(
@@ -23,21 +25,51 @@ _NOT_IN_DEFINITIONS = ("x-kubernetes-patch-merge-key", "x-kubernetes-patch-strat
 _RANK = {"": 2, "beta": 1, "alpha": 0}
 
 
-def definitions_of(classes: Iterable[type[Resource]]) -> list[Tree]:
-    """One definition for each user-declared kind among `classes`, in their order; built-in kinds are the server's own."""
+ClientConfig = Callable[[str], Tree]
+"""The resource (`carts.shop.example.com`) -> the clientConfig of the webhook that converts its objects."""
+
+
+def definitions_of(classes: Iterable[type[Resource]], converter: ClientConfig | None = None) -> list[Tree]:
+    """One definition for each user-declared kind among `classes`, in their order; built-in kinds are the server's own.
+
+    `converter` says who is asked to convert; without it, kinds that functions convert are refused.
+
+    Raises:
+        DeclarationError: objects cannot get from each version of a kind into each other, or nobody can be asked to.
+    """
     by_name: dict[tuple[str, str], dict[str, Kind]] = {}
-    for cls in classes:
+    converted = set()
+    for cls in all_versions(classes):
         kind: Kind | None = cls.__kind__
         if kind is not None and not kind.builtin and kind.group:
             by_name.setdefault((kind.group, kind.plural), {})[kind.version] = kind  # two operators may both serve it
-    return [definition_of(list(versions.values())) for versions in by_name.values()]
+            if len(versions_of(cls)) > 1:
+                converted.add((kind.group, kind.plural))
+    made = []
+    for name, versions in by_name.items():
+        definition = definition_of(list(versions.values()))
+        if name in converted:
+            definition["spec"]["conversion"] = conversion_by(definition["metadata"]["name"], converter)
+        made.append(definition)
+    return made
+
+
+def conversion_by(resource: str, converter: ClientConfig | None) -> Tree:
+    """The `spec.conversion` of a definition whose objects functions convert."""
+    if converter is None:
+        raise DeclarationError(
+            f"the versions of {resource} are converted by functions (@convert), which an API server elsewhere can only call as a "
+            f"webhook: run with --webhooks HOST:PORT"
+        )
+    webhook = {"clientConfig": converter(resource), "conversionReviewVersions": ["v1"]}
+    return {"strategy": "Webhook", "webhook": webhook}
 
 
 def definition_of(kinds: Sequence[Kind]) -> Tree:
     """The definition of one kind, given in each of its versions."""
     newest_first = sorted(kinds, key=lambda kind: version_rank(kind.version), reverse=True)
     first = newest_first[0]
-    stored = first.storage_version or first.version
+    stored = next((kind.storage_version for kind in kinds if kind.storage_version), first.version)
     names: Tree = {"plural": first.plural, "singular": first.singular or first.kind.lower(), "kind": first.kind}
     names["listKind"] = f"{first.kind}List"
     if first.short_names:

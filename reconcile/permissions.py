@@ -16,6 +16,8 @@ from typing import Any
 
 import attrs
 
+from .conversion import versions_of
+from .crd import CRD
 from .errors import Tree
 from .kinds import Kind, Resource
 from .registry import Handler, Operator
@@ -37,7 +39,7 @@ class Permissions:
     """Verbs by group and resource, and notes on what could not be told."""
 
     verbs: dict[tuple[str, str], set[str]] = attrs.field(factory=dict)
-    names: dict[tuple[str, str], str] = attrs.field(factory=dict)
+    names: dict[tuple[str, str], tuple[str, ...]] = attrs.field(factory=dict)
     notes: list[str] = attrs.field(factory=list)
 
     def grant(self, group: str, resource: str, *verbs: str) -> None:
@@ -57,18 +59,18 @@ class Permissions:
 
     def rules(self) -> list[Tree]:
         """As a Role has them: resources with the same verbs stand together."""
-        alike: dict[tuple[str, tuple[str, ...], str], list[str]] = {}
+        alike: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[str]] = {}
         for (group, resource), verbs in sorted(self.verbs.items()):
             ordered = tuple(verb for verb in _VERBS if verb in verbs)
-            alike.setdefault((group, ordered, self.names.get((group, resource), "")), []).append(resource)
+            alike.setdefault((group, ordered, self.names.get((group, resource), ())), []).append(resource)
         return [
             {
                 "apiGroups": [group],
                 "resources": resources,
-                **({"resourceNames": [name]} if name else {}),
+                **({"resourceNames": list(names)} if names else {}),
                 "verbs": list(verbs),
             }
-            for (group, verbs, name), resources in alike.items()
+            for (group, verbs, names), resources in alike.items()
         ]
 
 
@@ -87,9 +89,18 @@ def permissions_of(operators: Sequence[Operator], *, lease: str = "") -> Permiss
     if any(handler.trigger in ("mutate", "validate") for operator in operators for handler in operator.handlers):
         for what in ("mutatingwebhookconfigurations", "validatingwebhookconfigurations"):
             found.grant("admissionregistration.k8s.io", what, "create", "patch", "delete")
+    if converted := resources_converted(operators):
+        found.grant(CRD.group, CRD.plural, "patch")
+        found.names[CRD.group, CRD.plural] = tuple(converted)
     if lease:
         found.grant("coordination.k8s.io", "leases", "get", "create", "update")
     return found
+
+
+def resources_converted(operators: Sequence[Operator]) -> list[str]:
+    """The definitions that have to name the operator, because its functions convert between their versions."""
+    classes = [cls for operator in operators for cls in operator.kinds if cls is not Resource]
+    return sorted({cls.__kind__.resource for cls in classes if len(versions_of(cls)) > 1})
 
 
 def _handled(found: Permissions, handler: Handler) -> None:

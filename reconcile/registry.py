@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import attrs
 
+from .conversion import all_versions
 from .errors import DeclarationError
 from .filters import Criteria, Criterion
 from .handling import Key
@@ -223,7 +224,7 @@ class Operator:
             raise DeclarationError(f"operator domain {domain!r}: give a domain name such as shop.example.com")
         self.domain = domain
         self.handlers: list[Handler] = []
-        self.kinds: list[type[Resource]] = []
+        self._kinds: list[type[Resource]] = []
         self.memo: Any = None  # Any: the user's own
         """What `memo` is to handlers without an object; each object's begins as a copy of it. None: an empty one."""
         from .on import Decorators  # the decorators declare on operators
@@ -234,6 +235,15 @@ class Operator:
     def indexes(self) -> frozenset[str]:
         """The names of the indexes declared so far: what handlers may take besides the usual."""
         return frozenset(h.name for h in self.handlers if h.trigger == "index")
+
+    @property
+    def kinds(self) -> list[type[Resource]]:
+        """The kinds registered so far, and all versions that conversions join them with.
+
+        Raises:
+            DeclarationError: objects cannot get from each of these versions into each other.
+        """
+        return all_versions(self._kinds)
 
     @property
     def finalizer(self) -> str:
@@ -251,19 +261,19 @@ class Operator:
             if cls is Resource:
                 continue  # every kind that is served: there is nothing to register
             kind_of(cls)
-            if cls not in self.kinds:
-                self.kinds.append(cls)
+            if cls not in self._kinds:
+                self._kinds.append(cls)
 
     def extend(self, other: Operator) -> None:
         """Take over what another operator declared: how several modules become one operator."""
         for declared in other.handlers:
             self.add(declared)
-        self.serve(*other.kinds)
+        self.serve(*other._kinds)
 
     def clear(self) -> None:
         """Forget every declaration (a file is about to be loaded again)."""
         self.handlers.clear()
-        self.kinds.clear()
+        self._kinds.clear()
 
 
 _DEFAULTS: dict[str, Operator] = {}

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Self
 
 from reconcile.client import APPLY_PATCH, Client, Patch
 from reconcile.clock import Clock
+from reconcile.conversion import versions_of
 from reconcile.crd import CRD, definitions_of
 from reconcile.errors import ApiError, ReconcileError, Tree
+from reconcile.kinds import Resource, kind_of
 from reconcile.registry import Operator
 
 from .engine.election import Election, FencedClient
@@ -31,8 +33,8 @@ ESTABLISHED_S_MAX = 30.0
 class RemoteOperators:
     """Runs operators on `client`. Use as an async context manager: leaving it stops all of them gracefully.
 
-    `webhooks` is how mutate and validate handlers are called; without it they are left out, which is logged. `register` applies
-    the CustomResourceDefinitions of an operator's kinds before it starts.
+    `webhooks` is how mutate and validate handlers, and conversions, are called; without it they are left out, which is logged.
+    `register` applies the CustomResourceDefinitions of an operator's kinds before it starts.
     """
 
     def __init__(
@@ -67,8 +69,13 @@ class RemoteOperators:
 
     async def start_operator(self, operator: Operator) -> None:
         """Run an operator; with an election, as soon as this replica leads. Raises what its startup handlers raise."""
+        converted = [cls for cls in operator.kinds if cls is not Resource and len(versions_of(cls)) > 1]
+        if self._webhooks is not None:
+            self._webhooks.add_conversions(converted)
         if self._register:
             await self.register(operator)
+        elif converted and self._webhooks is None:
+            log.warning("%s: nobody here is asked to convert it: run with --webhooks HOST:PORT", kind_of(converted[0]).resource)
         async with self._changing:
             self._wanted.append(operator)
             try:
@@ -91,10 +98,10 @@ class RemoteOperators:
 
         Raises:
             ApiError: the server refuses one of them.
-            ReconcileError: one is not served after half a minute.
+            ReconcileError: one is not served after half a minute, or its versions are converted here, and without webhooks.
         """
         names = []
-        for definition in definitions_of(operator.kinds):
+        for definition in definitions_of(operator.kinds, self._webhooks.converter if self._webhooks is not None else None):
             names.append(definition["metadata"]["name"])
             await self._direct.patch(
                 CRD, names[-1], Patch(APPLY_PATCH, definition), field_manager=operator.domain, force=True
@@ -161,6 +168,8 @@ class RemoteOperators:
 
     async def _run_if_leading(self, operator: Operator) -> None:
         if self.leading and operator not in self._running:
+            if self._webhooks is not None:
+                await self._webhooks.publish_conversions()  # or what it lists could not be shown
             await self.engine.start(operator)
             self._running.add(operator)
             if self._webhooks is not None:

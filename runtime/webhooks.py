@@ -1,7 +1,8 @@
-"""Mutate and validate handlers for an API server elsewhere: a server of webhooks, and the configurations that name it.
+"""Mutate and validate handlers, and conversions, for an API server elsewhere: a server of webhooks, and what names it there.
 
 The certificate is made by an authority of this process alone, which the configurations carry. A webhook refuses while nobody
-answers for it (`failurePolicy: Fail`), so the configurations are withdrawn when the operator ends.
+answers for it (`failurePolicy: Fail`), so the configurations are withdrawn when the operator ends. Definitions go on to name it
+as the one that converts: objects that were shown unconverted would be wrong, where an error is only an error.
 
 Source: https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/
 """
@@ -14,21 +15,23 @@ import copy
 import inspect
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Self
 
 import orjson
 from aiohttp import web
 
-from reconcile.client import APPLY_PATCH, Client, Patch
+from reconcile.client import APPLY_PATCH, MERGE_PATCH, Client, Patch
 from reconcile.clock import Clock
+from reconcile.crd import CRD, conversion_by
 from reconcile.errors import ApiError, NotFoundError, ReconcileError, Tree
 from reconcile.handling import AdmissionReview
 from reconcile.identity import Caller
-from reconcile.kinds import Kind
+from reconcile.kinds import Kind, Resource
 
 from .api.http.certificates import Credentials
+from .converting import Conversions
 from .engine.admission import Admit
 
 log = logging.getLogger(__name__)
@@ -38,7 +41,7 @@ MUTATING = Kind(_GROUP, "v1", "MutatingWebhookConfiguration", "mutatingwebhookco
 VALIDATING = Kind(_GROUP, "v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", namespaced=False)
 _ROOT = {"mutate": MUTATING, "validate": VALIDATING}
 _TIMEOUT_S = 10
-_BYTES_MAX = 8 << 20
+_BYTES_MAX = 16 << 20
 
 
 class Webhooks:
@@ -58,6 +61,7 @@ class Webhooks:
         self._ca = b""
         self._admits: dict[str, dict[str, tuple[Kind | None, list[Admit]]]] = {"mutate": {}, "validate": {}}
         self._published: set[str] = set()
+        self._conversions = Conversions()
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -65,6 +69,7 @@ class Webhooks:
         self._ca = credentials.ca_pem
         app = web.Application(client_max_size=_BYTES_MAX)
         app.router.add_post("/{what:mutate|validate}/{key}", self._answer)
+        app.router.add_post("/convert/{resource}", self._convert)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         try:
@@ -94,6 +99,9 @@ class Webhooks:
 
     def _add(self, what: str, kind: Kind | None, fn: Admit) -> Callable[[], None]:
         key, kinds = (kind.resource if kind is not None else "all"), self._admits[what]
+        first = kinds[key][0] if key in kinds else kind
+        if kind is not None and first is not None and first.version != kind.version:
+            key = f"{kind.version}.{key}"  # each handler sees its own version
         admits = kinds.setdefault(key, (kind, []))[1]
         admits.append(fn)
 
@@ -130,6 +138,35 @@ class Webhooks:
                     log.warning("%s %s is left behind, and refuses writes: %s", configuration.kind, self._name, error)
                     raise
 
+    def add_conversions(self, classes: Iterable[type[Resource]]) -> None:
+        """Convert between the versions of these classes, where functions do."""
+        self._conversions.add(classes)
+
+    def converter(self, resource: str) -> Tree:
+        """The clientConfig by which a definition names who converts the objects of `resource`."""
+        return self._client_config(f"convert/{resource}")
+
+    async def publish_conversions(self) -> None:
+        """Have the definitions that are there name this server as the one that converts.
+
+        Raises:
+            ApiError: the API server refuses.
+        """
+        for resource in self._conversions.resources:
+            conversion = conversion_by(resource, self.converter)
+            conversion["webhook"]["clientConfig"]["service"] = None  # an exported definition names one
+            change = Patch(MERGE_PATCH, {"spec": {"conversion": conversion}})
+            try:
+                await self._client.patch(CRD, resource, change, field_manager=self._name)
+            except NotFoundError:
+                log.warning(
+                    "%s is not defined yet: nobody is asked to convert it; apply its definition, or run with --crds", resource
+                )
+
+    def _client_config(self, path: str) -> Tree:
+        url = f"https://{self._host}:{self._port}/{path}"
+        return {"url": url, "caBundle": base64.b64encode(self._ca).decode()}
+
     def _hook(self, what: str, key: str, kind: Kind | None) -> Tree:
         resources = [kind.plural, f"{kind.plural}/*"] if kind is not None else ["*/*"]
         rule = {
@@ -138,16 +175,18 @@ class Webhooks:
         }  # fmt: skip
         return {
             "name": f"{key}.{what}.{self._name}",
-            "clientConfig": {
-                "url": f"https://{self._host}:{self._port}/{what}/{key}",
-                "caBundle": base64.b64encode(self._ca).decode(),
-            },
+            "clientConfig": self._client_config(f"{what}/{key}"),
             "rules": [rule],
             "admissionReviewVersions": ["v1"],
             "sideEffects": "None",
             "failurePolicy": "Fail",
             "timeoutSeconds": _TIMEOUT_S,
         }
+
+    async def _convert(self, request: web.Request) -> web.Response:
+        review = orjson.loads(await request.read())
+        answer = self._conversions.answer(request.match_info["resource"], review)
+        return web.json_response(answer, dumps=lambda tree: orjson.dumps(tree).decode())
 
     async def _answer(self, request: web.Request) -> web.Response:
         asked = orjson.loads(await request.read())["request"]

@@ -1,5 +1,7 @@
 """Admission: functions that see each write before it is stored, and may change or refuse it.
 
+Who registers for a kind sees each write in the version of that kind, whatever version the client writes in.
+
 Mutators run first, then defaults, then what completes new objects, then the schema's rules, then validators. They are called
 in the order in which they were added, those for all kinds first; webhooks are asked last. A dry run calls them too
 (`review.dry_run` tells).
@@ -7,11 +9,14 @@ in the order in which they were added, those for all kinds first; webhooks are a
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
-from reconcile.errors import ApiError, ForbiddenError, ReconcileError
+import attrs
+
+from reconcile.errors import ApiError, ForbiddenError, ReconcileError, Tree
 from reconcile.handling import AdmissionReview
 from reconcile.kinds import Kind
 
@@ -19,13 +24,16 @@ if TYPE_CHECKING:
     from .webhooks import Webhooks
 
 Admit = Callable[[AdmissionReview], Awaitable[None] | None]
+Convert = Callable[[Tree, Kind], Awaitable[Tree]]
+"""(object, kind) -> the object in that version of its kind. Raises ConversionError."""
 _Key = tuple[str, str] | None
 
 
 class Admission:
     """The registered functions, by kind."""
 
-    def __init__(self) -> None:
+    def __init__(self, convert: Convert) -> None:
+        self._convert = convert
         self._mutators: dict[_Key, list[Admit]] = {}
         self._validators: dict[_Key, list[Admit]] = {}
         self._initializers: dict[_Key, list[Admit]] = {}
@@ -33,11 +41,29 @@ class Admission:
 
     def add_mutator(self, kind: Kind | None, admit: Admit) -> Callable[[], None]:
         """Register a mutator; returns a function that removes it."""
-        return _add(self._mutators, kind, admit)
+        return _add(self._mutators, kind, self._seen_in(kind, admit))
 
     def add_validator(self, kind: Kind | None, admit: Admit) -> Callable[[], None]:
         """Register a validator; returns a function that removes it."""
-        return _add(self._validators, kind, admit)
+        return _add(self._validators, kind, self._seen_in(kind, admit))
+
+    def _seen_in(self, kind: Kind | None, admit: Admit) -> Admit:
+        """The same function, which is shown writes in other versions of its kind in its own version."""
+        if kind is None:
+            return admit
+        convert = self._convert
+
+        async def seen(review: AdmissionReview) -> None:
+            shown = copy.deepcopy(await convert(review.tree, kind))
+            before = copy.deepcopy(shown)
+            old = await convert(review.old, kind) if review.old is not None else None
+            inner = attrs.evolve(review, tree=shown, old=old, kind=kind)  # which shares the list of warnings
+            await _call(admit, inner)
+            if inner.tree != before:
+                review.tree = await convert(inner.tree, review.kind)
+
+        # Nothing is in between where the versions agree, as they nearly always do.
+        return lambda review: admit(review) if review.kind.version == kind.version else seen(review)
 
     def add_initializer(self, kind: Kind, admit: Admit) -> Callable[[], None]:
         """Register what completes new objects; returns a function that removes it."""

@@ -73,7 +73,7 @@ class ApiServer:
         self.documents: dict[str, tuple[MakeDocument, str]] = {}
         self.pages: dict[str, Page] = {}
         self._catalog = Catalog()
-        self._admission = Admission()
+        self._admission = Admission(self._in_version)
         self._answering = Answering(self._catalog)
         self._reading = Reading(store, self._catalog)
         self._history = ObjectHistory(store, self._catalog)

@@ -2,7 +2,7 @@
 
 An object is completed by the schema of the version that it was stored in (defaults are written in when it is read), converted,
 and loses what the other version's schema does not know. Functions of this process (`@convert`) go before a webhook; without
-either, nothing but apiVersion differs.
+either, nothing but apiVersion differs. What functions make is completed by the other version's schema at once.
 
 Source: k8s.io/apiextensions-apiserver/pkg/apiserver/{customresource_handler.go,conversion/converter.go}
 """
@@ -99,6 +99,12 @@ class Versions:
         made: Tree = prune(tree, None, []) if prune is not None else tree
         return made
 
+    def _whole(self, tree: Tree, kind: Kind) -> Tree:
+        """The object with the version's defaults, and without what its schema does not know."""
+        complete = self._completion(kind.version, defaults=True)
+        made: Tree = complete(tree, None, []) if complete is not None else tree
+        return made
+
     def completed(self, tree: Tree, version: str) -> Tree:
         """What was stored in a version, with its defaults, where data declares it; those of a class are what its readers see."""
         kind = self._kinds.get(version)
@@ -138,7 +144,8 @@ class Versions:
                 continue
             source = derived.classes.get(version)
             if source is not None and target is not None:
-                made[at] = self.pruned(converted(tree, source, target), kind)
+                # Who reads a class's objects is not given defaults, so they are written in here.
+                made[at] = self._whole(converted(tree, source, target), kind)
             elif derived.webhook is not None:
                 if self._schema(version) is None:
                     raise ConversionError(f"request to convert CR from an invalid group/version: {tree.get('apiVersion')}")
