@@ -14,7 +14,7 @@ from typing import cast
 
 from reconcile.clock import Clock
 from reconcile.kinds import Kind
-from reconcile.runtime.store import PUT, CompactedError, Event, Range, StoreError, Watch, WatchStore
+from reconcile.runtime.store import PUT, CompactedError, Event, Range, StoreError, Watch, WatchBatch, WatchStore
 from reconcile.selectors import FieldSelector, LabelSelector, parse_labels
 
 from . import refusals
@@ -70,6 +70,7 @@ class Following:
         self._bookmark_s = bookmark_s
         self._watch: Watch | None = None
         self._ready: deque[Change] = deque()
+        self._converting = False
         self._closed = False
 
     def __aiter__(self) -> Following:
@@ -85,25 +86,34 @@ class Following:
         while not ready:
             if self._closed:
                 raise StopAsyncIteration
-            try:
-                await self._more()
-            except CompactedError as error:
-                await self.aclose()
-                raise refusals.expired_watch(self._revision, self._store.compacted) from error
-            except StoreError as error:
-                await self.aclose()
-                raise refusals.of_store(error) from error
-            except BaseException:
-                # Cancelled, or ended: the store must not go on filling a queue that nobody reads.
-                await self.aclose()
-                raise
+            await self._more(wait=True)
         return ready.popleft()
+
+    async def arrive(self) -> None:
+        """Go through the past until something of it is `taken`, or the present is reached. Raises as the iteration does."""
+        if not self._closed and not self._ready:
+            await self._more(wait=False)
 
     def taken(self) -> list[Change]:
         """Changes that are there already, taken without waiting: a slow consumer catches up in one go."""
+        watch = self._watch
+        # What has to be converted is waited for, and nothing may overtake it.
+        if watch is not None and not self._converting:
+            served = self._renewed()
+            if not self._served.versions.converts:
+                for batch in watch.take():
+                    self._tell(batch, self._plain)
+                    if not served:
+                        self.end()
+                        break
         changes = list(self._ready)
         self._ready.clear()
         return changes
+
+    @property
+    def present(self) -> int | None:
+        """The store's revision, where all changes up to it were given; None where some are still to come, or it ended."""
+        return None if self._watch is None or self._ready or self._converting else self._watch.present
 
     def end(self) -> None:
         """End the watch: what is there is still given, then the loop ends."""
@@ -116,37 +126,65 @@ class Following:
         """The same as `end`."""
         self.end()
 
-    async def _more(self) -> None:
-        """Wait for the next batch of the store."""
-        watch = self._watch
-        if watch is None:
-            if self._initial:
-                await self._store.catch_up()
-            watch = self._watch = await self._begin()
-            if self._ready:
-                return
-        batch = await watch.__anext__()
-        self._revision = batch.revision
+    async def _more(self, *, wait: bool) -> None:
+        """Begin, or take the store's next batch; without `wait`, only go through the past."""
+        try:
+            watch = self._watch
+            if watch is None:
+                if self._initial:
+                    await self._store.catch_up()
+                watch = await self._begin()
+                if self._ready:
+                    return
+            if wait:
+                await self._accept(await watch.__anext__())
+            else:
+                await watch.arrive()
+        except CompactedError as error:
+            self.end()
+            raise refusals.expired_watch(self._revision, self._store.compacted) from error
+        except StoreError as error:
+            self.end()
+            raise refusals.of_store(error) from error
+        except BaseException:
+            # Cancelled, or ended: the store must not go on filling a queue that nobody reads.
+            self.end()
+            raise
+
+    async def _accept(self, batch: WatchBatch) -> None:
+        """Make changes of a batch; what has to be converted is converted first."""
+        served, shows = self._renewed(), self._plain
+        if batch.events and self._served.versions.converts:
+            self._converting = True
+            try:
+                shows = await self._converted(batch.events, batch.revision)
+            finally:
+                self._converting = False
+        self._tell(batch, shows)
+        if not served:
+            self.end()  # this was the last of it
+
+    def _renewed(self) -> bool:
+        """Whether the kind is served still; one that changed, as a CustomResourceDefinition may, is shown as it is now."""
         newest = self._catalog.newest(self._served)
-        # A kind that changed meanwhile, as a CustomResourceDefinition may, is shown as it is now.
         self._served = newest or self._served
-        if batch.events:
-            shows = await self._shows(batch.events, batch.revision)
-            for event in batch.events:
-                change = self._change(event, batch.revision, shows)
-                if change is not None:
-                    self._ready.append(change)
-        else:
+        return newest is not None
+
+    def _tell(self, batch: WatchBatch, shows: Callable[[Stored], Stored]) -> None:
+        self._revision = batch.revision
+        if not batch.events:
             self._ready.append(Change("BOOKMARK", None, batch.revision))
-        if newest is None:
-            await self.aclose()  # it is served no longer: this was the last of it
+        for event in batch.events:
+            change = self._change(event, batch.revision, shows)
+            if change is not None:
+                self._ready.append(change)
 
     async def _begin(self) -> Watch:
         """Open the store's watch; with `initial`, read the present in the same step, so that nothing falls in between."""
         found = self._store.range(Range(self._start, self._end)) if self._initial else None
         if found is not None:
             self._revision = found.revision
-        self._watch = self._store.watch(
+        watch = self._watch = self._store.watch(
             self._start, self._end, self._revision + 1, prev_kv=True, progress_interval_s=self._bookmark_s
         )
         if found is not None:
@@ -154,12 +192,14 @@ class Following:
                 if self._matches(stored):
                     self._ready.append(Change("ADDED", stored, stored.revision))
             self._ready.append(Change("BOOKMARK", None, found.revision, initial_end=True))
-        return self._watch
+        return watch
 
-    async def _shows(self, events: Sequence[Event], revision: int) -> Callable[[Stored], Stored]:
-        """How the states in these events are shown: all that have to be converted are, together."""
-        if not self._served.versions.converts:
-            return cast(Callable[[Stored], Stored], self._served.shows)  # which gives None for what is to be converted only
+    @property
+    def _plain(self) -> Callable[[Stored], Stored]:
+        return cast(Callable[[Stored], Stored], self._served.shows)  # which gives None for what is to be converted only
+
+    async def _converted(self, events: Sequence[Event], revision: int) -> Callable[[Stored], Stored]:
+        """How the states in these events are shown: all are converted together."""
         states = [state for event in events for state in self._states(event, revision)]
         shown = dict(zip(states, await self._served.all_shown(states), strict=True))
         return shown.__getitem__

@@ -69,8 +69,14 @@ class Watch:
         """True when there is a past to `pull`, once the queue is taken."""
         return not self._synced and not self._cancelled and self.error is None
 
+    @property
+    def present(self) -> int | None:
+        """The newest revision, where everything up to it is taken; None where something is still to come, or it ended."""
+        done = not self._queue and self.synced and self.error is None and not self._cancelled
+        return self._hub.revision if done else None
+
     def take(self) -> tuple[WatchBatch, ...]:
-        """All that is queued, without waiting: for who follows many watches by `on_ready`, and iterates over none."""
+        """All that is queued, without waiting: beside an iteration, or for who follows many watches by `on_ready`."""
         batches = tuple(batch for batch, _ in self._queue)
         self._queue.clear()
         self._queued_bytes = 0
@@ -122,14 +128,19 @@ class Watch:
             if self.error is not None:
                 raise self.error.with_traceback(None)
             if not self._synced:
-                for batch, size_bytes in await self.pull():
-                    self._push(batch, size_bytes)
+                await self.arrive()
                 continue
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
+
+    async def arrive(self) -> None:
+        """Go through the past until something of it is queued, or the present is reached, or the watch ended."""
+        while self.lagging and not self._queue:
+            for batch, size_bytes in await self.pull():
+                self._push(batch, size_bytes)
 
     def offer(self, record: Record, events: tuple[Event, ...]) -> None:
         """Take the events of a new revision that match this watch's range; called by the hub, right after the commit."""

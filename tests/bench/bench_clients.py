@@ -1,9 +1,8 @@
 """Clients over HTTPS, as many as a busy cluster has: `python -m tests.bench clients`.
 
 A real `up` in a process of its own; this process is all clients (TLS, a token, JSON), so that both cores are shared by the
-server and its load. Printed beside the targets: creates, gets and patches by 64 clients and by one; 1,000 watches of one
-collection under 100 writes a second, with the time from the write's answer to each event; memory of the control plane empty,
-and with 10,000 Pods stored; seconds from the command to an API that answers.
+server and its load. Printed beside the targets: creates, gets and patches by 64 clients and by one; memory of the control plane
+empty, and with 10,000 Pods stored; seconds from the command to an API that answers. Watches have a bench of their own.
 
 The targets at 64 clients are twice, those at one client just what a kube-apiserver 1.36 on etcd 3.5 did on a machine of this
 size: 390 creates, 1,450 gets, 650 patches a second; 3.6 ms a create, 1.0 ms a get.
@@ -12,7 +11,6 @@ size: 390 creates, 1,450 gets, 650 patches a second; 3.6 ms a create, 1.0 ms a g
 from __future__ import annotations
 
 import asyncio
-import re
 import shutil
 import statistics
 import sys
@@ -20,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import aiohttp
 import psutil
@@ -29,9 +26,7 @@ from reconcile.runtime.client.kubeconfig import load
 from tests.plane import Plane
 
 CLIENTS, REQUESTS, ALONE = 64, 4000, 400
-WATCHES, WRITES, WRITES_PER_S = 1000, 500, 100
 PODS = 10_000
-WATCHED = re.compile(rb'"name":"w-(\d+)"')
 MAPS = "/api/v1/namespaces/default/configmaps"
 MERGE = {"Content-Type": "application/merge-patch+json"}
 AT_64 = {"create": 780.0, "get": 2900.0, "patch": 1300.0}
@@ -101,78 +96,6 @@ async def requests(plane: Plane, clients: int, count: int) -> None:
                 say(f"{name}, one client (p50)", middle, "ms", AT_ONE.get(name))
 
 
-class Watcher(asyncio.Protocol):
-    """A watch that costs its client little: it finds names in what comes, and decodes nothing."""
-
-    def __init__(self, request: bytes, sent_s: dict[int, float], late_ms: list[float]) -> None:
-        self._request, self._sent_s, self._late_ms = request, sent_s, late_ms
-        self._rest = b""
-        self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.seen: list[int] = []
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask."""
-        assert isinstance(transport, asyncio.Transport)
-        transport.write(self._request)
-
-    def data_received(self, data: bytes) -> None:
-        """Note when each event came."""
-        now = time.perf_counter()
-        if not self.opened.done():
-            self.opened.set_result(None)
-        text = self._rest + data
-        whole = text.rfind(b"\n") + 1
-        self._rest = text[whole:]
-        for number in map(int, WATCHED.findall(text, 0, whole)):
-            self.seen.append(number)
-            self._late_ms.append((now - self._sent_s[number]) * 1000)
-        if len(self.seen) >= WRITES and not self.finished.done():
-            self.finished.set_result(None)
-
-
-async def watches(plane: Plane) -> None:
-    """Many watches of one collection: each event must reach each of them, soon, once, and in order."""
-    access = load(plane.data_dir / "kubeconfig")
-    address = urlsplit(access.server)
-    late_ms: list[float] = []
-    sent_s: dict[int, float] = {}
-    request = (
-        f"GET {MAPS}?watch=1&labelSelector=bench%3Dwatched HTTP/1.1\r\nHost: {address.netloc}\r\n"
-        f"Authorization: Bearer {access.token}\r\n\r\n"
-    ).encode()
-    loop, watchers, transports = asyncio.get_running_loop(), list[Watcher](), list[asyncio.Transport]()
-    for _ in range(WATCHES):
-        transport, watcher = await loop.create_connection(
-            lambda: Watcher(request, sent_s, late_ms), str(address.hostname), int(address.port or 443), ssl=access.tls()
-        )
-        watchers.append(watcher)
-        transports.append(transport)
-    await asyncio.gather(*(watcher.opened for watcher in watchers))
-    async with session(plane, CLIENTS) as http:
-
-        async def write(number: int) -> None:
-            sent_s[number] = time.perf_counter()
-            async with http.post(MAPS, json={"metadata": {"name": f"w-{number}", "labels": {"bench": "watched"}}}) as answer:
-                assert answer.status == 201
-
-        began = time.perf_counter()
-        async with asyncio.TaskGroup() as writes:
-            for number in range(WRITES):
-                await asyncio.sleep(max(0.0, began + number / WRITES_PER_S - time.perf_counter()))
-                writes.create_task(write(number))
-        async with asyncio.timeout(120):
-            await asyncio.gather(*(watcher.finished for watcher in watchers))
-        took_s = time.perf_counter() - began
-    for transport in transports:
-        transport.abort()
-    assert all(sorted(watcher.seen) == list(range(WRITES)) for watcher in watchers), "an event came twice, or never"
-    late_ms.sort()
-    say(f"{WATCHES:,} watches, {WRITES} writes at {WRITES_PER_S}/s: events", len(late_ms) / took_s, "/s")
-    say("  from sending a write to each event of it, p50", statistics.median(late_ms), "ms")
-    say("  p99", late_ms[int(len(late_ms) * 0.99)], "ms", 100.0)
-
-
 async def store_pods(plane: Plane) -> None:
     """Pods that nobody schedules: they are there, and that is all."""
     async with session(plane, CLIENTS) as http:
@@ -217,7 +140,6 @@ def main() -> None:
         say("RSS, empty", control.memory_info().rss / 2**20, "MB", 100.0)
         asyncio.run(requests(plane, CLIENTS, REQUESTS))
         asyncio.run(requests(plane, 1, ALONE))
-        asyncio.run(watches(plane))
         plane.bury()
         _, plane = started(root / "pods")
         asyncio.run(store_pods(plane))

@@ -201,6 +201,37 @@ async def test_many_watchers_and_one_that_never_reads_all_others_get_everything(
         lazy.close()
 
 
+async def test_a_reader_that_pauses_gets_the_rest_when_it_reads_on_and_others_do_not_wait_for_it(serve: Any) -> None:
+    """Over TLS, and with more than all buffers on the way hold."""
+    async with serve() as site:
+        kind = site.kind("ConfigMap")
+        clients = [HttpClient(site.access, site.api.clock) for _ in range(3)]
+        slow, *fast = streams = [client.watch(kind, initial=True) for client in clients]
+        for stream in streams:
+            assert (await anext(stream)).initial_end
+        big, names = "x" * 300_000, [f"n{number:02}" for number in range(40)]
+        for name in names:
+            await site.api.create(kind, {"metadata": {"name": name}, "data": {"a": big}}, "default")
+            for stream in fast:
+                assert (await anext(stream)).object["metadata"]["name"] == name
+        assert [(await anext(slow)).object["metadata"]["name"] for _ in names] == names
+        await make(site, "last")
+        for stream, client in zip(streams, clients, strict=True):
+            assert (await anext(stream)).object["metadata"]["name"] == "last"
+            await cast(Any, stream).aclose()  # Any: a generator behind an AsyncIterator
+            await client.close()
+
+
+async def test_a_watch_asked_for_by_head_has_no_body(serve: Any) -> None:
+    """What is sent behind the head would be read as the next answer."""
+    async with serve(tls=False) as site, aiohttp.ClientSession(site.address.url) as session:
+        await make(site, "a")
+        for _ in range(2):
+            async with session.head(f"{CM}?watch=1") as response:
+                assert (response.status, await response.read()) == (200, b"")
+        assert site.server.connections == 1
+
+
 async def test_stopping_the_server_ends_watches_at_once(serve: Any) -> None:
     """Ctrl-C must not wait for a watch of an hour."""
     async with serve() as site:

@@ -2,7 +2,8 @@
 
     server, transport        starts and stops it; the one module that knows the HTTP library (imported when it starts)
     face                     one request in, one answer out: identity, then routing; knows no HTTP library
-    objects, watches         the verbs on objects
+    objects                  the verbs on objects
+    watches, feed            a watch on its own, and many that are told the same
     rendering, frames, lines answers, and the events of watches, in each form
     discovery, openapi       documents that are derived from the served kinds
     tables, negotiation      renderings; which one a client wants

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 import orjson
@@ -60,11 +60,18 @@ class Answer:
     headers: Headers = ()
 
 
+class Carried(Protocol):
+    """A part of a stream that others write to the connection."""
+
+    async def carry(self, transport: asyncio.WriteTransport) -> None:
+        """Have chunks of HTTP/1.1 written; returns when they come no more, or when too much waits in the buffer."""
+
+
 @attrs.frozen(eq=False)
 class Stream:
     """An answer that comes in pieces; each piece is sent at once. The iterator is closed when the client is gone."""
 
-    pieces: AsyncIterator[bytes]
+    pieces: AsyncIterator[bytes | Carried]
     content_type: str = JSON
     headers: Headers = ()
     status: int = 200

@@ -24,6 +24,7 @@ from reconcile.runtime.api.stored import Deleted, Notes
 from . import bodies, past
 from .connecting import connect
 from .exchange import Answer, Request, Stream, Switch, no_such_path, warning_headers
+from .feed import Feeds
 from .location import Location
 from .negotiation import Offer, Rendering, rendering_of_objects
 from .rendering import Renderer
@@ -46,6 +47,7 @@ class Objects:
     def __init__(self, api: ApiServer, wire: Callable[[], Tables]) -> None:
         self._api = api
         self._tables = wire
+        self.feeds = Feeds()
         self.renderer = Renderer(api.clock, wire)
 
     @cached_property
@@ -117,7 +119,7 @@ class Objects:
         include = _include(request)
         if wants_watch(request, location):
             lines = self.renderer.lines(rendering)
-            return await watch(self._api, kind, location, request, rendering, include, request.caller, lines)
+            return await watch(self._api, kind, location, request, rendering, include, request.caller, self.feeds, lines)
         if location.name:
             stored = await self._api.get(
                 kind, location.name, location.namespace, subresource=location.subresource,

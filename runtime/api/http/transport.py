@@ -25,9 +25,9 @@ from reconcile.clock import Clock
 from reconcile.errors import RequestTimeoutError
 
 from .accepting import Accepting
-from .exchange import Answer, Headers, Request, Stream, Switch, too_large
+from .exchange import Answer, Carried, Headers, Request, Stream, Switch, too_large
 from .face import Face
-from .patience import Patience, Wait
+from .patience import Connection, Patience, Wait
 from .protocol import Protocol, Protocols
 from .server import HttpSettings
 
@@ -35,6 +35,7 @@ _GZIP_LEVEL = 1  # a third of the time of level 6 for 10 % more bytes
 _FILES_OTHERS = 200  # what a control plane has open beside its clients' connections
 _PIECE_BYTES_SMALL = 32 << 10  # half of what a transport takes before it asks its writer to wait
 _RELAY_BYTES_MAX = 64 << 10
+_BUFFER_BYTES_MAX = 64 << 10  # of what others write
 _SHUTDOWN_S = 2.0  # what answers that are on their way get, after watches were ended and writes waited for
 log = logging.getLogger(__name__)
 
@@ -166,8 +167,13 @@ class Transport:
         self._streams.add(task)
         try:
             await response.prepare(incoming)
+            if incoming.method == "HEAD":
+                return response
             async for piece in stream.pieces:
                 transport = incoming.transport
+                if not isinstance(piece, bytes):
+                    await self._carried(piece, incoming, connection)
+                    continue
                 if len(piece) < _PIECE_BYTES_SMALL and transport is not None and not transport.get_write_buffer_size():
                     await response.write(piece)  # nothing waits, and it fits: nobody has to be waited for
                     continue
@@ -188,6 +194,17 @@ class Transport:
             if close is not None:
                 await close()
         return response
+
+    async def _carried(self, part: Carried, incoming: web.BaseRequest, connection: Connection) -> None:
+        """Let others write, then wait for what they left in the buffer."""
+        transport = incoming.transport
+        if transport is None:
+            raise ConnectionResetError
+        transport.set_write_buffer_limits(high=_BUFFER_BYTES_MAX)
+        await part.carry(transport)
+        self._patience.wait(connection, Wait.TAKING)
+        await incoming.writer.drain()
+        self._patience.go_on(connection)
 
     async def _switch(self, incoming: web.BaseRequest, switch: Switch) -> web.StreamResponse:
         """Take the connection out of aiohttp's hands, and give it to `serve`."""
