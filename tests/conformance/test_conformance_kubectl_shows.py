@@ -131,6 +131,8 @@ def test_a_node_made_by_hand_keeps_its_status(kubectl: Any) -> None:
 
 def test_explain_and_discovery_list_everything(kubectl: Any) -> None:
     """Both are made from the OpenAPI and discovery documents alone."""
+    elder = kubectl("explain", "deployment.spec.strategy", "--output", "plaintext-openapiv2")
+    assert "RollingUpdate or Recreate." in elder
     explained = kubectl("explain", "deployment", "--recursive")
     assert "terminationGracePeriodSeconds\t<integer>" in explained
     assert "matchLabels\t<map[string]string>" in explained

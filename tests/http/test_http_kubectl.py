@@ -79,6 +79,9 @@ async def test_kubectl_lists_what_is_served_and_explains_it(serve: Any, binary: 
         assert "FIELD: containers <[]Container>" in explained
         assert "name\t<string> -required-" in explained
         assert "Where it is reached." in await good(site, binary, "explain", "ws.spec.domain")
+        # By the v2 document, which comes in protobuf: an error in any definition is one of the whole.
+        elder = await good(site, binary, "explain", "ws.spec.domain", "--output", "plaintext-openapiv2")
+        assert "Where it is reached." in elder
         assert (await good(site, binary, "version")).splitlines()[-1] == "Server Version: v1.36.0+reconcile"
 
 
