@@ -29,6 +29,7 @@ from reconcile.resources.policy import Eviction
 from reconcile.resources.policy.eviction import Evictions
 from reconcile.resources.proxy import service_proxy
 from reconcile.resources.scheduler import scheduler
+from reconcile.resources.stored.components import Components, component_kind
 from reconcile.resources.volumes import local_volumes
 from reconcile.resources.webhooks import EXEMPT, webhook_configurations
 from reconcile.resources.wire import wire_tables
@@ -130,6 +131,7 @@ def assemble(
         api.serve_answers(kind_of(Binding), Bindings(evictions.client).respond)
         api.add_answers(kind_of(Pod), "eviction", kind_of(Eviction), guards.evictions(evictions.respond))
         api.ask_webhooks(caller, EXEMPT)
+        api.serve_virtual(component_kind(), Components(lambda: _trouble(api)))
         if agent is not None:
             if front is not None:
                 agent.reach_api(front.host, front.port)
@@ -138,6 +140,12 @@ def assemble(
 
     parts = Parts([*builtin_kinds(), Folder], Namespace, bootstrap_objects(), operators, connect, wire_tables)
     return Assembly(parts, agent)
+
+
+def _trouble(api: ApiServer) -> str:
+    from reconcile.runtime.observed import trouble  # belongs to HTTP, which is loaded later
+
+    return trouble(api.store)
 
 
 def _kubelets(folders: Mapping[str, Path]) -> Dial:

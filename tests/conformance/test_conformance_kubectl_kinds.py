@@ -198,3 +198,6 @@ def test_the_server_tells_how_it_is(kubectl: Kubectl) -> None:
     metrics = kubectl("get", "--raw", "/metrics")
     for name in ("etcd_db_total_size_in_bytes", "workqueue_depth", "apiserver_request_total", "process_cpu_seconds_total"):
         assert f"\n{name}{{" in metrics or f"\n{name} " in metrics, name
+    done = kubectl.run("get", "cs", "--no-headers")
+    assert [line.split()[1] for line in done.stdout.splitlines()] == ["Healthy"] * 3
+    assert done.stderr == "Warning: v1 ComponentStatus is deprecated in v1.19+\n"
