@@ -29,6 +29,8 @@ from reconcile.resources.policy import Eviction
 from reconcile.resources.policy.eviction import Evictions
 from reconcile.resources.proxy import service_proxy
 from reconcile.resources.scheduler import scheduler
+from reconcile.resources.services import ApiPlace, api_service, first_address
+from reconcile.resources.services.api_service import PORT
 from reconcile.resources.stored.components import Components, component_kind
 from reconcile.resources.volumes import local_volumes
 from reconcile.resources.webhooks import EXEMPT, webhook_configurations
@@ -112,7 +114,13 @@ def assemble(
     caller = WebhookCaller(locate)
     webhooks = webhook_configurations(lambda *found: serving[0].configure_webhooks(*found), caller.close)
     # First of all, so that what clients declared is served again, and judged, before anybody asks for it.
-    operators: list[Operator] = [definitions, webhooks, *guards.operators(), *controllers(service_cidr), scheduler()]
+    places: list[ApiPlace] = []  # filled by `connect`, too
+    api_access = api_service(
+        service_cidr, lambda: places[0] if places else None, lambda: serving[0].find("", "v1", "endpoints")
+    )  # fmt: skip
+    operators: list[Operator] = [
+        definitions, webhooks, *guards.operators(), *controllers(service_cidr), scheduler(), api_access
+    ]  # fmt: skip
     agent: Kubelet | None = None
     name = ""
     if simulated:
@@ -127,6 +135,8 @@ def assemble(
     def connect(api: ApiServer, front: Front | None) -> None:
         serving.append(api)
         guards.connect(api, front)
+        if front is not None:
+            places.append(_api_place(front, first_address(service_cidr), served=not simulated))
         evictions = Evictions(InProcessClient(api), clock, Pod)
         api.serve_answers(kind_of(Binding), Bindings(evictions.client).respond)
         api.add_answers(kind_of(Pod), "eviction", kind_of(Eviction), guards.evictions(evictions.respond))
@@ -146,6 +156,23 @@ def _trouble(api: ApiServer) -> str:
     from reconcile.runtime.observed import trouble  # belongs to HTTP, which is loaded later
 
     return trouble(api.store)
+
+
+def _api_place(front: Front, address: str, *, served: bool) -> ApiPlace:
+    """Where the API is, and at which port the proxy of this machine can lead there: not everybody may listen on 443."""
+    host = front.host
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104 - recognised, not used
+        host = "127.0.0.1"
+    with contextlib.suppress(OSError):
+        host = str(socket.getaddrinfo(host, None)[0][4][0])
+    if served:
+        try:
+            socket.create_server((address, PORT)).close()
+        except PermissionError:
+            return ApiPlace(host, front.port, front.port)
+        except OSError:
+            pass  # what else is wrong, the proxy tells and tries again
+    return ApiPlace(host, front.port)
 
 
 def _kubelets(folders: Mapping[str, Path]) -> Dial:

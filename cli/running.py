@@ -17,6 +17,7 @@ import attrs
 from reconcile.clock import timestamp
 from reconcile.errors import NotFoundError, ReconcileError
 from reconcile.kinds import Kind
+from reconcile.resources.services import first_address
 from reconcile.runtime.clock import SystemClock
 from reconcile.runtime.cluster import KEPT, ControlPlane, ListenSettings
 from reconcile.runtime.engine.reports import Report
@@ -144,9 +145,10 @@ class Session:
                 settings.simulated_nodes, settings.images,
             )  # fmt: skip
             backing = self._backing()
+            names = (first_address(self._network.service_cidr),)
             plane = ControlPlane(
                 settings.data_dir, self.clock, self._assembly.parts,
-                http=ListenSettings(settings.host, settings.port, settings.token_file),
+                http=ListenSettings(settings.host, settings.port, settings.token_file, names),
                 store=backing.opened if backing is not None else None, history=settings.history,
             )  # fmt: skip
             await plane.start()  # which stops what it started, should it fail

@@ -227,7 +227,7 @@ class ControlPlane:
         from .client.kubeconfig import Access, tree_of, write
 
         assert self._listener is not None, "the socket is opened first"
-        credentials = Credentials.load_or_make(self.data_dir / PKI, self.clock.now(), (settings.host,))
+        credentials = Credentials.load_or_make(self.data_dir / PKI, self.clock.now(), (settings.host, *settings.names))
         self._server = HttpServer(self.api, HttpSettings(credentials=credentials, wire=self._parts.wire, tokens=self._tokens))
         self._observe(self._server)
         address = await self._server.start_on(self._listener)

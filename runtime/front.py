@@ -34,12 +34,14 @@ class ListenError(ReconcileError):
 class ListenSettings:
     """Where the API listens; port 0 takes the one it had before, or any free one.
 
-    `token_file` names further callers and their tokens (see `api.http.tokenfile`).
+    `token_file` names further callers and their tokens (see `api.http.tokenfile`), `names` other names and addresses by which
+    the API is reached, which its certificate has to hold.
     """
 
     host: str = "127.0.0.1"
     port: int = 0
     token_file: Path | None = None
+    names: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -82,7 +84,7 @@ def make_front(settings: ListenSettings, listener: socket.socket, data_dir: Path
     from .api.http.certificates import Credentials
 
     pki = data_dir / PKI
-    credentials = Credentials.load_or_make(pki, clock.now(), (settings.host,))
+    credentials = Credentials.load_or_make(pki, clock.now(), (settings.host, *settings.names))
     return Front(settings.host, listener.getsockname()[1], credentials.ca_pem, pki)
 
 

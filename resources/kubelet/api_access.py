@@ -1,7 +1,7 @@
 """How a container's process finds the API and its service account's token.
 
 Clients look in `/var/run/secrets/kubernetes.io/serviceaccount`, where nothing can be mounted without rights that a user of a
-laptop does not have (see `mounts`). So, beside `KUBERNETES_SERVICE_HOST` and `_PORT`, a container that mounts its account's
+laptop does not have (see `mounts`). So, beside the variables of the Service `kubernetes`, a container that mounts its account's
 volume there gets a kubeconfig of its own, in `KUBECONFIG`: it names the files in the volume, which are renewed in place.
 """
 
@@ -13,6 +13,8 @@ from pathlib import Path
 
 from reconcile.errors import Tree
 
+from .environment import service_links
+
 ACCOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 _NAME = "reconcile"
 
@@ -23,10 +25,9 @@ def api_environment(
     """The variables for one container; writes its kubeconfig into `own`, the pod's folder."""
     host, port = address
     netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    found = {
-        "KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": str(port), "KUBERNETES_SERVICE_PORT_HTTPS": str(port),
-        "KUBERNETES_PORT": f"tcp://{netloc}",
-    }  # fmt: skip
+    # Where the API listens itself: the Service's own address is there only when the proxy is, a moment later.
+    ports = [{"name": "https", "port": port, "protocol": "TCP"}]
+    found = service_links([{"metadata": {"name": "kubernetes"}, "spec": {"clusterIP": host, "ports": ports}}])
     mounts = (mount for mount in container.get("volumeMounts") or () if mount["mountPath"].rstrip("/") == ACCOUNT_PATH)
     volume = next((volumes[mount["name"]] for mount in mounts if mount["name"] in volumes), None)
     if volume is not None:

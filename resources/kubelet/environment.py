@@ -134,7 +134,10 @@ _KEY_REFERENCES: tuple[tuple[str, SourceKind], ...] = (("configMapKeyRef", "Conf
 async def _service_links(pod: Tree, sources: Sources) -> dict[str, str]:
     if pod["spec"].get("enableServiceLinks") is False:
         return {}
-    return service_links(await sources.services(pod["metadata"]["namespace"]))
+    namespace = pod["metadata"]["namespace"]
+    found = await sources.services(namespace)
+    # The API's own Service is told to Pods of every namespace (see `api_access`).
+    return service_links(each for each in found if (namespace, each["metadata"]["name"]) != ("default", "kubernetes"))
 
 
 def service_links(services: Iterable[Tree]) -> dict[str, str]:

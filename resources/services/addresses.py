@@ -19,6 +19,8 @@ from reconcile.resources.core import Service
 from reconcile.resources.core.names import quoted
 from reconcile.views import tree_of
 
+from .api_service import NAME, NAMESPACE, first_address
+
 RESERVED_S = 30.0
 """How long an address waits for the Service it was given to."""
 _STATIC_MIN, _STATIC_MAX = 16, 256
@@ -48,6 +50,8 @@ class Addresses:
         self._owners: dict[str, str] = {}
         self._of: dict[str, str] = {}
         self._reserved: dict[str, tuple[str, float]] = {}
+        # The API's own Service has the first one, also while somebody has deleted it.
+        self._kept = {first_address(cidr): f"{NAMESPACE}/{NAME}"}
 
     def hold(self, service: str, address: str) -> None:
         """Note that a Service has (or, with an empty address, has no longer) an address."""
@@ -101,6 +105,8 @@ class Addresses:
         owner = self._owners.get(address)
         if owner is not None:
             return owner
+        if address in self._kept:
+            return self._kept[address]
         reserved = self._reserved.get(address)
         if reserved is None:
             return ""

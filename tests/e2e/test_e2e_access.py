@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -34,6 +38,19 @@ async def main():
         await client.close()
 
 asyncio.run(main())
+"""
+IN_CLUSTER = """
+import os
+import kubernetes
+kubernetes.config.load_config()
+core = kubernetes.client.CoreV1Api()
+print("maps", sorted(found.metadata.name for found in core.list_namespaced_config_map("default").items))
+service = os.environ["KUBERNETES_SERVICE_HOST"] + ":" + os.environ["KUBERNETES_SERVICE_PORT"]
+print("same", core.api_client.configuration.host == "https://" + service, os.environ["KUBERNETES_PORT"] == "tcp://" + service)
+try:
+    core.list_namespaced_secret("default")
+except kubernetes.client.ApiException as error:
+    print("refused", error.status)
 """
 ROLE = {"verbs": ["get", "list"], "apiGroups": [""], "resources": ["configmaps"]}
 
@@ -80,6 +97,48 @@ def test_a_program_in_a_pod_speaks_to_the_api_as_its_account(plane: Plane) -> No
     said = plane.cli("logs", "client")
     assert "sees ['kube-root-ca.crt']" in said
     assert 'refused: secrets is forbidden: User "system:serviceaccount:default:robot" cannot list resource "secrets"' in said
+
+
+def test_a_program_with_the_usual_client_finds_the_api_from_inside(plane: Plane) -> None:
+    """What is written for a Pod of any cluster runs in one of this: address, authority and token are where it looks."""
+    (plane.folder / "inside.txt").write_text(IN_CLUSTER)
+    plane.create("pods", {
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "inside"},
+        "spec": {
+            "serviceAccountName": "robot", "restartPolicy": "Never",
+            "containers": [{"name": "main", "command": [sys.executable, str(plane.folder / "inside.txt")]}],
+        },
+    })  # fmt: skip
+    done = ("Succeeded", "Failed")
+    plane.wait("the program ran", lambda: (plane.get("pods", "inside") or {}).get("status", {}).get("phase") in done, 30)
+    said = plane.cli("logs", "inside")
+    assert "maps ['kube-root-ca.crt']" in said
+    assert "same True True" in said
+    assert "refused 403" in said
+
+
+def test_the_api_answers_at_the_address_of_its_service(plane: Plane) -> None:
+    """By the authority that Pods are given; and who deletes the Service gets it back."""
+    first = plane.wait("it is there", lambda: plane.get("services", "kubernetes"))
+    plane.api.ask("DELETE", "/api/v1/namespaces/default/services/kubernetes")
+
+    def back() -> dict[str, Any] | None:
+        now = plane.get("services", "kubernetes")
+        return now if now is not None and now["metadata"]["uid"] != first["metadata"]["uid"] else None
+
+    again = plane.wait("it is back", back)
+    address, port = again["spec"]["clusterIP"], again["spec"]["ports"][0]["port"]
+    assert address == first["spec"]["clusterIP"]
+    context = ssl.create_default_context(cafile=str(plane.data_dir / "pki" / "ca.crt"))
+
+    def version() -> str:
+        try:
+            with urllib.request.urlopen(f"https://{address}:{port}/version", context=context, timeout=10) as answer:
+                return str(json.loads(answer.read())["major"])
+        except urllib.error.URLError:
+            return ""  # the proxy listens a moment later
+
+    assert plane.wait("it answers", version) == "1"
 
 
 def test_auth_tells_who_you_are_and_what_you_may_do(plane: Plane) -> None:
