@@ -19,8 +19,9 @@ from reconcile.errors import ApiError, ReconcileError, Tree
 from reconcile.kinds import Resource, kind_of
 from reconcile.registry import Operator
 
-from .engine.election import Election, FencedClient
+from .engine.election import Election
 from .engine.engine import Engine
+from .engine.fencing import FencedClient
 
 if TYPE_CHECKING:
     from .webhooks import Webhooks

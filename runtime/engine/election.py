@@ -2,8 +2,7 @@
 
 The right to write ends on the holder's own monotonic clock, `WRITING_S` after it *began* its last successful renewal; others
 take the Lease `LEASE_S` after they saw it change last. So clocks need not agree, only run at about the same speed, and there is
-a pause between two leaders in which nobody writes. `FencedClient` refuses writes outside of that right, and gives up those under
-way when it ends.
+a pause between two leaders in which nobody writes. `fencing.FencedClient` holds it to that.
 
 Source: k8s.io/client-go/tools/leaderelection
 """
@@ -13,22 +12,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
 
-from reconcile.client import Client, DeleteOptions, Page, Patch, WatchEvent
+from reconcile.client import Client
 from reconcile.clock import Clock, timestamp_micro
-from reconcile.errors import AlreadyExistsError, ApiError, ConflictError, NotFoundError, Tree, UnavailableError
+from reconcile.errors import AlreadyExistsError, ApiError, ConflictError, NotFoundError, Tree
 from reconcile.kinds import Kind
 
 log = logging.getLogger(__name__)
 
 LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases")
 LEASE_S, WRITING_S, RETRY_S = 15.0, 10.0, 2.0
-_DEFAULT_OPTIONS = DeleteOptions()
-
-
-class NotLeaderError(UnavailableError):
-    """A write by a replica that does not (any more) hold the Lease of its operator; nothing was sent, or nobody waits for it."""
 
 
 class Election:
@@ -153,86 +146,3 @@ class Election:
             tree: Tree = {"metadata": {"name": self.name, "namespace": self.namespace}, "spec": spec}
             return await self._client.create(LEASE, tree, self.namespace, field_manager=self.identity)
         return await self._client.update(LEASE, {**lease, "spec": spec}, self.namespace, field_manager=self.identity)
-
-
-class FencedClient:
-    """A `Client` that writes only while the election says so; reading is always allowed."""
-
-    def __init__(self, client: Client, election: Election) -> None:
-        self._client, self._election = client, election
-
-    @contextlib.asynccontextmanager
-    async def _fence(self) -> AsyncIterator[None]:
-        left_s = self._election.left_s
-        if left_s <= 0:
-            raise self._refusal("nothing was written")
-        limit = asyncio.timeout(left_s)
-        try:
-            async with limit:
-                yield
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise self._refusal("what became of the write is not known") from error
-
-    def _refusal(self, what: str) -> NotLeaderError:
-        election = self._election
-        return NotLeaderError(f"{election.identity} does not hold the lease {election.namespace}/{election.name}: {what}")
-
-    async def get(self, kind: Kind, name: str, namespace: str = "") -> Tree:
-        """As of the client behind."""
-        return await self._client.get(kind, name, namespace)
-
-    async def list(
-        self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = "", limit: int = 0, continue_token: str = ""
-    ) -> Page:
-        """As of the client behind."""
-        return await self._client.list(kind, namespace, labels=labels, fields=fields, limit=limit, continue_token=continue_token)
-
-    def watch(
-        self, kind: Kind, namespace: str = "", *, since: int = 0, labels: str = "", fields: str = "", initial: bool = False
-    ) -> AsyncIterator[WatchEvent]:
-        """As of the client behind."""
-        return self._client.watch(kind, namespace, since=since, labels=labels, fields=fields, initial=initial)
-
-    async def create(
-        self, kind: Kind, tree: Tree, namespace: str = "", *, field_manager: str = "", dry_run: bool = False
-    ) -> Tree:
-        """Create, if this replica leads."""
-        async with self._fence():
-            return await self._client.create(kind, tree, namespace, field_manager=field_manager, dry_run=dry_run)
-
-    async def update(
-        self, kind: Kind, tree: Tree, namespace: str = "", *,
-        subresource: str = "", field_manager: str = "", dry_run: bool = False,
-    ) -> Tree:  # fmt: skip
-        """Replace, if this replica leads."""
-        async with self._fence():
-            return await self._client.update(
-                kind, tree, namespace, subresource=subresource, field_manager=field_manager, dry_run=dry_run
-            )
-
-    async def patch(
-        self, kind: Kind, name: str, patch: Patch, namespace: str = "", *,
-        subresource: str = "", field_manager: str = "", force: bool = False, dry_run: bool = False, strict: bool = False,
-    ) -> Tree:  # fmt: skip
-        """Change, if this replica leads."""
-        async with self._fence():
-            return await self._client.patch(
-                kind, name, patch, namespace, subresource=subresource, field_manager=field_manager, force=force,
-                dry_run=dry_run, strict=strict,
-            )  # fmt: skip
-
-    async def delete(self, kind: Kind, name: str, namespace: str = "", options: DeleteOptions = _DEFAULT_OPTIONS) -> Tree:
-        """Delete, if this replica leads."""
-        async with self._fence():
-            return await self._client.delete(kind, name, namespace, options)
-
-    async def act(self, kind: Kind, name: str, action: str, body: Tree, namespace: str = "") -> Tree:
-        """Write a further subresource, if this replica leads."""
-        async with self._fence():
-            return await self._client.act(kind, name, action, body, namespace)
-
-    async def kinds(self) -> Sequence[Kind]:
-        """As of the client behind."""
-        return await self._client.kinds()

@@ -13,7 +13,8 @@ import pytest
 from reconcile.client import MERGE_PATCH, Patch
 from reconcile.errors import UnavailableError
 from reconcile.kinds import Resource, kind
-from reconcile.runtime.engine.election import LEASE, Election, FencedClient, NotLeaderError
+from reconcile.runtime.engine.election import LEASE, Election
+from reconcile.runtime.engine.fencing import FencedClient, NotLeaderError
 from reconcile.runtime.testing.memory import MemoryClient, Request
 from reconcile.runtime.testing.virtual import VirtualClock, virtual
 
