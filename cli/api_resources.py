@@ -15,7 +15,7 @@ from .target import Target, target_options
 @target_options
 def command(target: Target, no_headers: bool, api_group: str | None, output: str | None) -> None:
     """List the kinds that are served: built-in ones and those of your controllers."""
-    found = sorted((r for r in target.resources if api_group is None or r.group == api_group), key=lambda r: (r.group, r.plural))
+    found = sorted((r for r in target.served() if api_group is None or r.group == api_group), key=lambda r: (r.group, r.plural))
     if output == "name":
         for r in found:
             click.echo(f"{r.plural}.{r.group}" if r.group else r.plural)

@@ -32,9 +32,10 @@ _SOURCES_BYTES_MAX = 900_000
 @click.option("--namespaced", is_flag=True, help="Handle objects of that namespace alone: a Role, no ClusterRole.")
 @click.option("--image", default="", help="An image with reconcile-toolkit in it [default: python, which installs it first].")
 @click.option("--replicas", type=click.IntRange(min=1), default=1, show_default=True, help="More than one elects a leader.")
+@click.option("--shard", is_flag=True, help="Replicas elect no leader, but share the objects.")
 def command(
     files: tuple[Path, ...], modules: tuple[str, ...], only: tuple[str, ...], namespace: str, namespaced: bool, image: str,
-    replicas: int,
+    replicas: int, shard: bool,
 ) -> None:  # fmt: skip
     """Print the manifests of the operator that FILES declare.
 
@@ -62,11 +63,12 @@ def command(
 
         permissions = permissions_of(operators, lease=name)
         notes = permissions.notes
-        manifests += _rights(name, namespace, permissions.rules(), namespaced=namespaced)
+        manifests += _rights(name, namespace, permissions.rules(), namespaced=namespaced, shard=shard)
     if "deployment" in wanted:
-        run = [*(f"/app/{file.name}" for file in files), *(word for module in modules for word in ("-m", module))]
         from reconcile.permissions import resources_converted
 
+        run = ["--shard"] if shard else []
+        run += [*(f"/app/{file.name}" for file in files), *(word for module in modules for word in ("-m", module))]
         admits = any(h.trigger in ("mutate", "validate") for op in operators for h in op.handlers)
         if admits or resources_converted(operators):
             run += ["--webhooks", f"{name}.{namespace}.svc:{_WEBHOOKS_PORT}"]
@@ -77,14 +79,17 @@ def command(
     yaml.safe_dump_all(manifests, sys.stdout, sort_keys=False, width=130)
 
 
-def _rights(name: str, namespace: str, rules: list[Tree], *, namespaced: bool) -> list[Tree]:
-    """Cluster-wide what it handles; in its own namespace the Lease, which is named like it."""
+def _rights(name: str, namespace: str, rules: list[Tree], *, namespaced: bool, shard: bool) -> list[Tree]:
+    """Cluster-wide what it handles; in its own namespace the Lease, which is named like it (or Leases, that are named anew)."""
     lease = [rule for rule in rules if rule["apiGroups"] == ["coordination.k8s.io"]]
     others = [rule for rule in rules if rule not in lease]
+    leases: Tree = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"]}
     lease_rules = [
-        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
-        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": [name], "verbs": ["get", "update"]},
+        {**leases, "verbs": ["create"]},
+        {**leases, "resourceNames": [name], "verbs": ["get", "update"]},
     ]
+    if shard:
+        lease_rules = [{**leases, "verbs": ["get", "list", "create", "update", "delete"]}]
     made = [{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}]
     if namespaced:
         return [*made, *_role(name, namespace, [*others, *lease_rules], cluster=False)]

@@ -40,6 +40,7 @@ class RunSettings(NamedTuple):
     dev: bool = False
     listen: str = ""
     elect: bool = False
+    shard: bool = False
     elect_name: str = ""
     elect_namespace: str = ""
     namespace: str = ""
@@ -52,6 +53,7 @@ class RunSettings(NamedTuple):
         "reconcile run app.py",
         "reconcile run app.py --dev --crds",
         "reconcile run -m shop.operator --kubeconfig ~/.kube/config --context prod --elect --listen :8080",
+        "reconcile run app.py --shard",
     ),
 )
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -67,15 +69,16 @@ class RunSettings(NamedTuple):
     "--webhooks", default="", metavar="HOST:PORT", help="Serve admission handlers and conversions, there for the API server."
 )
 @click.option("--elect", is_flag=True, help="Work only while holding a Lease: of several replicas one works.")
-@click.option("--elect-name", default="", help="The Lease's name [default: the first operator's domain].")
-@click.option("--elect-namespace", default="", help="The Lease's namespace [default: the context's].")
+@click.option("--shard", is_flag=True, help="Share the objects with all other replicas that are run so.")
+@click.option("--elect-name", default="", help="The Lease's name, or what Leases of shards begin with [default: the domain].")
+@click.option("--elect-namespace", default="", help="The Leases' namespace [default: the context's].")
 @click.option("--log-format", type=click.Choice(["plain", "json"]), default="plain", show_default=True)
 @click.option("-v", "--verbose", is_flag=True, help="Log everything.")
 @click.option("-q", "--quiet", is_flag=True, help="Log warnings and errors only.")
 def command(
     files: tuple[Path, ...], modules: tuple[str, ...], kubeconfig: str | None, context: str, data_dir: str | None, namespace: str,
-    crds: bool, dev: bool, listen: str, webhooks: str, elect: bool, elect_name: str, elect_namespace: str, log_format: str,
-    verbose: bool, quiet: bool,
+    crds: bool, dev: bool, listen: str, webhooks: str, elect: bool, shard: bool, elect_name: str, elect_namespace: str,
+    log_format: str, verbose: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Run the operators that FILES declare, until Ctrl-C or SIGTERM; then stop them gracefully.
 
@@ -88,9 +91,12 @@ def command(
     log_to_stderr(log_format, logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
     if dev and not files:
         raise CommandError("--dev loads files again; give FILE.py (modules given with -m are not watched)")
+    if elect and shard:
+        raise CommandError("--elect has one replica work, --shard all of them; give one of the two")
     access = find_access(kubeconfig, context, data_dir)
     settings = RunSettings(
-        crds, dev, listen, elect or bool(elect_name), elect_name, elect_namespace or access.namespace, namespace, webhooks
+        crds, dev, listen, elect or (bool(elect_name) and not shard), shard, elect_name, elect_namespace or access.namespace,
+        namespace, webhooks,
     )  # fmt: skip
     asyncio.run(_run(Programs(files, modules), access, settings))
 
@@ -123,6 +129,7 @@ async def _run(programs: Programs, access: Access, settings: RunSettings) -> Non
     from reconcile.runtime.client.http import HttpClient
     from reconcile.runtime.clock import SystemClock
     from reconcile.runtime.engine.election import Election
+    from reconcile.runtime.engine.membership import Membership
     from reconcile.runtime.login import Login
     from reconcile.runtime.observing import Observing
     from reconcile.runtime.remote import RemoteOperators
@@ -138,11 +145,12 @@ async def _run(programs: Programs, access: Access, settings: RunSettings) -> Non
     operators = operators_of(loaded)
     login = Login(operators, access)
     async with HttpClient(access, clock, user_agent="reconcile-run", log_in=login if login else None) as client:
-        election = None
-        if settings.elect:
+        election: Election | Membership | None = None
+        if settings.elect or settings.shard:
             identity = f"{socket.gethostname()}_{clock.uid()[:8]}"
             name = settings.elect_name or next((op.domain for op in operators if op.handlers), operators[0].domain)
-            election = Election(client, clock, name=name, namespace=settings.elect_namespace, identity=identity)
+            made = Membership if settings.shard else Election
+            election = made(client, clock, name=name, namespace=settings.elect_namespace, identity=identity)
         async with contextlib.AsyncExitStack() as stack:
             hooks = await stack.enter_async_context(_webhooks(settings, client, operators)) if settings.webhooks else None
             remote = await stack.enter_async_context(

@@ -57,6 +57,12 @@ class Target:
         with _translated():
             return self.http.resources()
 
+    def served(self) -> Sequence[ApiResource]:
+        """What is served, as the server says now: what is on disk may be minutes old."""
+        with _translated():
+            self.http.catalog.refresh()
+            return self.http.resources()
+
     def resolve(self, word: str) -> ApiResource:
         """The resource that a word names: plural, singular, short name or kind, with `.group` or `.version.group`.
 

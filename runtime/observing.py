@@ -14,7 +14,8 @@ from aiohttp import web
 
 from reconcile.errors import ReconcileError
 
-from .engine.metrics import metrics_text
+from .engine.membership import Membership
+from .engine.metrics import metrics_text, shard_metrics_text
 from .remote import RemoteOperators
 
 log = logging.getLogger(__name__)
@@ -62,12 +63,14 @@ class Observing:
 
     async def _ready(self, _: web.Request) -> web.Response:
         ready = self._operators.ready
-        role = "leader" if self._operators.leading else "standby"
-        return web.json_response({"ready": ready, "role": role}, status=200 if ready else 503)
+        return web.json_response({"ready": ready, "role": self._operators.role}, status=200 if ready else 503)
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        leading = None if self._operators.election is None else self._operators.leading
-        text = metrics_text(self._operators.engine, leading)
+        election = self._operators.election
+        if isinstance(election, Membership):
+            text = metrics_text(self._operators.engine) + shard_metrics_text(self._operators.engine, election)
+        else:
+            text = metrics_text(self._operators.engine, None if election is None else self._operators.leading)
         return web.Response(text=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
 

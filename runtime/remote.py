@@ -1,7 +1,8 @@
 """Operators of this process on an API server elsewhere: what `reconcile run` runs.
 
 It knows no built-in kind. `start_operator` and `stop_operator` make it a host of programs, as a control plane is; with an
-election operators run only while this replica leads, and are stopped (their cleanup handlers called) when it does no more.
+election operators run only while this replica leads, and are stopped (their cleanup handlers called) when it does no more. With a
+membership they run while it is a member, for its share of the objects.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from reconcile.registry import Operator
 from .engine.election import Election
 from .engine.engine import Engine
 from .engine.fencing import FencedClient
+from .engine.membership import Membership
 
 if TYPE_CHECKING:
     from .webhooks import Webhooks
@@ -39,8 +41,8 @@ class RemoteOperators:
     """
 
     def __init__(
-        self, client: Client, clock: Clock, *, election: Election | None = None, register: bool = False, namespace: str = "",
-        webhooks: Webhooks | None = None,
+        self, client: Client, clock: Clock, *, election: Election | Membership | None = None, register: bool = False,
+        namespace: str = "", webhooks: Webhooks | None = None,
     ) -> None:  # fmt: skip
         self.clock, self.election = clock, election
         self._direct = client
@@ -48,18 +50,25 @@ class RemoteOperators:
         self.engine = Engine(
             client if election is None else FencedClient(client, election), clock, namespace=namespace, admission=webhooks
         )
+        if isinstance(election, Membership):
+            election.share(self.engine)
         self._webhooks = webhooks
         self._wanted: list[Operator] = []
         self._running: set[Operator] = set()
         self._changing = asyncio.Lock()
         self._electing: asyncio.Task[None] | None = None
         self.failed: asyncio.Future[bool | None] = asyncio.get_running_loop().create_future()
-        """Done with an error when an operator cannot be started on becoming the leader."""
+        """Done with an error when an operator cannot be started on becoming the leader, or a member."""
 
     @property
     def leading(self) -> bool:
         """Whether operators run here; without an election they always do."""
         return self.election is None or self.election.leading
+
+    @property
+    def role(self) -> str:
+        """What this replica is among the others: leader, member or standby."""
+        return "standby" if not self.leading else "member" if isinstance(self.election, Membership) else "leader"
 
     @property
     def ready(self) -> bool:
@@ -139,9 +148,9 @@ class RemoteOperators:
         """While handlers end, the lease must not run out: they still write."""
         if self.election is None or not self.election.leading:
             return None
-        return asyncio.create_task(self.election.lead(), name="election while stopping")
+        return asyncio.create_task(self.election.keep(), name="lease while stopping")
 
-    async def _elect(self, election: Election) -> None:
+    async def _elect(self, election: Election | Membership) -> None:
         while True:
             await election.campaign()
             lead = asyncio.create_task(election.lead(), name="lease")

@@ -135,10 +135,27 @@ class Attending:
             self._ended.setdefault(key, []).append(done)
             await done
 
+    def gained(self, key: ObjectKey, obj: Resource) -> None:
+        """The object is this replica's from now on: its daemon begins, as at the start."""
+        self._changed("ADDED", key, obj, None, True)
+
+    def lost(self, key: ObjectKey) -> None:
+        """The object is another replica's from now on: its daemon is asked to end."""
+        self._over.pop(key, None)
+        self._ask_to_end(key, "moves")
+
+    async def handed_over(self) -> None:
+        """Wait until the daemons of other replicas' objects have ended."""
+        for key in [key for key in self._running if not self.operation.gate(key)]:
+            await self.quiet(key)
+
     def _changed(self, change: Change, key: ObjectKey, obj: Resource, _old: Resource | None, _initial: bool) -> None:
         meta = tree_of(obj)["metadata"]
         uid, running = str(meta.get("uid") or ""), self._running.get(key)
-        if change == "DELETED" or "deletionTimestamp" in meta:
+        if not self.operation.gate(key):
+            self._over.pop(key, None)
+            self._ask_to_end(key, "moves")
+        elif change == "DELETED" or "deletionTimestamp" in meta:
             if change == "DELETED":
                 self._over.pop(key, None)
             self._ask_to_end(key, "deleted")

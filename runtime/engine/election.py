@@ -78,6 +78,10 @@ class Election:
         self._may_write_until = 0.0
         log.warning("the lease %s/%s is lost to %r", self.namespace, self.name, self._holder() or "nobody")
 
+    async def keep(self) -> None:
+        """Renew the Lease while handlers end."""
+        await self.lead()
+
     async def resign(self) -> None:
         """Give the Lease back, so that the next leader need not wait for it to run out."""
         held, self._may_write_until = self.leading, 0.0

@@ -18,7 +18,7 @@ from .alarm import Alarm
 from .informer import Informer
 from .journal import Journal
 from .operation import Operation
-from .queue import QueueStatistics
+from .queue import Gate, Owns, QueueStatistics
 from .recorder import Recorder
 from .reports import Reports
 from .tasks import Tasks
@@ -45,6 +45,7 @@ class Engine:
     def __init__(self, client: Client, clock: Clock, *, admission: AdmissionHooks | None = None, namespace: str = "") -> None:
         self.client, self.clock, self.admission = client, clock, admission
         self.namespace = namespace
+        self.gate = Gate()
         self.reports = Reports()
         self.journal = Journal(clock)
         self.alarm = Alarm(clock)
@@ -143,6 +144,22 @@ class Engine:
         while quiet <= 5:
             await self.clock.sleep(step_s)
             quiet = quiet + 1 if self.idle else 0
+
+    def assign(self, owns: Owns) -> None:
+        """Work on these objects alone, from now on: what is new among them is taken up, what is not is let go of."""
+        if self.gate.owns == owns:
+            return
+        before, self.gate.owns = self.gate.owns or (lambda _: True), owns
+        for operation in self._operations.values():
+            operation.shared(before)
+
+    async def handed_over(self) -> None:
+        """Wait until nothing runs for objects of other replicas."""
+        await asyncio.gather(*(operation.handed_over() for operation in self._operations.values()))
+
+    async def refresh(self) -> None:
+        """Wait until every cache holds all that was written before this call."""
+        await asyncio.gather(*(informer.refresh() for informer in self._informers.values()))
 
     def kinds_changed(self) -> None:
         """The API serves other kinds now: look at once, not at the next poll."""

@@ -105,6 +105,15 @@ class Indexing:
         """Follow nothing any more."""
         self.informer.unsubscribe(self._changed)
 
+    def gained(self, key: ObjectKey, obj: Resource) -> None:
+        """Every replica has the whole index."""
+
+    def lost(self, key: ObjectKey) -> None:
+        """As above."""
+
+    async def handed_over(self) -> None:
+        """There is nothing to wait for."""
+
     def _changed(self, change: Change, key: ObjectKey, obj: Resource, _old: Resource | None, _initial: bool) -> None:
         owner = (self.informer.kind.resource, key)
         if change == "DELETED" or not self._matches(obj):

@@ -73,6 +73,8 @@ class Informer:
         self._tried = asyncio.Event()
         self._poked = asyncio.Event()
         self._relist = True
+        self._asking: list[asyncio.Future[None]] = []
+        self._watching: asyncio.Timeout | None = None
         self._error: Exception | None = None
         self._waiters: list[tuple[int, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
@@ -141,7 +143,7 @@ class Informer:
         while True:
             delay_s = 0.0
             try:
-                if self._relist:
+                while self._relist:
                     await self._list()
                 started = self._clock.monotonic()
                 await self._watch()
@@ -169,13 +171,35 @@ class Informer:
                 delay_s = self._backoff_s(failures)
                 log.warning("watching %s failed (%d in a row), again in %.1f s: %r", self.kind, failures, delay_s, error)
             self._tried.set()
+            if self.absent:
+                self._refreshed(self._asking)
             if delay_s > 0:
                 await self._pause(delay_s)
+
+    async def refresh(self) -> None:
+        """List anew, and wait for it: then the cache shows all that was written before this call.
+
+        Also returns when there is nothing to be seen (the kind is not served, or not ours to see), and when the informer ends.
+        """
+        listed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._asking.append(listed)
+        self._relist = True
+        if self._watching is not None:
+            watching, self._watching = self._watching, None
+            watching.reschedule(asyncio.get_running_loop().time())
+        await listed
+
+    def _refreshed(self, asking: Sequence[asyncio.Future[None]]) -> None:
+        self._asking = [listed for listed in self._asking if listed not in asking]
+        for listed in asking:
+            if not listed.done():
+                listed.set_result(None)
 
     def release(self) -> None:
         """It ends, because nobody reads it any more: whoever waits for what it would have told waits no longer."""
         self.absent = True
         self._reached(self.revision, flush=True)
+        self._refreshed(self._asking)
         waiting, self._gone = self._gone, {}
         for calls in waiting.values():
             for call in calls:
@@ -196,6 +220,7 @@ class Informer:
     async def _list(self) -> None:
         """Read everything, and announce what is different from the cache."""
         trees: list[Tree] = []
+        asking = list(self._asking)
         token = ""
         while True:
             page = await self._client.list(self.kind, self.namespace, limit=PAGE, continue_token=token)
@@ -205,7 +230,8 @@ class Informer:
                 break
         self._replace(trees, page.revision)
         self.absent = False
-        self._relist = False
+        self._refreshed(asking)
+        self._relist = bool(self._asking)  # who asked while it was read must see what was written while it was read
         self._synced.set()
         self._tried.set()
 
@@ -238,11 +264,14 @@ class Informer:
         renewed = asyncio.timeout(limit_s)
         try:
             async with renewed, aclosing(stream):
+                self._watching = renewed
                 async for event in stream:
                     self.handle(event)
         except TimeoutError:
             if not renewed.expired():
                 raise
+        finally:
+            self._watching = None
 
     def handle(self, event: WatchEvent) -> None:
         """Take in one event: the cache first, then inline subscribers, then the others, then whoever waits."""

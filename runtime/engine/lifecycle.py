@@ -90,6 +90,7 @@ class Lifecycle:
         self.queue = WorkQueue(
             self._process, clock=operation.clock, alarm=operation.alarm, spawn=operation.tasks.spawn,
             name=f"{operation.domain} lifecycle {informer.kind.plural}", workers=max((h.workers for h in handlers), default=4),
+            gate=operation.gate, forgotten=self._forget,
         )  # fmt: skip
 
     @property
@@ -107,10 +108,24 @@ class Lifecycle:
         self.queue.close()
 
     def _changed(self, _change: Change, key: ObjectKey, obj: Resource, _old: Resource | None, initial: bool) -> None:
+        if not self.operation.gate(key):
+            return
         if initial and self._resumes:
             self._resumable.add(key)
         revision = int(tree_of(obj)["metadata"].get("resourceVersion") or 0)
         self.queue.add(key, revision=revision, reason="restart" if initial else "change", listed=initial)
+
+    def gained(self, key: ObjectKey, obj: Resource) -> None:
+        """The object is this replica's from now on."""
+        self._changed("ADDED", key, obj, None, True)
+
+    def lost(self, key: ObjectKey) -> None:
+        """The object is another replica's from now on."""
+        self.queue.let_go(key)
+
+    async def handed_over(self) -> None:
+        """Wait until nothing runs for objects of other replicas."""
+        await self.queue.handed_over()
 
     async def _process(self, item: Item) -> None:
         key = item.key

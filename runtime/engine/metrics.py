@@ -6,8 +6,12 @@ Source: https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from .engine import Engine
+
+if TYPE_CHECKING:
+    from .membership import Membership
 
 Sample = tuple[Mapping[str, str], float]
 
@@ -46,6 +50,19 @@ def metrics_text(engine: Engine, leading: bool | None = None) -> str:
     ]  # fmt: skip
     if leading is not None:
         parts.append(_metric("reconcile_leader", "gauge", "Whether this replica holds the lease.", [({}, float(leading))]))
+    return "".join(parts)
+
+
+def shard_metrics_text(engine: Engine, membership: Membership) -> str:
+    """How the objects are shared among the replicas, as this one sees it. O(objects)."""
+    owned = [({"kind": str(i.kind.resource)}, float(sum(map(engine.gate, i.cache.objects)))) for i in engine.informers]
+    parts = [
+        _metric("reconcile_shard_member", "gauge", "Whether this replica may write.", [({}, float(membership.leading))]),
+        _metric("reconcile_shard_members", "gauge", "The members that it knows of.", [({}, float(len(membership.members)))]),
+        _metric("reconcile_shard_objects", "gauge", "The objects of a kind that are this replica's.", owned),
+        _metric("reconcile_shard_moves_total", "counter", "How often objects were let go or taken up.",
+                [({}, float(membership.moves))]),
+    ]  # fmt: skip
     return "".join(parts)
 
 

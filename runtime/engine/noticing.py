@@ -1,8 +1,8 @@
 """Runs one event handler: each change as it is seen, in the order of revisions, never repeated.
 
 Inline handlers are called by the informer itself, before anything else sees the change. The others have a queue of their
-own and one worker; a handler that falls `EVENTS_MAX` changes behind loses the oldest, and that is reported: such a handler
-wants to be a reconcile handler.
+own and one worker, and hear of this replica's objects alone; a handler that falls `EVENTS_MAX` changes behind loses the oldest,
+and that is reported: such a handler wants to be a reconcile handler.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ class Noticing:
         self._backlog: deque[tuple[Change, ObjectKey, Resource]] = deque()
         self._working = False
         self._lost = 0
+        self._telling: ObjectKey | None = None
+        self._told: list[asyncio.Future[None]] = []
         # Most inline handlers take the object and what happened to it: then no attempt is made. A thousand pods bring some
         # ten thousand calls.
         self._lean = not handler.takes_all and bool(handler.object_parameter) and set(handler.parameters) <= {"event"}
@@ -57,6 +59,29 @@ class Noticing:
         """Follow nothing any more."""
         self.informer.unsubscribe(self._at_once if self.handler.inline else self._later)
         self._backlog.clear()
+        self._tell()
+
+    def gained(self, key: ObjectKey, obj: Resource) -> None:
+        """Tell of the object as of one that was there at the start."""
+        if not self.handler.inline:
+            self._later("ADDED", key, obj, None, True)
+
+    def lost(self, key: ObjectKey) -> None:
+        """What was seen of it is still told."""
+
+    async def handed_over(self) -> None:
+        """Wait until everything that was seen of other replicas' objects is told."""
+        gate = self.operation.gate
+        while (self._telling is not None and not gate(self._telling)) or any(not gate(key) for _, key, _ in self._backlog):
+            told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._told.append(told)
+            await told
+
+    def _tell(self) -> None:
+        told, self._told = self._told, []
+        for one in told:
+            if not one.done():
+                one.set_result(None)
 
     def _at_once(self, change: Change, key: ObjectKey, obj: Resource, old: Resource | None, _initial: bool) -> None:
         if not self._matches(obj):
@@ -80,6 +105,8 @@ class Noticing:
             TRIGGER.reset(token)
 
     def _later(self, change: Change, key: ObjectKey, obj: Resource, old: Resource | None, _initial: bool) -> None:
+        if not self.operation.gate(key):
+            return
         if not self._matches(obj):
             if old is None or not self._matches(old):
                 return
@@ -108,6 +135,7 @@ class Noticing:
         try:
             while self._backlog:
                 change, key, obj = self._backlog.popleft()
+                self._telling = key
                 attempt = self._made(change, key, obj)
                 if self._lost:
                     lost, self._lost = self._lost, 0
@@ -119,9 +147,12 @@ class Noticing:
                         await attempt.finish()
                 except Exception as error:  # noqa: BLE001 - reported; an event is not repeated
                     self.operation.failed(self.handler, error, about=obj, retry_s=None)
+                self._telling = None
+                self._tell()
                 await asyncio.sleep(0)
         finally:
-            self._working = False
+            self._telling, self._working = None, False
+            self._tell()
 
 
 def _revision(obj: Resource) -> int:

@@ -30,7 +30,7 @@ from .journal import Attempted
 from .lifecycle import Lifecycle
 from .noticing import Noticing
 from .progress import Progress, annotation_of
-from .queue import Item, ObjectKey
+from .queue import Item, ObjectKey, Owns
 from .reconciling import Reconciling
 from .recorder import ObjectEvents
 from .reports import Report, raised_at, spelled, title, told
@@ -77,6 +77,7 @@ class Operation:
         self.client: Client = engine.client
         self.clock: Clock = engine.clock
         self.alarm: Alarm = engine.alarm
+        self.gate = engine.gate
         self.tasks = Tasks()
         self.annotation = annotation_of(operator.domain)
         self.indexes: dict[str, Index] = {}
@@ -256,6 +257,17 @@ class Operation:
         for controller in made:
             controller.start()
 
+    def shared(self, before: Owns) -> None:
+        """Other objects are ours from now on than those of `before`: let go of what is not, and take up what is."""
+        from .sharding import share
+
+        for informer, controllers in self._handled.items():
+            share(informer, controllers, before, self.gate, self._forget_object)
+
+    async def handed_over(self) -> None:
+        """Wait until nothing runs for objects of other replicas."""
+        await asyncio.gather(*(controller.handed_over() for controller in self.controllers))
+
     def busy_with(self, informer: Informer, key: ObjectKey) -> Callable[[], Coroutine[Any, Any, None]] | None:
         """How to wait for what is under way beside an object (a reconcile, a daemon that holds it); None if nothing is."""
         for controller in self._handled.get(informer, ()):
@@ -346,6 +358,9 @@ class Operation:
     def _forget(self, change: Change, _key: ObjectKey, obj: Resource, _old: Resource | None, _initial: bool) -> None:
         if change == "DELETED" and self._remembered:
             self._remembered.pop(tree_of(obj)["metadata"].get("uid", ""), None)
+
+    def _forget_object(self, obj: Resource) -> None:
+        self._remembered.pop(obj.uid, None)
 
     def annotated(self, obj: Resource) -> bool:
         """Whether this operator keeps progress on the object."""

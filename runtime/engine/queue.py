@@ -3,7 +3,8 @@
 Promises: a key waits at most once however often it is added; a key added while it is processed is processed once more
 afterwards; no two workers ever hold one key; fresh changes go before what an initial list brought; of several delays the
 earliest wins; a failing key is retried with exponential back-off, and changes to it (its own writes, most often) cannot
-make it run more than once in `HELD_S_MAX` seconds meanwhile. Workers are tasks, started on demand, at most `workers`.
+make it run more than once in `HELD_S_MAX` seconds meanwhile. Workers are tasks, started on demand, at most `workers`. Keys that
+the `gate` holds back are not taken, and `forgotten` is told when the last worker is through with one.
 
 Source: k8s.io/client-go/util/workqueue, sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue
 """
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 ObjectKey = tuple[str, str]
 """Namespace and name."""
+Owns = Callable[[ObjectKey], bool]
+"""Whether an object is this replica's; see `sharding`."""
 
 HELD_S_MAX = 1.0
 _SLICE = 32  # items that a worker processes before it lets other tasks run, when nothing it does awaits
@@ -38,6 +41,19 @@ def backoff_s(handler: Handler, failures: int, clock: Clock) -> float:
     # The exponent is bounded: a key may fail for years.
     delay_s = min(handler.backoff_s_first * 2.0 ** min(failures, 60), handler.backoff_s_max)
     return delay_s * (1 + _JITTER * (2 * clock.random.random() - 1))
+
+
+class Gate:
+    """What everything in an engine asks before it works on an object; open to all objects where there are no shards."""
+
+    __slots__ = ("owns",)
+
+    def __init__(self) -> None:
+        self.owns: Owns | None = None
+
+    def __call__(self, key: ObjectKey) -> bool:
+        """Whether the object is ours."""
+        return self.owns is None or self.owns(key)
 
 
 @attrs.define
@@ -78,10 +94,13 @@ class WorkQueue:
         workers: int = 4,
         backoff_s_first: float = 0.005,
         backoff_s_max: float = 1000.0,
+        gate: Callable[[ObjectKey], bool] | None = None,
+        forgotten: Callable[[ObjectKey], None] = lambda _: None,
     ) -> None:
         self.name = name
         self._process, self._clock, self._alarm, self._spawn = process, clock, alarm, spawn
         self._workers_max = workers
+        self._gate, self._forgotten = gate, forgotten
         self._backoff_s_first, self._backoff_s_max = backoff_s_first, backoff_s_max
         self._fresh: deque[Item] = deque()
         self._listed: deque[Item] = deque()
@@ -99,7 +118,7 @@ class WorkQueue:
 
     def add(self, key: ObjectKey, *, revision: int = 0, reason: str = "change", listed: bool = False) -> None:
         """Process `key` as soon as a worker is free; `listed` puts it behind all fresh changes."""
-        if self._closed:
+        if self._closed or (self._gate is not None and not self._gate(key)):
             return
         self._added += 1
         if key in self._processing:
@@ -173,6 +192,19 @@ class WorkQueue:
         """Forget failures and delays of `key`: its object is gone."""
         self.succeeded(key)
         self._delayed.pop(key, None)
+
+    def let_go(self, key: ObjectKey) -> None:
+        """Keys that the gate holds back now: forget this one at once, or when its worker is through with it."""
+        self._waiting.pop(key, None)
+        if key in self._processing:
+            self._processing[key] = None
+        else:
+            self._forgotten(key)
+
+    async def handed_over(self) -> None:
+        """Wait until no worker holds a key that the gate holds back."""
+        for key in [key for key in self._processing if self._gate is not None and not self._gate(key)]:
+            await self.quiet(key)
 
     def holds(self, key: ObjectKey) -> bool:
         """Whether a worker processes `key` now."""
@@ -249,7 +281,9 @@ class WorkQueue:
         self._processed += 1
         again = self._processing.pop(key, None)
         self._handled.pop(key, None)
-        if again is not None:
+        if self._gate is not None and not self._gate(key):
+            self._forgotten(key)
+        elif again is not None:
             self.add(key, revision=again.revision, reason=again.reason, listed=again.listed)
         if self._quiet and (waiters := self._quiet.pop(key, None)):
             for done in waiters:

@@ -97,6 +97,7 @@ class Reconciling:
             self._process, clock=operation.clock, alarm=operation.alarm, spawn=operation.tasks.spawn,
             name=f"{operation.domain} {handler.name} {informer.kind.plural}", workers=handler.workers,
             backoff_s_first=handler.backoff_s_first, backoff_s_max=handler.backoff_s_max,
+            gate=operation.gate, forgotten=self._forget,
         )  # fmt: skip
 
     @property
@@ -122,6 +123,18 @@ class Reconciling:
         for informer, relation in self._relations.items():
             informer.unsubscribe(relation.changed)
         self.queue.close()
+
+    def gained(self, key: ObjectKey, obj: Resource) -> None:
+        """The object is this replica's from now on."""
+        self._changed("ADDED", key, obj, None, True)
+
+    def lost(self, key: ObjectKey) -> None:
+        """The object is another replica's from now on."""
+        self.queue.let_go(key)
+
+    async def handed_over(self) -> None:
+        """Wait until nothing runs for objects of other replicas."""
+        await self.queue.handed_over()
 
     async def child_informer(self, cls: type[Resource]) -> Informer:
         """The informer of a yielded kind, synced; its changes run the owner from now on."""

@@ -36,6 +36,7 @@ class Timing:
             self._process, clock=operation.clock, alarm=operation.alarm, spawn=operation.tasks.spawn,
             name=f"{operation.domain} {handler.name} {informer.kind.plural}", workers=handler.workers,
             backoff_s_first=handler.backoff_s_first, backoff_s_max=handler.backoff_s_max,
+            gate=operation.gate, forgotten=self._forget,
         )  # fmt: skip
 
     @property
@@ -53,7 +54,7 @@ class Timing:
         self.queue.close()
 
     def _changed(self, change: Change, key: ObjectKey, obj: Resource, _old: Resource | None, initial: bool) -> None:
-        if change == "DELETED":
+        if change == "DELETED" or not self.operation.gate(key):
             self._forget(key)
             return
         if self.handler.idle_s:
@@ -66,6 +67,18 @@ class Timing:
                 self.queue.add_after(key, delay_s, reason="timer")
             else:
                 self.queue.add(key, reason="timer", listed=initial)
+
+    def gained(self, key: ObjectKey, obj: Resource) -> None:
+        """The object is this replica's from now on."""
+        self._changed("ADDED", key, obj, None, True)
+
+    def lost(self, key: ObjectKey) -> None:
+        """The object is another replica's from now on."""
+        self.queue.let_go(key)
+
+    async def handed_over(self) -> None:
+        """Wait until nothing runs for objects of other replicas."""
+        await self.queue.handed_over()
 
     def _touch(self, key: ObjectKey, obj: Resource) -> None:
         state, known = digest(essence(tree_of(obj))), self._touched.get(key)

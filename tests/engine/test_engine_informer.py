@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -239,6 +240,34 @@ async def test_a_quiet_watch_is_renewed_so_that_one_which_went_silent_is_noticed
         await clock.sleep(WATCH_S_MAX * 10)
         assert 8 <= f.client.count("watch") <= 13
         assert f.client.count("list") == 1
+
+
+@virtual
+async def test_a_refresh_shows_what_a_late_watch_has_not_told_yet(clock: VirtualClock) -> None:
+    """Who takes an object over from another replica must see what that one wrote, not what it was before."""
+    client = MemoryClient(clock, Box)
+    async with following(clock, client) as f:
+        listed = client.count("list")
+
+        async def before(request: Request) -> None:
+            if request.method == "list":
+                await clock.sleep(1)
+
+        client.before = before
+        first = asyncio.ensure_future(f.informer.refresh())
+        await clock.sleep(0.5)
+        assert client.count("list") == listed + 1
+        second = asyncio.ensure_future(f.informer.refresh())  # in the middle of a list: that one may have missed something
+        await f.create("a", 1)
+        await first
+        assert not second.done()
+        await second
+        assert client.count("list") == listed + 2
+        assert f.sizes() == {"a": 1}
+        client.withdraw(Box)
+        await clock.sleep(3)
+        await f.informer.refresh()
+        assert f.sizes() == {}, "a kind that is not served holds nobody up"
 
 
 @virtual

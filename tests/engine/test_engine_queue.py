@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -16,7 +17,9 @@ from reconcile.runtime.testing.virtual import VirtualClock, virtual
 class Bench:
     """A queue whose work is recorded, with the virtual time of each start."""
 
-    def __init__(self, clock: VirtualClock, *, workers: int = 1, takes_s: float = 0.0) -> None:
+    def __init__(
+        self, clock: VirtualClock, *, workers: int = 1, takes_s: float = 0.0, gate: Callable[[ObjectKey], bool] | None = None
+    ) -> None:
         self.clock, self.takes_s = clock, takes_s
         self.started: list[tuple[float, ObjectKey]] = []
         self.items: list[Item] = []
@@ -25,7 +28,11 @@ class Bench:
         self.fail: set[ObjectKey] = set()
         self.tasks = Tasks()
         self.alarm = Alarm(clock)
-        self.queue = WorkQueue(self.process, clock=clock, alarm=self.alarm, spawn=self.tasks.spawn, name="test", workers=workers)
+        self.forgotten: list[str] = []
+        self.queue = WorkQueue(
+            self.process, clock=clock, alarm=self.alarm, spawn=self.tasks.spawn, name="test", workers=workers,
+            gate=gate, forgotten=lambda key: self.forgotten.append(key[1]),
+        )  # fmt: skip
 
     async def process(self, item: Item) -> None:
         assert item.key not in self.now, "two workers hold one key"
@@ -164,6 +171,33 @@ async def test_a_hot_key_does_not_starve_the_others(clock: VirtualClock) -> None
         bench.queue.add(k("hot"))
         await clock.sleep(1)
     assert bench.keys[:5] == ["hot", "a", "b", "c", "hot"]
+
+
+@virtual
+async def test_a_key_that_is_another_replicas_is_not_taken_and_forgotten_when_its_worker_is_through(clock: VirtualClock) -> None:
+    """What is known of an object must not outlive the right to work on it, nor go while a worker needs it."""
+    ours = {k("a"), k("b"), k("c"), k("d")}
+    bench = Bench(clock, takes_s=1, gate=ours.__contains__)
+    for name in "abz":
+        bench.queue.add(k(name))
+    bench.queue.add_after(k("c"), 5)
+    bench.queue.add_after(k("d"), 5)
+    await clock.sleep(0.5)
+    bench.queue.add(k("a"))
+    ours.remove(k("a"))
+    ours.remove(k("b"))
+    ours.remove(k("c"))
+    for name in "abc":
+        bench.queue.let_go(k(name))
+    assert bench.forgotten == ["b", "c"], "a is still worked on"
+    waiting = asyncio.ensure_future(bench.queue.handed_over())
+    await clock.sleep(0.2)
+    assert not waiting.done()
+    await waiting
+    assert clock.monotonic() == 1
+    assert bench.forgotten == ["b", "c", "a"]
+    await clock.sleep(20)
+    assert bench.keys == ["a", "d"]
 
 
 @virtual

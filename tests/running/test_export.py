@@ -37,6 +37,7 @@ def test_an_operator_runs_with_the_rights_that_are_exported_for_it_and_no_others
     """As its ServiceAccount: everything it does is allowed, and what it does not do is not."""
     file = write(tmp_path / "app.py", "least")
     manifests = [m for m in export(file) if m["kind"] not in ("Deployment", "ConfigMap")]
+    assert "leasts" not in plane.cli("api-resources"), "from now on the discovery is on disk"
     kubectl(plane, "apply", "-f", "-", stdin=yaml.safe_dump_all(manifests))
     plane.forget_connection()
     plane.wait("the kind is served", lambda: "leasts" in plane.cli("api-resources"))
@@ -86,6 +87,11 @@ def test_what_is_exported_is_valid_and_says_how_to_run_it(plane: Plane, tmp_path
     assert manifests[-2]["data"]["app.py"] == Path(file).read_text()
     assert [m["kind"] for m in export(file, "--only", "crds")] == ["CustomResourceDefinition"]
     assert "Role" in [m["kind"] for m in export(file, "--namespaced", "--only", "rbac")]
+    sharing = export(file, "--shard", "--replicas", "3", "--namespaced")
+    assert "--shard" in str(sharing[-1]["spec"]["template"]["spec"]["containers"][0]["command"])
+    role = next(m for m in sharing if m["kind"] == "Role")
+    assert {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
+            "verbs": ["get", "list", "create", "update", "delete"]} in role["rules"]  # fmt: skip
     assert "ClusterRole" not in [m["kind"] for m in export(file, "--namespaced", "--only", "rbac")]
 
 

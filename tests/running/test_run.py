@@ -163,6 +163,36 @@ def test_of_two_replicas_one_works_and_the_other_takes_over(plane: Plane, run: R
     assert second.end() == 0
 
 
+def test_replicas_share_the_objects_and_take_over_what_one_leaves(plane: Plane, run: Run, tmp_path: Path) -> None:
+    """As many objects as one process cannot do; and a rolling update of the operator, too."""
+    file = write(tmp_path / "app.py", "part")
+    replicas = [run(file, "--crds", "--shard", "--listen", "127.0.0.1:0")]
+    replicas[0].wait("member")
+    replicas.append(run(file, "--shard", "--listen", "127.0.0.1:0"))
+    urls = [next(part for part in r.wait("startup").split() if part.startswith("http://127.0.0.1")).rstrip(":") for r in replicas]
+    for number in range(12):
+        say(plane, "part", f"p{number}", f"word{number}.")
+    assert fetch(f"{urls[1]}/readyz") == (200, '{"ready": true, "role": "member"}')
+
+    def shares() -> list[int]:
+        found = []
+        for url in urls:
+            sample = 'reconcile_shard_objects{kind="parts.example.com"} '
+            found += [int(line.split()[1]) for line in fetch(f"{url}/metrics")[1].splitlines() if line.startswith(sample)]
+        return found
+
+    plane.wait("both have a share", lambda: sum(shares()) == 12 and all(shares()))
+    plane.wait("all is said", lambda: all((plane.get("parts.example.com", f"p{n}") or {}).get("status") for n in range(12)))
+    assert replicas[0].end() == 0
+    for number in range(12):
+        plane.patch("parts.example.com", f"p{number}", {"spec": {"text": f"again{number}."}})
+    for number in range(12):
+        replicas[1].wait(f"saying again{number}.")
+    assert replicas[1].end() == 0
+    said = _run(file, "--elect", "--shard", env={"KUBECONFIG": str(plane.data_dir / "kubeconfig")})
+    assert "give one of the two" in said.stderr
+
+
 def _run(*arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     kept = {key: value for key, value in os.environ.items() if key not in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST")}
     return subprocess.run(
