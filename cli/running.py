@@ -23,8 +23,7 @@ from reconcile.runtime.cluster import KEPT, ControlPlane, ListenSettings
 from reconcile.runtime.engine.reports import Report
 from reconcile.runtime.network import LoopbackNetwork, claim_network
 from reconcile.runtime.store import HistoryKeep, Store, StoreLockedError
-from reconcile.runtime.sync import Folder, FolderSync, SyncSettings
-from reconcile.runtime.sync.watcher import folder_changes
+from reconcile.runtime.sync import Folder
 
 from .assembly import Assembly, assemble
 from .backing import EtcdBacking, refuse_embedded
@@ -34,6 +33,7 @@ from .scene import ROLLED_OUT, PodRow, Scene, pod_row
 
 if TYPE_CHECKING:
     from reconcile.runtime.store.etcd import EtcdSettings
+    from reconcile.runtime.sync import FolderSync
 
 _SHOWN = (*ROLLED_OUT, "Pod", "Service", "EndpointSlice", "Folder", "Event")
 RUN_FILE = "up.json"
@@ -155,12 +155,13 @@ class Session:
             self._plane = plane
             if backing is not None:
                 self._tasks.append(asyncio.create_task(backing.keep(), name="claim on the store"))
+            self._note_address(await plane.listening())
+            await plane.start_controllers()
             # Where two groups have a kind of one name, as Event, the first is meant.
             self._kinds = {kind.kind: kind for kind in reversed(self._plane.api.kinds())}
             self._start_sync(self._plane, await self._folder_name(self._plane))
             for name in _SHOWN:
                 self._tasks.append(asyncio.create_task(self._follow(name), name=f"view of {name}"))
-            self._tasks.append(asyncio.create_task(self._listen(), name="HTTP server"))
             if settings.etcd is not None:
                 self._tasks.append(asyncio.create_task(self._serve_etcd(settings.etcd), name="etcd server"))
             self._plane.engine.reports.follow(self._report)
@@ -195,6 +196,10 @@ class Session:
         return name if before == folder or not before.is_dir() else _with_digest(name, str(folder))
 
     def _start_sync(self, plane: ControlPlane, name: str) -> None:
+        # Loaded after the API answers: it reads YAML.
+        from reconcile.runtime.sync import FolderSync, SyncSettings
+        from reconcile.runtime.sync.watcher import folder_changes
+
         settings = self.settings
         self._sync = FolderSync(
             plane.client, self.clock, settings.folder, name=name, host=plane,
@@ -223,20 +228,18 @@ class Session:
                 self.told(said)
             self.changed.set()
 
-    async def _listen(self) -> None:
-        assert self._plane is not None
-        self.url = await self._plane.listening()
-        run = {"pid": os.getpid(), "url": self.url, "folder": str(self.settings.folder), "started": timestamp(self.clock.now())}
+    def _note_address(self, url: str) -> None:
+        """Tell other commands of this folder where the API answers."""
+        self.url = url
+        run = {"pid": os.getpid(), "url": url, "folder": str(self.settings.folder), "started": timestamp(self.clock.now())}
         (self.settings.data_dir / RUN_FILE).write_text(json.dumps(run))
         self.changed.set()
-        await asyncio.Event().wait()
 
     async def _serve_etcd(self, settings: EtcdSettings) -> None:
         """Serve the store as an etcd, beside the API."""
         from reconcile.runtime.store.etcd import EtcdServer
 
         assert self._plane is not None
-        await self._plane.listening()  # the API goes first
         store = self._plane.store
         assert isinstance(store, Store), "`up` refuses --etcd-listen with --store"
         server = await EtcdServer.serve(store, self.clock, self.settings.etcd_listen, settings)

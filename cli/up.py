@@ -10,6 +10,8 @@ import os
 import shlex
 import signal
 import sys
+import threading
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -136,6 +138,8 @@ def command(
     # was tried with it and gained nothing; neither makes a difference to the start of twenty pods (0.70 s). Set before
     # anything heavy is loaded, it saves the collector some passes over modules that are there to stay.
     gc.set_threshold(50_000, 20, 50)
+    # What serves HTTP takes longest to load, and half of that is OpenSSL, which lets others run meanwhile.
+    threading.Thread(target=import_module, args=("aiohttp.web",), name="loads HTTP").start()
     from .running import Session, UpSettings  # heavy: only `up` pays for it
 
     settings = UpSettings(

@@ -49,10 +49,12 @@ def question_kinds() -> list[type[Resource]]:
     ]  # fmt: skip
 
 
-def controllers(service_cidr: str) -> list[Operator]:
+def controllers(service_cidr: str = "") -> list[Operator]:
     """The operators of the built-in kinds; Services get their addresses out of `service_cidr`.
 
-    The scheduler and the kubelets are not among them: who composes a cluster chooses those.
+    Where it is empty, `services.service_addresses` is left to whoever composes: it judges Services, and must run before anybody
+    is answered, while the others may follow. The scheduler and the kubelets are not among them either: who composes a cluster
+    chooses those.
     """
     from .apps.daemonset_controller import daemonset_controller
     from .apps.deployment_controller import deployment_controller
@@ -68,9 +70,10 @@ def controllers(service_cidr: str) -> list[Operator]:
     from .policy.budget_controller import disruption_controller
     from .services import endpoint_slices, service_addresses
 
+    addresses = [service_addresses(service_cidr)] if service_cidr else []
     return [
         deployment_controller(), replicaset_controller(), garbage_collector(), namespace_controller(),
-        service_addresses(service_cidr), endpoint_slices(), node_lifecycle_controller(), pod_garbage_collector(),
+        *addresses, endpoint_slices(), node_lifecycle_controller(), pod_garbage_collector(),
         event_expiry(), job_controller(), cronjob_controller(), statefulset_controller(), daemonset_controller(),
         replication_controller(), disruption_controller(),
     ]  # fmt: skip

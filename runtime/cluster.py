@@ -1,8 +1,8 @@
 """Assembles a running control plane from parts: store, API server, engine, HTTP server, folder sync.
 
 It knows no built-in kind: whoever composes (the CLI, a test) hands in the kinds, the operators and the objects to begin
-with. `start` returns when the API works in process and every operator runs; HTTP listens soon after (`listening`), because
-loading it takes longer than starting the first pods.
+with. `start` returns when the API works in process and the operators that it cannot do without run; HTTP listens soon after
+(`listening`). `start_controllers` loads and runs the others, which may take longer than all of that.
 """
 
 from __future__ import annotations
@@ -47,14 +47,15 @@ EXPLAIN = "explain"
 class Parts:
     """What a control plane is composed of.
 
-    `namespace` is the kind whose objects are namespaces. `operators` are started together, after `kinds` are served and
-    `objects` exist.
+    `namespace` is the kind whose objects are namespaces. `operators` are started after `kinds` are served and
+    `objects` exist, and before anybody is answered over HTTP: those that judge what is written. `controllers` makes the others.
     """
 
     kinds: Sequence[type[Resource] | Kind]
     namespace: type[Resource] | None = None
     objects: Sequence[Tree] = ()
     operators: Sequence[Operator] = ()
+    controllers: Callable[[], Sequence[Operator]] = tuple
     connect: Callable[[ApiServer, Front | None], None] = lambda api, front: None  # noqa: ARG005 - connects nothing
     """Called before the operators start: adds to the API what is not stored, and tells where it will answer (None: nowhere)."""
     wire: Callable[[], Tables] = dict
@@ -84,6 +85,7 @@ class ControlPlane:
         self._opened: AbstractAsyncContextManager[WatchStore] | None = None
         self._api: ApiServer | None = None
         self._engine: Engine | None = None
+        self._complete = False
 
     @property
     def api(self) -> ApiServer:
@@ -114,7 +116,7 @@ class ControlPlane:
         return self.data_dir / KUBECONFIG
 
     async def start(self) -> None:
-        """Open the store, serve the kinds, run the operators.
+        """Open the store, serve the kinds, run the operators that judge writes, and begin to listen.
 
         Raises:
             StoreError: the store cannot be opened (another process has it, its schema is newer, ...).
@@ -145,6 +147,14 @@ class ControlPlane:
         self._compacting = asyncio.create_task(keep_history(self._store, self.clock, self._history), name="history")
         if self._http is not None:
             self._listening = asyncio.create_task(self._listen(self._http), name="http server")
+
+    async def start_controllers(self) -> None:
+        """Load and run the controllers, once the API listens (where it is to). Raises what their startup handlers raise."""
+        if self._listening is not None:
+            await asyncio.wait({self._listening})
+        for operator in self._parts.controllers():
+            await self.start_operator(operator)
+        self._complete = True
 
     def _begin_front(self) -> asyncio.Task[Front] | None:
         """Take the API's address, and make what vouches for it while the store is opened; None: there is no HTTP."""
@@ -222,7 +232,7 @@ class ControlPlane:
 
     async def _listen(self, settings: ListenSettings) -> str:
         """Serve HTTPS and write the kubeconfig."""
-        # Loading HTTP takes longer than starting the first pods.
+        # Loading HTTP takes long: what runs without it pays nothing for it.
         from .api.http import Credentials, HttpServer, HttpSettings
         from .client.kubeconfig import Access, tree_of, write
 
@@ -241,12 +251,14 @@ class ControlPlane:
 
         store, engine = self.store, self.engine
         server.add_check("etcd", lambda: trouble(store))
+        server.add_check("controllers", lambda: "" if self._complete else "they are being started", ready_only=True)
         server.add_check("informer-sync", lambda: unsynced(engine), ready_only=True)
         server.add_metrics(lambda: store_metrics(store))
         server.add_metrics(lambda: engine_metrics(engine))
 
     async def __aenter__(self) -> Self:
         await self.start()
+        await self.start_controllers()
         return self
 
     async def __aexit__(self, *_: object) -> None:

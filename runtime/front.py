@@ -1,7 +1,6 @@
 """Where the API will answer, known before it does: its socket, and the authority that vouches for it.
 
-Loading HTTP takes longer than starting the first Pods, and these may speak to the API. So the socket listens from the start on:
-who connects early waits a moment instead of being refused.
+Loading HTTP takes a while. The socket listens from the start on: who connects early waits a moment instead of being refused.
 """
 
 from __future__ import annotations

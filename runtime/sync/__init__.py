@@ -8,9 +8,23 @@ folder is deleted, except when everything vanishes at once. What is wrong stands
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .folder_kind import Folder
-from .folder_sync import FolderSync, SyncSettings
-from .problems import Problem
-from .programs import ProgramHost
+
+if TYPE_CHECKING:
+    from .folder_sync import FolderSync, SyncSettings
+    from .problems import Problem
+    from .programs import ProgramHost
+
+_HOME = {"FolderSync": "folder_sync", "SyncSettings": "folder_sync", "Problem": "problems", "ProgramHost": "programs"}
 
 __all__ = ["Folder", "FolderSync", "Problem", "ProgramHost", "SyncSettings"]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when first used: the API serves Folders before anybody syncs one.
+    if name in _HOME:
+        return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -154,8 +154,9 @@ async def test_the_processes_are_stopped_even_if_the_api_fails_at_the_end(
     session = Session(UpSettings(folder, tmp_path / "state"))
     async with asyncio.timeout(25.0):
         await session.__aenter__()
-        kubelet = session._assembly.kubelet if session._assembly else None
-        assert kubelet is not None
+        node = session._assembly.node if session._assembly else None
+        assert node is not None
+        kubelet = await node.kubelet()
         while not any(pod.status == "Running" for pod in session.pods()):
             session.changed.clear()
             await session.changed.wait()

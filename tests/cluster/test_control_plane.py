@@ -6,10 +6,13 @@ import asyncio
 import socket
 from pathlib import Path
 
+import aiohttp
 import pytest
 
+from reconcile.registry import Operator
 from reconcile.resources import builtin_kinds
 from reconcile.resources.core import Namespace
+from reconcile.runtime.client.kubeconfig import load
 from reconcile.runtime.clock import SystemClock
 from reconcile.runtime.cluster import ControlPlane, ListenError, ListenSettings, Parts
 from reconcile.runtime.network import NoNetworkError, claim_network
@@ -47,6 +50,37 @@ async def test_a_part_that_fails_to_stop_leaves_the_store_closed(tmp_path: Path,
         await plane.stop()
     async with ControlPlane(tmp_path, SystemClock(), Parts(builtin_kinds(), Namespace)):
         pass
+
+
+async def test_the_api_answers_before_controllers_are_loaded_and_is_ready_when_they_run(tmp_path: Path) -> None:
+    """Whoever starts a control plane waits for its API; what nobody waits for comes after it, and readiness says when."""
+    app, loaded = Operator("test.example.com"), list[str]()
+
+    @app.on.startup()
+    async def started() -> None:
+        loaded.append("started")
+
+    def controllers() -> list[Operator]:
+        loaded.append("loaded")
+        return [app]
+
+    parts = Parts(builtin_kinds(), Namespace, controllers=controllers)
+    plane = ControlPlane(tmp_path, SystemClock(), parts, http=ListenSettings())
+    await plane.start()
+    try:
+        await plane.listening()
+        access = load(plane.kubeconfig)
+        headers = {"Authorization": f"Bearer {access.token}"}
+        async with aiohttp.ClientSession(access.server, connector=aiohttp.TCPConnector(ssl=access.tls() or False)) as http:
+            async with http.get("/readyz?verbose", headers=headers) as answer:
+                assert (answer.status, loaded) == (500, [])
+                assert "[-]controllers failed" in await answer.text()
+            await plane.start_controllers()
+            assert loaded == ["loaded", "started"]
+            async with http.get("/readyz?verbose", headers=headers) as answer:
+                assert answer.status == 200, await answer.text()
+    finally:
+        await plane.stop()
 
 
 async def test_a_port_that_is_taken_is_said_in_a_sentence(tmp_path: Path) -> None:

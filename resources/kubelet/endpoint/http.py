@@ -1,7 +1,7 @@
 """Just enough of an HTTP/1.1 server for the kubelet's endpoint: one request a connection, answered or upgraded.
 
-Its one client is an API server, which parses what the outside world sends. An HTTP library would be loaded before the
-first Pods are started; this costs nothing.
+Its one client is an API server, which parses what the outside world sends. A library for more
+than that would be loaded before the first Pods are started, wherever the kubelet runs by itself; this costs nothing.
 """
 
 from __future__ import annotations
