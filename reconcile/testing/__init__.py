@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from reconcile.runtime.testing.virtual import VirtualClock, run_virtual, virtual
 
     from .converging import converges, law
+    from .conversions import round_trips
     from .ground import surroundings
 
 _HOME = {
@@ -35,13 +36,15 @@ _HOME = {
     "chaos": "reconcile.runtime.testing.plan",
     "converges": "reconcile.testing.converging",
     "law": "reconcile.testing.converging",
+    "round_trips": "reconcile.testing.conversions",
     "sieve": "reconcile.runtime.testing.plan",
     "run_virtual": "reconcile.runtime.testing.virtual",
     "surroundings": "reconcile.testing.ground",
     "virtual": "reconcile.runtime.testing.virtual",
 }
 __all__ = [
-    "SIEVE", "Pattern", "VirtualClock", "World", "chaos", "converges", "law", "run_virtual", "sieve", "surroundings", "virtual",
+    "SIEVE", "Pattern", "VirtualClock", "World", "chaos", "converges", "law", "round_trips", "run_virtual", "sieve",
+    "surroundings", "virtual",
 ]  # fmt: skip
 
 

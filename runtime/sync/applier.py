@@ -19,6 +19,7 @@ import orjson
 from reconcile.causality import TRIGGER, Trigger
 from reconcile.client import APPLY_PATCH, Client, DeleteOptions, Patch
 from reconcile.clock import Clock, timestamp
+from reconcile.conversion import versions_of
 from reconcile.errors import ApiError, Cause, NotFoundError, Tree
 from reconcile.kinds import Kind
 
@@ -194,10 +195,14 @@ class Applier:
         return self._kinds.get(name) or self._versions.get(name) or self._in_other_version(*name)
 
     def _in_other_version(self, api_version: str, kind: str) -> Kind | None:
-        """A version of a known kind that is not the preferred one; whether it is served, the server says."""
+        """A version of a known kind that is not the preferred one. Of a kind that data declares, the server says whether it is
+        served; of a class, whether there is one that conversions join it with.
+        """
         group, _, version = api_version.rpartition("/")
-        known = next((k for k in self._kinds.values() if (k.group, k.kind) == (group, kind) and k.cls is None), None)
+        known = next((k for k in self._kinds.values() if (k.group, k.kind) == (group, kind)), None)
         if known is None:
+            return None
+        if known.cls is not None and all(cls.__kind__.version != version for cls in versions_of(known.cls)):
             return None
         made = self._versions[api_version, kind] = attrs.evolve(known, version=version)
         return made
