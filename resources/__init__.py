@@ -68,12 +68,14 @@ def controllers(service_cidr: str = "") -> list[Operator]:
     from .core.pod_gc import pod_garbage_collector
     from .gc import garbage_collector
     from .policy.budget_controller import disruption_controller
-    from .services import endpoint_slices, service_addresses
+    from .scheduler.taint_eviction import taint_eviction
+    from .services import endpoint_slice_mirroring, endpoint_slices, endpoints_controller, service_addresses
 
     addresses = [service_addresses(service_cidr)] if service_cidr else []
     return [
         deployment_controller(), replicaset_controller(), garbage_collector(), namespace_controller(),
-        *addresses, endpoint_slices(), node_lifecycle_controller(), pod_garbage_collector(),
+        *addresses, endpoint_slices(), endpoints_controller(), endpoint_slice_mirroring(), taint_eviction(),
+        node_lifecycle_controller(), pod_garbage_collector(),
         event_expiry(), job_controller(), cronjob_controller(), statefulset_controller(), daemonset_controller(),
         replication_controller(), disruption_controller(),
     ]  # fmt: skip

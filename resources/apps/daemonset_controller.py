@@ -31,8 +31,10 @@ from .orphans import Orphans
 from .ownership import claim, ensure_there, settle
 from .pod_batches import all_at_once
 from .pod_state import available_at_s, is_finished, is_ready
+from .status_writing import write_status
 
 BURST_MAX = 250
+_COUNTS = frozenset(["numberAvailable", "numberUnavailable", "updatedNumberScheduled"])
 _BACKOFF_S_FIRST, _BACKOFF_S_MAX = 1.0, 900.0
 
 
@@ -95,7 +97,7 @@ class _Pass:
         error = await self._change(missing, surplus)
         if error is None and not missing and not surplus:
             error = await self._update(fits, by_node)
-        await self._write(self._status(fits, by_node))
+        await write_status(self.cluster, self.owner, self._status(fits, by_node), unless_zero=_COUNTS)
         used = {str((pod["metadata"].get("labels") or {}).get(HASH_LABEL)) for pod in self.pods}
         live = (r["metadata"]["name"] for r in self.history.revisions if _hash(r) in used)
         await forget(self.history, live, self.tree["spec"].get("revisionHistoryLimit", 10), self.cluster)
@@ -267,11 +269,6 @@ class _Pass:
             "numberUnavailable": counts["desired"] - counts["available"], "updatedNumberScheduled": counts["updated"],
             "observedGeneration": self.tree["metadata"].get("generation", 0),
         }  # fmt: skip
-
-    async def _write(self, status: Tree) -> None:
-        before = self.tree.get("status") or {}
-        if any((before.get(name) or 0) != value for name, value in status.items()):
-            await self.cluster.patch(self.owner, {"status": status}, subresource="status")
 
 
 def _going(pod: Tree) -> bool:

@@ -24,8 +24,10 @@ from .replicaset import ReplicaSet
 from .revisions import desired_replicas, forgotten, size_of
 from .rolling import active_or_latest, new_size, proportional, rolling_step
 from .rollout import Rollout
+from .status_writing import write_status
 
 _CONFLICT_DELAY_S = 0.01
+_COUNTS = frozenset(["replicas", "updatedReplicas", "readyReplicas", "availableReplicas", "unavailableReplicas"])
 
 
 def deployment_controller() -> Operator:
@@ -147,7 +149,7 @@ async def _count_only(state: Rollout) -> Requeue | None:
     if state.new is None:
         await state.find_new(create=False)
     status = counted(state.tree, state.status, state.sets, state.new, state.clock.now())
-    await state.write_status(status)
+    await write_status(state.cluster, state.deployment, status, unless_zero=_COUNTS)
     return None
 
 
@@ -155,6 +157,6 @@ async def _judge(state: Rollout) -> Requeue | None:
     now_s = state.clock.now()
     status = counted(state.tree, state.status, state.sets, state.new, now_s)
     status = judged(state.tree, state.tree.get("status") or {}, status, state.sets, state.new, now_s)
-    await state.write_status(status)
+    await write_status(state.cluster, state.deployment, status, unless_zero=_COUNTS)
     again_s = check_after_s(state.tree, status, now_s)
     return None if again_s is None else Requeue(again_s)

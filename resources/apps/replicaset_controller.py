@@ -30,11 +30,13 @@ from .ownership import claim, is_still_there, selector_of, settle
 from .pod_batches import BURST_MAX, all_at_once, slow_start
 from .pod_state import controller_of, is_active
 from .replicaset import ReplicaSet
-from .replicaset_status import Counted, Failure, counted, differs
+from .replicaset_status import Failure, counted
+from .status_writing import write_status
 
 _NAMED_EVENTS_MAX = 10  # Pods named one by one in Events; the rest of a batch is told as a number
 _PAUSE_S_PER_POD, _PAUSE_S_MAX = 30e-6, 0.05
 _GENERATE_NAME_MAX = 58  # the server adds five characters, and a Pod's name is at most a host name's 63
+_COUNTS = frozenset(["fullyLabeledReplicas", "readyReplicas", "availableReplicas"])
 Owner = ReplicaSet | ReplicationController
 
 
@@ -110,7 +112,7 @@ class _Pass:
                 error = await self._delete(tree, active, min(surplus, BURST_MAX))
                 failure = Failure("FailedDelete", error.message) if error else None
         done = counted(tree, pods, failure, self.clock.now())
-        await self._write(tree, done)
+        await write_status(self.cluster, self.owner, done.status, unless_zero=_COUNTS)
         self.memo["next_s"] = self.clock.monotonic() + min(len(pods) * _PAUSE_S_PER_POD, _PAUSE_S_MAX)
         if error is not None:
             raise error
@@ -170,11 +172,6 @@ class _Pass:
             self.events.normal(reason, f"{what}: {name}")
         if len(names) > _NAMED_EVENTS_MAX:
             self.events.normal(reason, f"{what}s: {len(names) - _NAMED_EVENTS_MAX} more")
-
-    async def _write(self, tree: Tree, done: Counted) -> None:
-        if differs(tree, done.status):
-            # Without a precondition: nobody else writes this status, and the Deployment's changes are none of its concern.
-            await self.cluster.patch(self.owner, {"status": done.status}, subresource="status")
 
 
 def pod_tree(replica_set: Tree, reference: Tree) -> Tree:

@@ -78,9 +78,3 @@ def _conditions(before: list[Tree], failure: Failure | None, now_s: float) -> li
             "reason": failure.reason, "message": failure.message,
         },
     ]  # fmt: skip
-
-
-def differs(replica_set: Tree, status: Tree) -> bool:
-    """Whether the stored status says anything else."""
-    before = replica_set.get("status") or {}
-    return any((before.get(name) or 0) != (value or 0) for name, value in status.items())

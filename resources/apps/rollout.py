@@ -127,12 +127,6 @@ class Rollout:
                 return True
         return False
 
-    async def write_status(self, status: Tree) -> None:
-        """Store the status where it says something new."""
-        if status != (self.tree.get("status") or {}):
-            # Without a precondition: nobody else writes this status, and it is about the generation that it names.
-            await self.cluster.patch(self.deployment, {"status": status}, subresource="status")
-
     async def _make(self) -> Tree:
         hash_ = template_hash(self.tree["spec"]["template"], self.status.get("collisionCount"))
         made = replica_set_tree(self.tree, hash_)

@@ -31,6 +31,9 @@ from .ownership import claim, ensure_there, settle
 from .pod_state import available_at_s, is_finished
 from .statefulset import StatefulSet
 from .statefulset_pods import claim_trees, is_healthy, ordinal_of, pod_tree, revision_of, runs
+from .status_writing import write_status
+
+_COUNTS = frozenset(["readyReplicas", "currentReplicas", "updatedReplicas"])
 
 
 def statefulset_controller() -> Operator:
@@ -87,8 +90,7 @@ class _Pass:
         except ApiError as failed:
             error = failed
         status = self._status(current)
-        if any((before.get(name) or 0) != (value or 0) for name, value in status.items()):
-            await self.cluster.patch(self.owner, {"status": status}, subresource="status")
+        await write_status(self.cluster, self.owner, status, unless_zero=_COUNTS)
         used = {status["currentRevision"], *map(revision_of, self.pods)}
         await forget(self.history, used, spec.get("revisionHistoryLimit", 10), self.cluster)
         if error is not None:

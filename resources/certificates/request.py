@@ -173,4 +173,4 @@ class CertificateSigningRequest(Resource):
     """A request for a certificate."""
 
     spec: CertificateSigningRequestSpec = field(factory=CertificateSigningRequestSpec)
-    status: CertificateSigningRequestStatus = field(factory=CertificateSigningRequestStatus)
+    status: CertificateSigningRequestStatus = field(factory=CertificateSigningRequestStatus, server_default={})

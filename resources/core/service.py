@@ -145,4 +145,4 @@ class Service(Resource):
     """One stable address and name for a changing set of Pods."""
 
     spec: ServiceSpec = field(factory=ServiceSpec)
-    status: ServiceStatus = field(factory=ServiceStatus)
+    status: ServiceStatus = field(factory=ServiceStatus, server_default={"loadBalancer": {}})

@@ -32,6 +32,8 @@ from .simulated_objects import (
     PREFIX,
     crashed_status,
     ended_status,
+    has_new_image,
+    has_seen,
     host_ip,
     is_ready,
     lease_tree,
@@ -177,7 +179,8 @@ class _Fleet:
             self._plan(uid, run, "run", self._start_delay_s(tree))
         elif phase == "Running" and not run.step:
             self._plan_end(uid, run)
-        elif phase == "Running" and run.step == "running" and should_be_ready(tree) != is_ready(tree):
+        elif phase == "Running" and run.step == "running" and (should_be_ready(tree) != is_ready(tree) or not has_seen(tree)):
+            run.restarts += has_new_image(tree)
             self._plan(uid, run, "run", 0.0)
 
     def _resumed(self, tree: Tree, number: int, status: Tree) -> _Run:

@@ -93,6 +93,7 @@ def running_status(pod: Tree, host: str, ip: str, restarts: int, ready: bool, no
     state = running or {"running": {"startedAt": now}}
     return {
         "phase": "Running",
+        "observedGeneration": pod["metadata"].get("generation", 1),
         "hostIP": host,
         "hostIPs": [{"ip": host}],
         "podIP": ip,
@@ -112,6 +113,17 @@ def should_be_ready(pod: Tree) -> bool:
         return True
     true = {c["type"] for c in (pod.get("status") or {}).get("conditions") or () if c["status"] == "True"}
     return all(gate["conditionType"] in true for gate in gates)
+
+
+def has_seen(pod: Tree) -> bool:
+    """Whether the Pod's status is about its newest spec."""
+    return bool((pod.get("status") or {}).get("observedGeneration") == pod["metadata"].get("generation", 1))
+
+
+def has_new_image(pod: Tree) -> bool:
+    """Whether a container is to run another image than the one that its status names."""
+    images = {c["name"]: c.get("image", "") for c in (pod.get("status") or {}).get("containerStatuses") or ()}
+    return any(images.get(c["name"]) != c.get("image", "") for c in (pod.get("spec") or {}).get("containers") or ())
 
 
 def is_ready(pod: Tree) -> bool:

@@ -78,4 +78,7 @@ class PodDisruptionBudget(Resource):
     """Keeps enough of some Pods running while others of them are evicted."""
 
     spec: PodDisruptionBudgetSpec = field(factory=PodDisruptionBudgetSpec)
-    status: PodDisruptionBudgetStatus = field(factory=PodDisruptionBudgetStatus)
+    status: PodDisruptionBudgetStatus = field(
+        factory=PodDisruptionBudgetStatus,
+        server_default={"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0},
+    )

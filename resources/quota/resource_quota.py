@@ -93,4 +93,4 @@ class ResourceQuota(Resource):
     """How much all objects of a namespace may ask for together."""
 
     spec: ResourceQuotaSpec = field(factory=ResourceQuotaSpec)
-    status: ResourceQuotaStatus = field(factory=ResourceQuotaStatus)
+    status: ResourceQuotaStatus = field(factory=ResourceQuotaStatus, server_default={})

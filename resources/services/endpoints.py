@@ -1,60 +1,96 @@
-"""The endpoint slice controller: keeps each Service's slices in step with the Pods that its selector picks.
+"""Computes the Endpoints object of a Service: all its addresses in one object. Pure: trees in, trees out.
 
-A change is written at once; those that follow within a moment (the longer, the more Pods there are) are written together.
-
-Source: K/pkg/controller/endpointslice/endpointslice_controller.go
+Source: K/pkg/controller/endpoint/endpoints_controller.go, K/staging/src/k8s.io/endpointslice/util
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
-from reconcile.clock import Clock
-from reconcile.handling import Cluster
-from reconcile.kinds import typed
-from reconcile.registry import Operator
-from reconcile.resources.core import Pod, Service
-from reconcile.resources.discovery import EndpointSlice
-from reconcile.views import tree_of
+from reconcile.errors import Tree
 
-from .slices import MANAGED_BY, MANAGER, planned
+from .slices import HEADLESS, Ports, endpoint_of, ports_for
 
-_PAUSE_S_MIN, _PAUSE_S_PER_POD, _PAUSE_S_MAX = 0.01, 0.0005, 0.5
+ADDRESSES_MAX = 1000
+OVER_CAPACITY = "endpoints.kubernetes.io/over-capacity"
+MANAGED_BY = "endpoints.kubernetes.io/managed-by"
+MANAGER = "endpoint-controller"
 
 
-def endpoint_slices() -> Operator:
-    """The operator that writes EndpointSlices."""
-    app = Operator("endpoint-slices")
-
-    @app.on.reconcile(Service, owns=(EndpointSlice,), workers=32, backoff_s_first=0.1)
-    async def slices(service: Service, cluster: Cluster, clock: Clock, memo: dict[str, Any]) -> None:
-        if not service.spec.selector or service.spec.type == "ExternalName":
-            return
-        await _gather(clock, memo)
-        newest = await cluster.find(Service, service.name, service.namespace)
-        if newest is None or newest.uid != service.uid or newest.deleting or not newest.spec.selector:
-            return
-        tree = tree_of(newest)
-        pods = await cluster.list(Pod, service.namespace, labels=tree["spec"]["selector"])
-        known = await cluster.list(EndpointSlice, service.namespace, owner=newest)
-        own = [s for s in map(tree_of, known) if (s["metadata"].get("labels") or {}).get(MANAGED_BY) == MANAGER]
-        plan = planned(tree, map(tree_of, pods), own)
-        if not plan.writes:
-            return
-        memo["next_s"] = clock.monotonic() + min(_PAUSE_S_MIN + len(pods) * _PAUSE_S_PER_POD, _PAUSE_S_MAX)
-        # What is new is written before what is old is taken away: an endpoint that moves is never missing.
-        for made in plan.create:
-            await cluster.create(typed(EndpointSlice, made))
-        for changed in plan.update:
-            await cluster.update(typed(EndpointSlice, changed))
-        for gone in plan.delete:
-            await cluster.delete(typed(EndpointSlice, gone))
-
-    return app
+def endpoints_of(service: Tree, pods: Iterable[Tree], old: Tree | None) -> Tree:
+    """What the Service's Endpoints should be, given what they are; `old` itself where nothing is to be written."""
+    meta = service["metadata"]
+    subsets, truncated = _subsets(service, pods)
+    labels = {**(meta.get("labels") or {}), MANAGED_BY: MANAGER}
+    if (service.get("spec") or {}).get("clusterIP") == "None":
+        labels[HEADLESS] = ""
+    before = (old or {}).get("metadata") or {"name": meta["name"], "namespace": meta.get("namespace", "")}
+    annotations = {key: value for key, value in (before.get("annotations") or {}).items() if key != OVER_CAPACITY}
+    if truncated:
+        annotations[OVER_CAPACITY] = "truncated"
+    if (
+        old is not None
+        and (old.get("subsets") or []) == subsets
+        and (before.get("labels") or {}) == labels
+        and (before.get("annotations") or {}) == annotations
+    ):
+        return old
+    made = {**before, "labels": labels, "annotations": annotations}
+    if old is None:
+        # The reference server's controller deletes them with their Service; ours leaves that to the garbage collector,
+        # which forgets nothing while a controller is away.
+        made["ownerReferences"] = [{"apiVersion": "v1", "kind": "Service", "name": meta["name"], "uid": meta["uid"]}]
+    if not annotations:
+        del made["annotations"]
+    return {"metadata": made, "subsets": subsets}
 
 
-async def _gather(clock: Clock, memo: dict[str, Any]) -> None:
-    """Let the changes after a write gather for a moment."""
-    wait_s = memo.get("next_s", 0.0) - clock.monotonic()
-    if wait_s > 0:
-        await clock.sleep(min(wait_s, _PAUSE_S_MAX))
+def _subsets(service: Tree, pods: Iterable[Tree]) -> tuple[list[Tree], bool]:
+    """Addresses that share their ports together, in the order of ports and addresses; and whether some are left out."""
+    spec = service.get("spec") or {}
+    anyway = bool(spec.get("publishNotReadyAddresses"))
+    groups: dict[Ports, tuple[list[Tree], list[Tree]]] = {}
+    for pod in pods:
+        endpoint = endpoint_of(service, pod)
+        if endpoint is None or (endpoint["conditions"]["terminating"] and not anyway):
+            continue
+        ports = ports_for(spec.get("ports") or (), pod)
+        if not ports and spec.get("ports"):
+            continue  # it has none of them
+        ready, waiting = groups.setdefault(tuple(sorted(ports)), ([], []))
+        (ready if endpoint["conditions"]["ready"] else waiting).append(_address(endpoint))
+    room, total = ADDRESSES_MAX, 0
+    shares: dict[Ports, list[list[Tree]]] = {ports: [] for ports in groups}
+    for at in (0, 1):  # who is ready comes first
+        for ports in sorted(groups):
+            found = sorted(groups[ports][at], key=lambda address: (address["ip"], address["targetRef"]["uid"]))
+            total += len(found)
+            shares[ports].append(found[:room])
+            room -= len(shares[ports][-1])
+    subsets = []
+    for ports, (ready, waiting) in sorted(shares.items()):
+        subset: Tree = {}
+        if ready:
+            subset["addresses"] = ready
+        if waiting:
+            subset["notReadyAddresses"] = waiting
+        if not subset:
+            continue
+        if ports:
+            subset["ports"] = [_port(*port) for port in ports]
+        subsets.append(subset)
+    return subsets, total > ADDRESSES_MAX
+
+
+def _address(endpoint: Tree) -> Tree:
+    address: Tree = {"ip": endpoint["addresses"][0]}
+    return address | {key: endpoint[key] for key in ("hostname", "nodeName", "targetRef") if key in endpoint}
+
+
+def _port(name: str, protocol: str, number: int, app_protocol: str) -> Tree:
+    port: Tree = {"port": number, "protocol": protocol}
+    if name:
+        port["name"] = name
+    if app_protocol:
+        port["appProtocol"] = app_protocol
+    return port

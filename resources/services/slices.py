@@ -45,11 +45,11 @@ def planned(service: Tree, pods: Iterable[Tree], slices: Sequence[Tree]) -> Plan
     wanted = _by_ports(service, pods)
     if not wanted:
         # A Service without endpoints has one empty slice, which says so: the one it has, rather than another.
-        wanted = {_ports_of(slices[0]) if slices else (): {}}
+        wanted = {ports_of(slices[0]) if slices else (): {}}
     existing: dict[Ports, list[Tree]] = {}
     plan = Plan()
     for tree in sorted(slices, key=lambda s: str(s["metadata"]["name"])):
-        ports = _ports_of(tree)
+        ports = ports_of(tree)
         if tree["metadata"].get("deletionTimestamp"):
             continue
         if ports in wanted and tree.get("addressType") == "IPv4":
@@ -99,16 +99,17 @@ def _by_ports(service: Tree, pods: Iterable[Tree]) -> dict[Ports, dict[str, Tree
     """Endpoints by the ports they listen on, and by their Pod's uid."""
     groups: dict[Ports, dict[str, Tree]] = {}
     declared = (service.get("spec") or _NONE).get("ports") or ()
-    fixed = _ports_for(declared, _NONE) if all(isinstance(p.get("targetPort"), int) for p in declared) else None
+    fixed = ports_for(declared, _NONE) if all(isinstance(p.get("targetPort"), int) for p in declared) else None
     for pod in pods:
         endpoint = endpoint_of(service, pod)
         if endpoint is not None:
-            ports = fixed if fixed is not None else _ports_for(declared, pod)
+            ports = fixed if fixed is not None else ports_for(declared, pod)
             groups.setdefault(ports, {})[pod["metadata"].get("uid", "")] = endpoint
     return groups
 
 
-def _ports_for(declared: Iterable[Tree], pod: Tree) -> Ports:
+def ports_for(declared: Iterable[Tree], pod: Tree) -> Ports:
+    """The ports of a Service as a Pod has them; those that it does not have are left out."""
     found = []
     for port in declared:
         protocol = port.get("protocol") or "TCP"
@@ -119,7 +120,8 @@ def _ports_for(declared: Iterable[Tree], pod: Tree) -> Ports:
     return tuple(found)
 
 
-def _ports_of(tree: Tree) -> Ports:
+def ports_of(tree: Tree) -> Ports:
+    """The ports of a slice."""
     return tuple(
         (p.get("name") or "", p.get("protocol") or "TCP", int(p.get("port") or 0), p.get("appProtocol") or "")
         for p in tree.get("ports") or ()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
+
+import attrs
 
 from reconcile.errors import Cause, Tree
-from reconcile.kinds import Column, Face, Hooks, Kind, Scale
+from reconcile.kinds import Column, Face, Hooks, Kind, Resource, Scale
 from reconcile.resources.core.cells import AGE
 
 from .schemas import IMMUTABLE, object_schema
@@ -32,7 +34,9 @@ def declared(
 
     @lru_cache(maxsize=1)
     def schema() -> Tree:
-        return object_schema(f"{api_version}.{kind}", doc, defaults or {}, fixed)
+        # The reference server writes an empty status out; typed clients expect one.
+        empty: Mapping[str, Any] = {"status": {}} if status else {}
+        return object_schema(f"{api_version}.{kind}", doc, {**empty, **(defaults or {})}, fixed)
 
     return Kind(
         group=group, version=version, kind=kind, plural=plural, namespaced=namespaced, singular=kind.lower(),
@@ -40,6 +44,13 @@ def declared(
         hooks=hooks or Hooks(), schema_given=schema, builtin=True, has_generation=has_generation, face=face,
         deprecation=deprecation,
     )  # fmt: skip
+
+
+def class_of(declared: Kind) -> type[Resource]:
+    """A class for a kind that is declared from data, so that handlers can name it; they read its tree."""
+    cls = cast(type[Resource], type(declared.kind, (Resource,), {"__doc__": f"A {declared.kind}, as handlers see it."}))
+    cls.__kind__ = attrs.evolve(declared, cls=cls)
+    return cls
 
 
 def count_cell(*path: str) -> Cell:

@@ -6,6 +6,7 @@ Source: k8s.io/kubernetes/pkg/apis/networking, k8s.io/kubernetes/pkg/printers/in
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from reconcile.errors import Cause, Tree
 from reconcile.kinds import Column, Hooks, Kind
@@ -22,11 +23,7 @@ _SHOWN_MAX = 3
 def networking_kinds() -> list[Kind]:
     """Everything about networks that is stored only."""
     return [
-        declared(
-            "v1", "Endpoints", "endpoints", "The addresses behind a Service, in the form before EndpointSlices.",
-            short_names=("ep",), has_generation=False,
-            columns=(Column("Endpoints", cell=_addresses, doc="Addresses with ports."), AGE),
-        ),
+        endpoints(),
         declared(
             _GROUP, "Ingress", "ingresses", "Which requests from outside go to which Service.", short_names=("ing",), status=True,
             hooks=Hooks(validate=_validate_ingress),
@@ -62,6 +59,16 @@ def networking_kinds() -> list[Kind]:
             columns=(Column("CIDRs", cell=lambda tree, _: ",".join(at(tree, "spec", "cidrs") or ()), doc="The range."), AGE),
         ),
     ]  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def endpoints() -> Kind:
+    """The kind of the addresses behind a Service."""
+    return declared(
+        "v1", "Endpoints", "endpoints", "The addresses behind a Service, in the form before EndpointSlices.",
+        short_names=("ep",), has_generation=False,
+        columns=(Column("Endpoints", cell=_addresses, doc="Addresses with ports."), AGE),
+    )  # fmt: skip
 
 
 def _validate_ingress(tree: Tree, old: Tree | None) -> Iterator[Cause]:  # noqa: ARG001 - a hook's signature

@@ -8,14 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
-from typing import cast
-
-import attrs
 
 from reconcile.client import Client
 from reconcile.errors import NotFoundError, Tree
-from reconcile.kinds import Kind, Resource
 from reconcile.quantities import parse_quantity
+from reconcile.resources.stored.declaration import class_of
 from reconcile.resources.stored.storage import persistent_volume, persistent_volume_claim
 from reconcile.selectors import label_selector
 
@@ -25,15 +22,8 @@ PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 PROVISIONER = "reconcile.dev/local"
 
 
-def _class_of(declared: Kind) -> type[Resource]:
-    """A class for a kind that is declared from data, so that handlers can name it; they read its tree."""
-    cls = cast(type[Resource], type(declared.kind, (Resource,), {"__doc__": f"A {declared.kind}, as handlers see it."}))
-    cls.__kind__ = attrs.evolve(declared, cls=cls)
-    return cls
-
-
-PersistentVolume = _class_of(persistent_volume())
-PersistentVolumeClaim = _class_of(persistent_volume_claim())
+PersistentVolume = class_of(persistent_volume())
+PersistentVolumeClaim = class_of(persistent_volume_claim())
 
 
 def is_bound(tree: Tree) -> bool:

@@ -310,7 +310,9 @@ class Writing:
             return None
         meta = tree["metadata"]
         own = _OWN if kind.status else _OWN_WITHOUT_STATUS
-        if kind.has_generation and any(tree.get(k) is not before.get(k) for k in (tree.keys() | before.keys()) if k not in own):
+        # What an action does is the server's own (a Pod gets its node): nobody has wished for anything else than before.
+        wished = kind.has_generation and write.subresource not in hooks.actions
+        if wished and any(tree.get(k) is not before.get(k) for k in (tree.keys() | before.keys()) if k not in own):
             meta = tree["metadata"] = {**meta, "generation": meta.get("generation", 0) + 1}
         causes = metadata.check_changed(meta, before["metadata"])
         judge(served, tree, before, name, causes, kind.hooks.part_rules.get(write.subresource))

@@ -255,6 +255,7 @@ def the_life(client: Any, listed: Listed, namespace: str | None) -> None:
     assert (made.metadata.name, made.kind, made.apiVersion) == (name, listed.kind, listed.api_version)
     assert made.metadata.uid
     assert made.metadata.creationTimestamp
+    assert listed.status is None or made.status is not None, "typed clients expect an empty one"
     assert kind.get(name=name, **where).metadata.uid == made.metadata.uid
     assert [item.metadata.uid for item in kind.get(label_selector=label, **where).items] == [made.metadata.uid]
     if namespace:

@@ -8,8 +8,9 @@ from reconcile.clock import timestamp
 from reconcile.resources.apps.deployment_status import check_after_s, counted, find, has_timed_out, judged, put_paused
 from reconcile.resources.apps.orphans import Orphans
 from reconcile.resources.apps.ownership import claim
-from reconcile.resources.apps.replicaset_status import Failure, differs
+from reconcile.resources.apps.replicaset_status import Failure
 from reconcile.resources.apps.replicaset_status import counted as counted_pods
+from reconcile.resources.apps.status_writing import status_change
 from reconcile.selectors import label_selector
 
 NOW_S = 1_700_000_000.0
@@ -64,8 +65,18 @@ def test_a_failure_to_create_is_a_condition_until_it_works_again() -> None:
     failed = counted_pods(owner, [], Failure("FailedCreate", "no"), NOW_S).status
     assert [(c["type"], c["status"], c["reason"]) for c in failed["conditions"]] == [("ReplicaFailure", "True", "FailedCreate")]
     owner["status"] = failed
-    assert not differs(owner, counted_pods(owner, [], Failure("FailedCreate", "no"), NOW_S + 9).status)
+    assert status_change(failed, counted_pods(owner, [], Failure("FailedCreate", "no"), NOW_S + 9).status) == {}
     assert counted_pods(owner, [], None, NOW_S).status["conditions"] == []
+
+
+def test_a_status_is_written_as_far_as_it_changed() -> None:
+    """What others wrote into it meanwhile stays, and a count of none is left out as on the reference server."""
+    before = {"replicas": 2, "readyReplicas": 1, "conditions": [{"type": "Mine"}]}
+    same = {"replicas": 2, "readyReplicas": 1, "availableReplicas": 0, "conditions": [{"type": "Mine"}]}
+    assert status_change(before, same, {"availableReplicas"}) == {}
+    assert status_change(before, {**same, "readyReplicas": 0}, {"readyReplicas", "availableReplicas"}) == {"readyReplicas": None}
+    assert status_change(before, same) == {"availableReplicas": 0}
+    assert status_change({}, {"collisionCount": None}) == {}
 
 
 def test_claims_keep_release_and_adopt() -> None:
