@@ -17,6 +17,7 @@ from reconcile.resources import bootstrap_objects, builtin_kinds, controllers
 from reconcile.resources.apiextensions import custom_resources
 from reconcile.resources.core import Binding, Namespace, Pod, Service
 from reconcile.resources.core.binding import Bindings
+from reconcile.resources.descriptions import descriptions
 from reconcile.resources.policy import Eviction
 from reconcile.resources.policy.eviction import Evictions
 from reconcile.resources.services import ApiPlace, api_service, first_address, service_addresses
@@ -101,7 +102,8 @@ def assemble(
         if node is not None:
             node.connect(api, front)
 
-    parts = Parts([*builtin_kinds(), Folder], Namespace, bootstrap_objects(), operators, later, connect, wire_tables)
+    kinds = [*builtin_kinds(), Folder]
+    parts = Parts(kinds, Namespace, bootstrap_objects(), operators, later, connect, wire_tables, descriptions)
     return Assembly(parts, node)
 
 

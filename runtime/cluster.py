@@ -32,6 +32,7 @@ from .store import HistoryKeep, Store, WatchStore, keep_history
 
 if TYPE_CHECKING:
     from .api.http import HttpServer
+    from .api.http.openapi import Texts
     from .api.http.protobuf import Tables
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,9 @@ class Parts:
     connect: Callable[[ApiServer, Front | None], None] = lambda api, front: None  # noqa: ARG005 - connects nothing
     """Called before the operators start: adds to the API what is not stored, and tells where it will answer (None: nowhere)."""
     wire: Callable[[], Tables] = dict
-    """Gives the tables by which protobuf bodies of `kinds` are read; called when the first one comes."""
+    """Gives the tables by which protobuf of `kinds` is read and written; called when the first such request comes."""
+    texts: Callable[[], Texts] = dict
+    """Gives what OpenAPI says of fields of `kinds` that do not say it themselves; called when somebody asks for it."""
 
 
 class ControlPlane:
@@ -238,7 +241,9 @@ class ControlPlane:
 
         assert self._listener is not None, "the socket is opened first"
         credentials = Credentials.load_or_make(self.data_dir / PKI, self.clock.now(), (settings.host, *settings.names))
-        self._server = HttpServer(self.api, HttpSettings(credentials=credentials, wire=self._parts.wire, tokens=self._tokens))
+        self._server = HttpServer(
+            self.api, HttpSettings(credentials=credentials, wire=self._parts.wire, texts=self._parts.texts, tokens=self._tokens)
+        )
         self._observe(self._server)
         address = await self._server.start_on(self._listener)
         access = Access(address.url, ca=credentials.ca_file.read_bytes(), token=credentials.token)

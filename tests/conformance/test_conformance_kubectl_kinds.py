@@ -110,6 +110,9 @@ def test_every_kind_is_explained_by_the_names_of_its_types(kubectl: Kubectl) -> 
     ):
         assert told in kubectl("explain", words)
     assert "schedule\t<string> -required-" in kubectl("explain", "cronjob", "--recursive")
+    told = kubectl("explain", "networkpolicy.spec")
+    assert "Who may connect to selected Pods; each rule allows more." in told
+    assert "<no description>" not in told
 
 
 def test_all_kinds_are_listed_with_their_short_names(kubectl: Kubectl) -> None:

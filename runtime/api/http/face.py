@@ -26,7 +26,7 @@ from .inflight import InFlight
 from .location import Location, locate
 from .metrics import CONTENT_TYPE, Metrics
 from .objects import Objects
-from .openapi import OpenApi
+from .openapi import OpenApi, Texts
 
 if TYPE_CHECKING:
     from .protobuf import Tables
@@ -42,7 +42,7 @@ class Face:
 
     def __init__(
         self, api: ApiServer, authenticate: Authenticate, in_flight: InFlight, version: dict[str, str],
-        address: Callable[[], str], wire: Callable[[], Tables],
+        address: Callable[[], str], wire: Callable[[], Tables], texts: Callable[[], Texts] = dict,
     ) -> None:  # fmt: skip
         self._api = api
         self._authenticate = authenticate
@@ -64,7 +64,7 @@ class Face:
         self._discovery = Discovery(
             api.kinds, verbs, lambda kind: tuple(api.readers(kind)), api.asked_parts, self._objects.renderer
         )
-        self._openapi = OpenApi(api.kinds, self._discovery)
+        self._openapi = OpenApi(api.kinds, self._discovery, texts)
         self.close = api.on_kinds_changed(self._forget)
 
     def _forget(self) -> None:

@@ -10,7 +10,7 @@ Source: https://kubernetes.io/docs/concepts/overview/kubernetes-api/#openapi-v3
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from reconcile.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH
@@ -49,6 +49,7 @@ _PACKAGES = {
     "apiextensions.k8s.io": "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions",
     "apiregistration.k8s.io": "io.k8s.kube-aggregator.pkg.apis.apiregistration",
 }
+_BUILTIN = "io.k8s."
 _NOT_IN_V2 = ("nullable", "allOf", "anyOf", "oneOf", "not")
 _DELETE_QUERY = ("dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy")
 _TYPES = {
@@ -57,11 +58,16 @@ _TYPES = {
 }  # fmt: skip
 
 
-class OpenApi:
-    """The documents of one API server."""
+Texts = Mapping[str, Mapping[str, str]]
+"""Type -> field -> what it is, for fields that do not say so themselves; those of the type "" hold for fields of any type."""
 
-    def __init__(self, kinds: Callable[[], Sequence[Kind]], discovery: Discovery) -> None:
+
+class OpenApi:
+    """The documents of one API server; `texts` are about built-in types."""
+
+    def __init__(self, kinds: Callable[[], Sequence[Kind]], discovery: Discovery, texts: Callable[[], Texts]) -> None:
         self._kinds = kinds
+        self._texts = texts
         self._discovery = discovery
         self._documents: dict[str, Document] = {}
 
@@ -117,6 +123,7 @@ class OpenApi:
             if kind.scale is not None:
                 schemas[SCALE] = SCALE_SCHEMA
             paths.update(self._paths(kind))
+        schemas = _described(schemas, self._texts())
         return {"openapi": "3.0.0", "info": _INFO, "paths": dict(sorted(paths.items())), "components": {"schemas": schemas}}
 
     def _paths(self, kind: Kind) -> Tree:
@@ -159,6 +166,7 @@ class OpenApi:
             definitions[SCALE] = SCALE_SCHEMA
         for name, schema in _SCALARS.values():
             definitions[name] = {**schema, "type": "string"}  # v2 knows no alternatives
+        definitions = _described(definitions, self._texts())
         return {"swagger": "2.0", "info": _INFO, "paths": paths, "definitions": _v2_refs(definitions, named=True)}
 
 
@@ -213,6 +221,23 @@ def _named(node: Tree, package: str, types: Tree) -> Tree:
     if name not in META_SCHEMAS and types.setdefault(name, own) != own:
         return {**own, **made}  # another kind means something else by the name
     return {"allOf": [_ref(name)], **made}
+
+
+def _described(schemas: Tree, texts: Texts) -> Tree:
+    """The schemas of types, with a text for each field of a built-in one that has none."""
+    everywhere = texts.get("", {})
+    described: Tree = {}
+    for name, schema in schemas.items():
+        own = texts.get(name.rpartition(".")[2], {})
+        properties = schema.get("properties")
+        if properties and name.startswith(_BUILTIN):
+            named = {}
+            for field, node in properties.items():
+                text = "" if node.get("description") else own.get(field) or everywhere.get(field)
+                named[field] = {**node, "description": text} if text else node
+            schema = {**schema, "properties": named}
+        described[name] = schema
+    return described
 
 
 def _list_schema(kind: Kind) -> Tree:

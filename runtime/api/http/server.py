@@ -29,6 +29,7 @@ from .metrics import Source
 if TYPE_CHECKING:
     import socket
 
+    from .openapi import Texts
     from .protobuf import Tables
     from .transport import Transport
 
@@ -63,6 +64,8 @@ class HttpSettings:
     git_version: str = f"v1.{KUBERNETES_MINOR}.0+reconcile"
     wire: Callable[[], Tables] = dict
     """Gives the tables by which protobuf is read and written (see `protobuf`); by default no kind has any."""
+    texts: Callable[[], Texts] = dict
+    """Gives what OpenAPI documents say of built-in kinds' fields that do not say it themselves (see `openapi`)."""
 
     def authenticator(self, security: Security) -> Authenticate:
         """Who tells callers apart: the given one, else the admin's token and what else `security` knows, else nobody."""
@@ -101,7 +104,7 @@ class HttpServer:
         self._clock = api.clock
         self._face = Face(
             api, settings.authenticator(api.security), InFlight(settings.reads_max, settings.writes_max), _version(settings),
-            lambda: self._netloc, settings.wire,
+            lambda: self._netloc, settings.wire, settings.texts,
         )  # fmt: skip
         self._transport: Transport | None = None
         self._netloc = ""
