@@ -35,16 +35,21 @@ _POLL_S = 0.1
 )
 @click.option("--wait/--no-wait", default=True, help="Return when they are gone.  [default: wait]")
 @click.option("--timeout", "timeout_s", type=float, default=60.0, show_default=True, help="Seconds to wait.")
+@click.option(
+    "--unreadable", is_flag=True, help="Delete what the API cannot read, and nothing else; finalizers and owners do not count."
+)
 @click.option("--ignore-not-found", is_flag=True, help="It is fine if they are gone already.")
 @target_options
 def command(
     target: Target, what: tuple[str, ...], sources: tuple[str, ...], selector: str, everything: bool, grace_period: int | None,
-    force: bool, cascade: str, wait: bool, timeout_s: float, ignore_not_found: bool,
+    force: bool, cascade: str, wait: bool, timeout_s: float, unreadable: bool, ignore_not_found: bool,
 ) -> None:  # fmt: skip
     """Delete objects; what they own goes with them."""
     paths = _paths(target, what, sources, selector, everything)
     body: dict[str, object] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": cascade.capitalize()}
-    if grace_period is not None or force:
+    if unreadable:
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "ignoreStoreReadErrorWithClusterBreakingPotential": True}
+    elif grace_period is not None or force:
         body["gracePeriodSeconds"] = 0 if force else grace_period
     failed = False
     gone: list[tuple[str, str]] = []

@@ -169,11 +169,14 @@ def verify(data_dir: Path) -> None:
     """Check the file and the history in it; exit code 1 when something is wrong."""
     from reconcile.runtime.store import inspection
 
-    report = inspection.verify(data_dir)
+    report = inspection.verify(data_dir, b"/registry/")
     _print(report.stats)
     click.echo(f"HashKV       {report.hash_kv}")
     if report.problems:
         raise CommandError("\n".join(("the store is damaged; restore a snapshot:", *report.problems)))
+    if report.unreadable:
+        what = "the store is sound, but the API cannot read what somebody wrote into it; `reconcile delete --unreadable`:"
+        raise CommandError("\n".join((what, *report.unreadable)))
     click.echo("sound")
 
 

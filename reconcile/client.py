@@ -35,13 +35,17 @@ class Patch:
 
 @attrs.frozen
 class DeleteOptions:
-    """How to delete. None leaves the choice to the kind; `uid` and `resource_version` are preconditions."""
+    """How to delete. None leaves the choice to the kind; `uid` and `resource_version` are preconditions.
+
+    `ignores_read_error`: only what cannot be read is deleted, whatever held it; nothing else of this counts then.
+    """
 
     grace_s: int | None = None
     propagation: Propagation | None = None
     uid: str = ""
     resource_version: str = ""
     dry_run: bool = False
+    ignores_read_error: bool = False
 
 
 @attrs.frozen

@@ -12,22 +12,23 @@ from collections.abc import Sequence
 
 from reconcile.client import DeleteOptions
 from reconcile.clock import Clock, parse_timestamp, timestamp
-from reconcile.errors import ApiError, NotFoundError, Tree
+from reconcile.errors import ApiError, Cause, InvalidError, NotFoundError, Tree
 from reconcile.handling import AdmissionReview
 from reconcile.identity import Caller
 from reconcile.kinds import Kind
-from reconcile.runtime.store import Compare, DeleteRange, Put, StoreError, Txn, WatchStore
+from reconcile.runtime.store import Compare, DeleteRange, KeyValue, Put, StoreError, Txn, WatchStore
 
 from . import refusals
 from .admission import Admission
 from .catalog import Catalog, Served
 from .freshness import is_newest, stands
-from .stored import Deleted, Notes, Stored, stored_of
+from .stored import Deleted, Notes, Stored, readable, stored_of
 from .transaction import cause_of, encoded, noted
 from .writing import ATTEMPTS_MAX
 
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
 """The garbage collector's finalizers; propagation is asked for by setting one."""
+IGNORES_READ_ERROR = "ignoreStoreReadErrorWithClusterBreakingPotential"
 _OBJECT_BYTES_MAX = 64 << 20
 
 
@@ -51,8 +52,11 @@ class Deleting:
             try:
                 if kv is None:
                     raise refusals.not_found(kind, name)
-                stored = await served.shown(stored_of(kv, served.kind))
-                done = await self._try(served, key, stored, options, caller, notes)
+                if options.ignores_read_error:
+                    done = await self._remove(served, kv, name, namespace, options, caller)
+                else:
+                    stored = await served.shown(stored_of(kv, served.kind))
+                    done = await self._try(served, key, stored, options, caller, notes)
             except ApiError as error:
                 if await stands(error, self._store, key, kv):
                     raise
@@ -101,6 +105,32 @@ class Deleting:
         if not revision:
             return None
         return Deleted(await served.shown(made if made.revision else made.settle(revision)), gone=False)
+
+    async def _remove(
+        self, served: Served, kv: KeyValue, name: str, namespace: str, options: DeleteOptions, caller: Caller
+    ) -> Deleted | None:  # fmt: skip
+        """Delete what is no object, without looking at finalizers and owners, which nobody can read.
+
+        Source: k8s.io/apiserver/pkg/registry/generic/registry/corrupt_obj_deleter.go
+        """
+        kind = served.kind
+        if readable(kv, kind) is not None:
+            why = "Invalid value: true: is exclusively used to delete corrupt object(s), try again by removing this option"
+            raise InvalidError(
+                f'{kind.resource} "{name}" is invalid: {IGNORES_READ_ERROR}: {why}',
+                details={"name": name, **({"group": kind.group} if kind.group else {}), "kind": kind.plural},
+                causes=[Cause("FieldValueInvalid", why, IGNORES_READ_ERROR)],
+            )
+        metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
+        tree: Tree = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata}
+        await self._admission.validate(
+            kind, lambda: AdmissionReview("DELETE", tree, tree, "", options.dry_run, caller, kind=kind)
+        )
+        if not options.dry_run:
+            compare = (Compare.mod_is(kv.key, kv.mod_revision),)
+            if not await self._run(Txn(compare, (DeleteRange(kv.key),)), cause_of(caller, "")):
+                return None
+        return Deleted(Stored(kind, tree), gone=True)
 
     async def _run(self, txn: Txn, cause: str) -> int:
         """The revision of the transaction; 0: its compare failed."""

@@ -1,6 +1,9 @@
 """Errors of the API server that need more than `reconcile.errors` offers.
 
 ApiError
+├── StoreReadError             500, values in the store that are no objects: which, stands in the causes
+├── InternalError
+│   └── CorruptObjectError     500, the one value that was asked for is no object
 ├── ExpiredError
 │   └── ContinueExpiredError   410, with a token that goes on inconsistently in metadata.continue
 └── UnavailableError
@@ -9,7 +12,14 @@ ApiError
 
 from __future__ import annotations
 
-from reconcile.errors import Cause, ExpiredError, Tree, UnavailableError
+from collections.abc import Sequence
+
+from reconcile.errors import ApiError, Cause, ExpiredError, InternalError, Tree, UnavailableError
+from reconcile.kinds import Kind
+
+_CORRUPT = 7  # ErrCodeCorruptObj of k8s.io/apiserver/pkg/storage/errors.go
+_CAUSES_MAX = 100
+_SHOWN_MAX = 3
 
 
 class ContinueExpiredError(ExpiredError):
@@ -39,4 +49,37 @@ class FutureRevisionError(UnavailableError):
             f"Too large resource version: {asked}, current: {newest}",
             details={"retryAfterSeconds": 1},
             causes=[Cause("ResourceVersionTooLarge", "Too large resource version")],
+        )
+
+
+class CorruptObjectError(InternalError):
+    """What the store holds under an object's key is no object. HTTP 500.
+
+    Source: k8s.io/apiserver/pkg/storage/errors.go
+    """
+
+    def __init__(self, key: bytes, revision: int, why: str) -> None:
+        self.key = key.decode(errors="backslashreplace")
+        self.what = (
+            f"StorageError: corrupt object, Code: {_CORRUPT}, Key: {self.key}, ResourceVersion: 0, AdditionalErrorMsg: "
+            f"object not decodable revision={revision}: {why}"
+        )
+        super().__init__(f"Internal error occurred: {self.what}", causes=[Cause("", self.what)])
+
+
+class StoreReadError(ApiError):
+    """Some of the values that a list is made of are no objects. HTTP 500, reason StorageReadError.
+
+    Source: k8s.io/apiserver/pkg/storage/etcd3/corrupt_obj_deletion.go
+    """
+
+    code, reason = 500, "StorageReadError"
+
+    def __init__(self, kind: Kind, prefix: str, found: Sequence[CorruptObjectError]) -> None:
+        shown = ", ".join(error.what for error in found[:_SHOWN_MAX])
+        more = f", and {len(found) - _SHOWN_MAX} more" if len(found) > _SHOWN_MAX else ""
+        super().__init__(
+            f"failed to read one or more {kind.resource} from the storage: {shown}{more}",
+            details={"name": prefix, **({"group": kind.group} if kind.group else {}), "kind": kind.plural},
+            causes=[Cause("UnexpectedServerResponse", error.what, error.key) for error in found[:_CAUSES_MAX]],
         )

@@ -24,7 +24,7 @@ from reconcile.selectors import FieldSelector, LabelSelector, parse_labels
 from . import refusals, scale
 from .catalog import Catalog, Served
 from .errors import ContinueExpiredError, FutureRevisionError
-from .stored import Listing, Stored, stored_of
+from .stored import Listing, Stored, all_of, readable, stored_of
 
 _CHUNK = 500
 _JSON_STARTS = '{["-0123456789tfn \t\r\n'
@@ -69,7 +69,8 @@ class Reading:
             kv = self._store.get(served.key(namespace, name))
         except (ApiError, StoreError):
             return None  # such a name nothing can have, or the store is gone
-        shown = served.shows(stored_of(kv, served.kind)) if kv is not None else None
+        stored = readable(kv, served.kind) if kv is not None else None
+        shown = served.shows(stored) if stored is not None else None
         return shown.tree if shown is not None else None
 
     async def list(
@@ -117,7 +118,7 @@ class Reading:
     async def _present(self, served: Served, start: bytes, end: bytes, labels: LabelSelector, fields: FieldSelector) -> Listing:
         """Everything as it is now."""
         found = self._store.range(Range(start, end))
-        items = await served.all_shown([stored_of(kv, served.kind) for kv in found.kvs])
+        items = await served.all_shown(all_of(found.kvs, served.kind, served.prefix))
         if not labels.empty:
             matches = labels.matches
             items = [item for item in items if matches(item.tree["metadata"].get("labels"))]
@@ -140,7 +141,7 @@ class Reading:
                 if going_on:
                     raise ContinueExpiredError(_token(-1, start, served.prefix)) from error
                 raise
-            shown = await served.all_shown([stored_of(kv, served.kind) for kv in found.kvs])
+            shown = await served.all_shown(all_of(found.kvs, served.kind, served.prefix))
             for at, (kv, item) in enumerate(zip(found.kvs, shown, strict=True)):
                 if plain or (labels.matches(item.tree["metadata"].get("labels")) and fields.matches(item.tree)):
                     items.append(item)

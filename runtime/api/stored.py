@@ -10,7 +10,7 @@ what makes it safe to hand the same tree to every reader, and cheap to compare t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Literal, cast
 
@@ -20,6 +20,8 @@ import orjson
 from reconcile.errors import Tree
 from reconcile.kinds import Kind
 from reconcile.runtime.store import KeyValue
+
+from .errors import CorruptObjectError, StoreReadError
 
 _METADATA = b'"metadata":{'
 _SHOWN_MAX = 3
@@ -116,15 +118,58 @@ class Stored:
 
 
 def stored_of(kv: KeyValue, kind: Kind) -> Stored:
-    """The object behind a value of the store: decoded if nobody did so yet."""
+    """The object behind a value of the store: decoded if nobody did so yet.
+
+    Raises:
+        CorruptObjectError: it is none. Others may write to the store.
+    """
     found = kv.attachment
     if type(found) is not Stored:
-        tree = orjson.loads(kv.value)
+        tree = _decoded(kv)
         kind = kind.face.kind if kind.face is not None else kind
-        found = kv.attachment = Stored(_written_as(kind, tree.get("apiVersion", "")), tree, kv.value)
+        found = kv.attachment = Stored(_written_as(kind, tree["apiVersion"]), tree, kv.value)
     if not found.revision:
         found.settle(kv.mod_revision)
     return found
+
+
+def all_of(kvs: Sequence[KeyValue], kind: Kind, prefix: bytes) -> list[Stored]:
+    """The objects behind values under `prefix`.
+
+    Raises:
+        StoreReadError: some are none; it names them all.
+    """
+    try:
+        return [stored_of(kv, kind) for kv in kvs]
+    except CorruptObjectError:
+        raise StoreReadError(kind, prefix.decode(), list(_corrupt(kvs, kind))) from None
+
+
+def readable(kv: KeyValue, kind: Kind) -> Stored | None:
+    """What an object was; None where that cannot be told."""
+    try:
+        return stored_of(kv, kind)
+    except CorruptObjectError:
+        return None
+
+
+def _corrupt(kvs: Sequence[KeyValue], kind: Kind) -> Iterator[CorruptObjectError]:
+    for kv in kvs:
+        try:
+            stored_of(kv, kind)
+        except CorruptObjectError as error:
+            yield error
+
+
+def _decoded(kv: KeyValue) -> Tree:
+    try:
+        tree = orjson.loads(kv.value)
+    except ValueError as error:
+        raise CorruptObjectError(kv.key, kv.mod_revision, f"json parse error: {error}") from None
+    meta = tree.get("metadata") if type(tree) is dict else None
+    if type(meta) is not dict or type(meta.get("name")) is not str or type(tree.get("apiVersion")) is not str:
+        raise CorruptObjectError(kv.key, kv.mod_revision, "it has no apiVersion, or no metadata.name")
+    return cast(Tree, tree)
 
 
 @lru_cache(maxsize=1024)

@@ -20,7 +20,7 @@ from reconcile.selectors import FieldSelector, LabelSelector, parse_labels
 from . import refusals
 from .catalog import Catalog, Served
 from .errors import FutureRevisionError
-from .stored import Change, Stored, stored_of
+from .stored import Change, Stored, all_of, readable, stored_of
 
 
 class Watching:
@@ -188,7 +188,7 @@ class Following:
             self._start, self._end, self._revision + 1, prev_kv=True, progress_interval_s=self._bookmark_s
         )
         if found is not None:
-            for stored in await self._served.all_shown([stored_of(kv, self._served.kind) for kv in found.kvs]):
+            for stored in await self._served.all_shown(all_of(found.kvs, self._served.kind, self._served.prefix)):
                 if self._matches(stored):
                     self._ready.append(Change("ADDED", stored, stored.revision))
             self._ready.append(Change("BOOKMARK", None, found.revision, initial_end=True))
@@ -211,8 +211,8 @@ class Following:
             yield self._last_state(event, revision)
             return
         yield stored_of(event.kv, kind)
-        if previous is not None and not self._everything:
-            yield stored_of(previous, kind)
+        if previous is not None and not self._everything and (before := readable(previous, kind)) is not None:
+            yield before
 
     def _matches(self, stored: Stored) -> bool:
         if self._everything:
@@ -227,13 +227,16 @@ class Following:
             created = event.kv.version == 1
             if self._everything:
                 return Change("ADDED" if created else "MODIFIED", stored, revision)
-            # Where what was there before is compacted away, a client may have had it: tell it so or so.
-            before = not created and (previous is None or self._matches(shows(stored_of(previous, kind))))
+            # Where what was there before is compacted away, or no object, a client may have had it: tell it so or so.
+            earlier = readable(previous, kind) if previous is not None else None
+            before = not created and (earlier is None or self._matches(shows(earlier)))
             if self._matches(stored):
                 return Change("MODIFIED" if before else "ADDED", stored, revision)
             return Change("DELETED", stored, revision) if before else None
-        last = shows(self._last_state(event, revision))
-        return Change("DELETED", last, revision) if previous is None or self._matches(last) else None
+        state = self._last_state(event, revision)
+        last = shows(state)
+        # One without bytes was made up, because nobody can tell any more what the object was.
+        return Change("DELETED", last, revision) if not state.value or self._matches(last) else None
 
     def _last_state(self, event: Event, revision: int) -> Stored:
         """What a deletion shows: the object as it last was, at the revision of its deletion. Made once for all watches."""
@@ -244,8 +247,9 @@ class Following:
 
     def _last_known(self, event: Event, revision: int) -> Stored:
         kind = self._served.kind
-        if event.prev_kv is not None:
-            return stored_of(event.prev_kv, kind).at(revision)
+        before = readable(event.prev_kv, kind) if event.prev_kv is not None else None
+        if before is not None:
+            return before.at(revision)
         namespace, _, name = event.kv.key[len(self._served.prefix) :].decode().rpartition("/")
         metadata = {"name": name, **({"namespace": namespace} if namespace else {}), "resourceVersion": str(revision)}
         return Stored(kind, {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata}, b"", revision)

@@ -178,6 +178,7 @@ class HttpClient:
         for key, value in (
             ("gracePeriodSeconds", options.grace_s), ("propagationPolicy", options.propagation),
             ("preconditions", preconditions or None), ("dryRun", ["All"] if options.dry_run else None),
+            ("ignoreStoreReadErrorWithClusterBreakingPotential", options.ignores_read_error or None),
         ):  # fmt: skip
             if value is not None:
                 body[key] = value

@@ -7,6 +7,7 @@ not for a process that serves. A copy is the database file followed by its SHA-2
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from .schema import SUB_BITS, SUB_MAX, check_schema, ensure_schema
 from .store import FILE_NAME
 
 _DIGEST_BYTES = 32
+_KUBE_APISERVER = b"k8s\0"
 _PAGE_BYTES_MIN = 512
 _PROBLEMS_MAX = 20
 _BLOCK_BYTES = 1 << 20
@@ -50,6 +52,8 @@ class Report:
     stats: Stats
     hash_kv: int
     problems: tuple[str, ...]
+    unreadable: tuple[str, ...] = ()
+    """Keys where the API keeps objects, and that hold none (see `verify`)."""
 
 
 def stats(folder: Path) -> Stats:
@@ -62,10 +66,10 @@ def stats(folder: Path) -> Stats:
         return _stats(connection, folder / FILE_NAME)
 
 
-def verify(folder: Path) -> Report:
+def verify(folder: Path, objects: bytes = b"") -> Report:
     """Check the store in `folder`: SQLite's own integrity check, then that the log tells one consistent history.
 
-    O(history), and some MB a second for the hash.
+    With `objects`, values below that prefix have to be JSON mappings with a name. O(history), and some MB a second for the hash.
 
     Raises:
         SchemaVersionError: there is no store of this version.
@@ -74,7 +78,9 @@ def verify(folder: Path) -> Report:
         problems = [f"SQLite: {row[0]}" for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
         problems += _inconsistencies(connection)
         figures = _stats(connection, folder / FILE_NAME)
-        return Report(figures, hash_log(connection, figures.revision, figures.compacted), tuple(problems[:_PROBLEMS_MAX]))
+        unreadable = tuple(_unreadable(connection, objects)) if objects else ()
+        hashed = hash_log(connection, figures.revision, figures.compacted)
+        return Report(figures, hashed, tuple(problems[:_PROBLEMS_MAX]), unreadable)
 
 
 def snapshot(folder: Path, target: Path) -> int:
@@ -181,6 +187,26 @@ def _stats(connection: sqlite3.Connection, place: Path) -> Stats:
         used_bytes=used_bytes,
         log_bytes=log.stat().st_size if log.exists() else 0,
     )
+
+
+def _unreadable(connection: sqlite3.Connection, prefix: bytes) -> Iterator[str]:
+    """Keys below `prefix` whose newest value is no object, with what is wrong."""
+    newest = "SELECT key, value, version, max(id) FROM log WHERE key >= ? AND key < ? GROUP BY key ORDER BY key"
+    for key, value, version, id_ in connection.execute(newest, (prefix, prefix[:-1] + bytes([prefix[-1] + 1]))):
+        if version and (why := _no_object(value)):
+            yield f"{key.decode(errors='backslashreplace')} at revision {id_ >> SUB_BITS}: {why}"
+
+
+def _no_object(value: bytes) -> str:
+    if value.startswith(_KUBE_APISERVER):
+        return ""  # a real one keeps its objects here
+    try:
+        tree = json.loads(value)
+    except ValueError as error:
+        return f"no JSON: {error}"
+    meta = tree.get("metadata") if isinstance(tree, dict) else None
+    named = isinstance(meta, dict) and isinstance(meta.get("name"), str) and isinstance(tree.get("apiVersion"), str)
+    return "" if named else "no apiVersion, or no metadata.name"
 
 
 def _inconsistencies(connection: sqlite3.Connection) -> Iterator[str]:

@@ -36,10 +36,29 @@ def test_the_store_of_a_running_control_plane_is_an_etcd_to_who_shows_a_certific
         assert plane.get("configmaps", "mended") is not None
         assert etcdctl("del", f"{_PREFIX}mended") == "1\n"
         assert plane.gone("configmaps", "mended")
+        _check_what_is_no_object(plane, etcdctl)
         assert plane.stop() == 0
         assert not (plane.data_dir / "etcd.address").exists()
     finally:
         plane.bury()
+
+
+def _check_what_is_no_object(plane: Plane, etcdctl: Etcdctl) -> None:
+    """A slip under the hood is told by name everywhere, harms nothing else, and is mended through the API."""
+    folder = str(plane.data_dir / "store")
+    assert etcdctl("put", f"{_PREFIX}slip", "oops") == "OK\n"
+    for command in (["get", "configmaps"], ["get", "configmap", "slip"], ["delete", "configmap", "slip"]):
+        said = plane.cli(*command, code=1)
+        assert f"Key: {_PREFIX}slip" in said
+    said = plane.cli("store", "verify", "--data-dir", folder, code=1)
+    assert f"{_PREFIX}slip at revision" in said
+    assert "reconcile delete --unreadable" in said
+    assert "anchor" in plane.cli("get", "configmap", "anchor")
+    assert plane.cli("get", "pods", "-A") is not None
+    assert "exclusively used to delete corrupt object(s)" in plane.cli("delete", "configmap", "anchor", "--unreadable", code=1)
+    assert "configmap/slip deleted" in plane.cli("delete", "configmap", "slip", "--unreadable")
+    assert "anchor" in plane.cli("get", "configmaps")
+    assert plane.cli("store", "verify", "--data-dir", folder).endswith("sound\n")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from reconcile.identity import Caller, Decision, Identity
+
 CM = "/api/v1/namespaces/default/configmaps"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 
@@ -115,6 +117,36 @@ async def test_a_body_beyond_three_mebibytes_is_413(serve: Any) -> None:
         body = io.BytesIO(b'{"metadata":{"name":"big"},"data":{"a":"%b"}}' % (b"x" * (3 << 20)))
         code, _, answer = await ask(site, "POST", CM, data=body, headers={"Content-Type": "application/json"})
         assert (code, answer["reason"]) == (413, "RequestEntityTooLarge")
+
+
+async def test_what_cannot_be_read_is_deleted_by_who_may_and_by_its_name_alone(serve: Any) -> None:
+    """The option breaks clusters: it has a verb of its own, and does not go with what only makes sense for what can be read."""
+    option = "ignoreStoreReadErrorWithClusterBreakingPotential"
+    allowed = {"delete", "deletecollection"}
+    bob = Caller("bob", ("system:authenticated",))
+    async with serve() as site:
+        site.api.security.add_token_reader(lambda token, _: Identity(bob) if token == "bob" else None)
+        site.api.security.authorize_with(lambda _, access: Decision(access.verb in allowed))
+        await site.api.store.put(b"/registry/configmaps/default/bad", b"-")
+
+        async def delete(path: str, **body: Any) -> tuple[int, str]:
+            headers = {"Authorization": "Bearer bob", "Content-Type": "application/json"}
+            found = {"kind": "DeleteOptions", "apiVersion": "v1", **body}
+            code, _, answer = await ask(site, "DELETE", path, json=found, headers=headers)
+            return code, answer.get("message", "")
+
+        code, message = await delete(f"{CM}/bad")
+        assert (code, "Key: /registry/configmaps/default/bad" in message) == (500, True)
+        code, message = await delete(f"{CM}/bad", **{option: True})
+        assert (code, 'cannot unsafe-delete-ignore-read-errors resource "configmaps"' in message) == (403, True)
+        allowed.add("unsafe-delete-ignore-read-errors")
+        code, message = await delete(f"{CM}/bad", propagationPolicy="Orphan", **{option: True})
+        assert (code, "Invalid value: true: cannot be set together with .propagationPolicy" in message) == (422, True)
+        code, message = await delete(CM, **{option: True})
+        assert (code, "is not allowed with DELETECOLLECTION" in message) == (422, True)
+        assert (await delete(f"{CM}/bad", **{option: "yes"}))[0] == 400
+        assert await delete(f"{CM}/bad", **{option: True}) == (200, "")
+        assert (await delete(f"{CM}/bad", **{option: True}))[0] == 404
 
 
 async def test_anonymous_callers_are_refused_in_the_reference_servers_words(serve: Any) -> None:

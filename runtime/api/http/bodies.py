@@ -29,6 +29,7 @@ Wire = Callable[[], "Messages"]
 _OPTIONS: dict[str, tuple[type, str]] = {
     "dryRun": (list, "[]string"), "preconditions": (dict, "v1.Preconditions"), "gracePeriodSeconds": (int, "int64"),
     "propagationPolicy": (str, "v1.DeletionPropagation"), "orphanDependents": (bool, "bool"),
+    "ignoreStoreReadErrorWithClusterBreakingPotential": (bool, "bool"),
 }  # fmt: skip
 _YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "application/apply-patch+yaml")
 

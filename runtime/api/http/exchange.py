@@ -23,8 +23,8 @@ Headers = tuple[tuple[str, str], ...]
 class Request:
     """What a client asks. `path` is still percent-encoded; `headers` ignores case; `read` gives the whole body.
 
-    A `read` of more than the server takes raises TooLargeError. `may_create` raises where the caller may change the object
-    but not create it.
+    A `read` of more than the server takes raises TooLargeError. `must` raises where the caller may not do
+    with the object what the verb says, which is another one than that of the request.
     """
 
     method: str
@@ -35,7 +35,7 @@ class Request:
     peer_cert: Tree | None = None
     caller: Caller = ANONYMOUS
     raw_query: str = ""
-    may_create: Callable[[], None] = lambda: None
+    must: Callable[[str], None] = lambda _verb: None
 
     def every(self, header: str) -> list[str]:
         """Each value of a header that may stand several times."""

@@ -102,8 +102,8 @@ class Face:
                 if request.path == "/metrics" and request.method in ("GET", "HEAD"):
                     return Answer(200, (await self.metrics.text()).encode(), CONTENT_TYPE)
                 return self._document(request)
-            # An apply that finds no object creates one, which is another permission.
-            request.may_create = lambda: self._check(request.caller, attrs.evolve(access, verb="create"))
+            # An apply that finds no object creates one, which is another permission; and there are stranger ones.
+            request.must = lambda verb: self._check(request.caller, attrs.evolve(access, verb=verb))
             return await self._objects.answer(request, location)
 
     def _check(self, caller: Caller, access: Access) -> None:

@@ -99,6 +99,7 @@ META_SCHEMAS: Tree = {
                 "type": "object", "properties": {"resourceVersion": {"type": "string"}, "uid": {"type": "string"}}
             },
             "propagationPolicy": {"type": "string"},
+            "ignoreStoreReadErrorWithClusterBreakingPotential": {"type": "boolean"},
         },
     },
 }  # fmt: skip

@@ -18,6 +18,7 @@ from reconcile.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PAT
 from reconcile.errors import BadRequestError, Cause, InvalidError, Tree
 from reconcile.kinds import Kind
 from reconcile.runtime.api import refusals
+from reconcile.runtime.api.deleting import IGNORES_READ_ERROR
 from reconcile.runtime.api.server import ApiServer, FieldValidation, Match
 from reconcile.runtime.api.stored import Deleted, Notes
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 PATCHES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
 _VALIDATIONS = ("Ignore", "Warn", "Strict")
 _PROPAGATIONS = ("Background", "Foreground", "Orphan")
+_UNREADABLE_VERB = "unsafe-delete-ignore-read-errors"
 _CAUSE_CHARACTERS = 500
 _TEXT = "text/plain"
 
@@ -180,12 +182,12 @@ class Objects:
             kind, location.name, Patch(media, body), location.namespace, subresource=location.subresource,
             caller=request.caller, field_manager=_manager(request), force=force,
             dry_run=_dry_run(request.query.get("dryRun")), field_validation=validation, notes=notes,
-            may_create=request.may_create,
+            may_create=lambda: request.must("create"),
         )  # fmt: skip
         return self.renderer.one(stored, rendering, 201 if notes.created else 200, warning_headers(notes.warnings))
 
     async def _delete(self, request: Request, location: Location, kind: Kind, rendering: Rendering) -> Answer:
-        options, notes = await self._delete_options(request), Notes()
+        options, notes = await self._delete_options(request, one=True), Notes()
         done = await self._api.delete(
             kind, location.name, location.namespace, options, caller=request.caller, notes=notes
         )  # fmt: skip
@@ -196,7 +198,7 @@ class Objects:
     async def _delete_collection(self, request: Request, location: Location, kind: Kind, rendering: Rendering) -> Answer:
         if kind.namespaced and not location.namespace:
             raise refusals.method_not_allowed()
-        options = await self._delete_options(request)
+        options = await self._delete_options(request, one=False)
         done = await self._api.delete_collection(
             kind, location.namespace, options, labels=request.query.get("labelSelector", ""),
             fields=request.query.get("fieldSelector", ""), caller=request.caller,
@@ -243,9 +245,14 @@ class Objects:
             return tree
         return _identified(tree, kind)
 
-    async def _delete_options(self, request: Request) -> DeleteOptions:
+    async def _delete_options(self, request: Request, *, one: bool) -> DeleteOptions:
         content_type = request.headers.get("Content-Type", "")
-        return _deletion(request, bodies.decode_options(await request.read(), content_type, self._wire))
+        tree = bodies.decode_options(await request.read(), content_type, self._wire)
+        options = _deletion(request, tree)
+        if options.ignores_read_error:
+            _check_unreadable(tree, one=one)
+            request.must(_UNREADABLE_VERB)
+        return options
 
     def _wire(self) -> Messages:
         return self._messages
@@ -320,7 +327,21 @@ def _deletion(request: Request, tree: Tree) -> DeleteOptions:
         uid=str(preconditions.get("uid") or ""),
         resource_version=str(preconditions.get("resourceVersion") or ""),
         dry_run=any(_dry_run(str(value)) for value in dry_run),
+        ignores_read_error=bool(tree.get(IGNORES_READ_ERROR)) or request.flag(IGNORES_READ_ERROR),
     )
+
+
+def _check_unreadable(tree: Tree, *, one: bool) -> None:
+    """What cannot be read has no finalizers and no owners to be careful with, and is named, not selected.
+
+    Source: k8s.io/apimachinery/pkg/apis/meta/v1/validation ValidateIgnoreStoreReadError
+    """
+    with_it = ("gracePeriodSeconds", "orphanDependents", "preconditions", "propagationPolicy")
+    wrong = next((f"cannot be set together with .{name}" for name in with_it if tree.get(name) is not None), "")
+    if not one:
+        wrong = "is not allowed with DELETECOLLECTION, try again after removing the option"
+    if wrong:
+        raise _options_invalid("DeleteOptions", IGNORES_READ_ERROR, "FieldValueInvalid", f"Invalid value: true: {wrong}")
 
 
 def _validation(request: Request) -> FieldValidation:

@@ -51,10 +51,13 @@ _PACKAGES = {
 }
 _BUILTIN = "io.k8s."
 _NOT_IN_V2 = ("nullable", "allOf", "anyOf", "oneOf", "not")
-_DELETE_QUERY = ("dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy")
+_DELETE_QUERY = (
+    "dryRun", "gracePeriodSeconds", "ignoreStoreReadErrorWithClusterBreakingPotential", "orphanDependents", "propagationPolicy",
+)  # fmt: skip
 _TYPES = {
     "allowWatchBookmarks": "boolean", "limit": "integer", "sendInitialEvents": "boolean", "timeoutSeconds": "integer",
     "watch": "boolean", "force": "boolean", "gracePeriodSeconds": "integer", "orphanDependents": "boolean",
+    "ignoreStoreReadErrorWithClusterBreakingPotential": "boolean",
 }  # fmt: skip
 
 
