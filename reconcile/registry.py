@@ -245,6 +245,17 @@ class Operator:
         """
         return all_versions(self._kinds)
 
+    def check(self) -> list[str]:
+        """Look over what can be told only when all is declared: versions, and rules in CEL. Returns what its author should know.
+
+        Raises:
+            DeclarationError: versions do not fit together, or a rule does not compile.
+        """
+        from .schema import check_rules  # reads kinds that were declared meanwhile
+
+        own = [cls for cls in self.kinds if cls is not Resource and not cls.__kind__.builtin]
+        return [warning for cls in own for warning in check_rules(cls)]
+
     @property
     def finalizer(self) -> str:
         """The finalizer that this operator adds where it has a cleanup or delete handler."""

@@ -13,13 +13,14 @@ import enum
 import inspect
 import types
 import typing
+from collections.abc import Iterator
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, cast
 
 import attrs
 
-from .errors import Tree
+from .errors import DeclarationError, Tree
 from .kinds import Resource
 from .quantities import Base64, IntOrString, Quantity
 from .views import FieldRules, Rule, Wire, shape_of
@@ -108,7 +109,52 @@ def _constrain(node: Tree, rules: FieldRules) -> None:
 
 
 def _rule(rule: Rule) -> Tree:
-    return {"rule": rule.cel, **({"message": rule.message} if rule.message else {})}
+    made: Tree = {"rule": rule.cel}
+    for name, value in (
+        ("message", rule.message), ("messageExpression", rule.message_cel), ("reason", rule.reason),
+        ("fieldPath", rule.field_path), ("optionalOldSelf", rule.optional_old_self),
+    ):  # fmt: skip
+        if value:
+            made[name] = value
+    return made
+
+
+def check_rules(cls: type[Resource]) -> list[str]:
+    """Compile the rules of a kind. Returns those that are not evaluated here, with why, for its author to know.
+
+    Raises:
+        DeclarationError: one does not compile, or has a reason that there is not.
+    """
+    rules = list(rules_in(schema_of(cast(Any, cls))))  # Any: a class is hashable, whatever its instances are
+    if not rules:
+        return []
+    from .expressions import rules as language  # few kinds have rules
+
+    warnings = []
+    for path, rule in rules:
+        where = f"{cls.__name__}: {path or 'self'}: the rule {rule['rule']!r}"
+        if rule.get("reason") and rule["reason"] not in language.REASONS:
+            raise DeclarationError(f"{where} has the reason {rule['reason']!r}; give one of {', '.join(language.REASONS)}")
+        if not language.evaluated(rule["rule"]):
+            warnings.append(f"{where} is not evaluated here: {language.why_not_evaluated()}")
+        elif language.available():
+            try:
+                language.compile_rule(rule)
+            except language.BrokenExpressionError as error:
+                raise DeclarationError(f"{where} cannot be used: {error}") from error
+    return warnings
+
+
+def rules_in(schema: Tree, path: str = "") -> Iterator[tuple[str, Tree]]:
+    """The x-kubernetes-validations of a schema, with where they stand: `spec.lines[*]`."""
+    for rule in schema.get("x-kubernetes-validations") or ():
+        if isinstance(rule, dict):
+            yield path, rule
+    for name, node in (schema.get("properties") or {}).items():
+        yield from rules_in(node, f"{path}.{name}" if path else name)
+    for name in ("items", "additionalProperties"):
+        if isinstance(node := schema.get(name), dict):
+            yield from rules_in(node, f"{path}[*]")
 
 
 def _node(annotation: Any, *, scalar_defaults: bool) -> Tree:

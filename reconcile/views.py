@@ -33,11 +33,19 @@ _RULES = "reconcile"  # the key of our entry in an attrs field's metadata
 class Rule:
     """A rule in CEL (`self.min <= self.max`) for the field or struct it is given to, and what to say where it is broken.
 
-    A real API server evaluates it; see docs/custom-kinds.md for what this one does.
+    One that names `oldSelf` is about changes; with `optional_old_self` it sees creations, too. `message_cel` computes the
+    message. `reason` is FieldValueInvalid, Forbidden, Required or Duplicate after `FieldValue`, `field_path` (`.spec.size`) the
+    field that the refusal names, below that of the rule. What is evaluated here, docs/custom-kinds.md says.
+
+    Source: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#validation-rules
     """
 
     cel: str
     message: str = ""
+    message_cel: str = ""
+    reason: str = ""
+    field_path: str = ""
+    optional_old_self: bool = False
 
 
 @attrs.frozen

@@ -178,7 +178,12 @@ class ControlPlane:
         return await asyncio.shield(self._listening)
 
     async def start_operator(self, operator: Operator) -> None:
-        """Serve the operator's kinds and run its handlers; raises what its startup handlers raise."""
+        """Serve the operator's kinds and run its handlers; raises what its startup handlers raise.
+
+        Raises:
+            DeclarationError: its kinds cannot be served.
+        """
+        operator.check()
         served = {(kind.group, kind.version, kind.plural): kind for kind in self.api.kinds()}
         for cls in operator.kinds:
             if cls is Resource:

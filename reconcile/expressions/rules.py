@@ -106,4 +106,4 @@ def _typed(text: str, wanted: str, otherwise: str, optional: frozenset[str]) -> 
     return expression
 
 
-__all__ = ["IMMUTABLE", "REASONS", "BrokenExpressionError", "Rule", "compile_rule", "evaluated", "why_not_evaluated"]
+__all__ = ["IMMUTABLE", "REASONS", "BrokenExpressionError", "Rule", "available", "compile_rule", "evaluated", "why_not_evaluated"]

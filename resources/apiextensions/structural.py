@@ -15,6 +15,7 @@ from typing import Any, Literal
 from reconcile.errors import Cause, Tree
 from reconcile.expressions.rules import evaluated
 from reconcile.resources.core.names import forbidden, invalid, required, unsupported
+from reconcile.schema import rules_in
 
 from .expressions import broken_rules
 
@@ -56,16 +57,11 @@ def broken_schema(schema: Any, path: str) -> Iterator[Cause]:
     yield from _node(schema, path, "root")
 
 
-def unevaluated_rules(schema: Tree, path: str = "") -> Iterator[str]:
+def unevaluated_rules(schema: Tree) -> Iterator[str]:
     """The x-kubernetes-validations that nobody here evaluates, as `spec.x: rule`."""
-    for rule in schema.get("x-kubernetes-validations") or ():
-        if isinstance(rule, dict) and not evaluated(str(rule.get("rule", ""))):
-            yield f"{path or 'self'}: {rule.get('rule', '')}"
-    for name, node in (schema.get("properties") or {}).items():
-        yield from unevaluated_rules(node, f"{path}.{name}" if path else name)
-    for name, suffix in (("items", "[*]"), ("additionalProperties", "[*]")):
-        if isinstance(node := schema.get(name), dict):
-            yield from unevaluated_rules(node, path + suffix)
+    for where, rule in rules_in(schema):
+        if not evaluated(str(rule.get("rule", ""))):
+            yield f"{where or 'self'}: {rule.get('rule', '')}"
 
 
 def unknown_keywords(schema: Any, path: str) -> Iterator[str]:

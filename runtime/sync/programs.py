@@ -10,6 +10,7 @@ import ast
 import hashlib
 import importlib
 import linecache
+import logging
 import re
 import sys
 import traceback
@@ -23,6 +24,8 @@ from reconcile.kinds import Resource
 from reconcile.registry import Operator, default_operator, default_operators, renewed_operator
 
 from .problems import Problem, SourceError
+
+log = logging.getLogger(__name__)
 
 
 class ProgramHost(Protocol):
@@ -111,6 +114,7 @@ def load_program(root: Path, file: str, source: bytes) -> Program:
     sys.path.insert(0, str((root / file).parent))
     try:
         exec(compile(source, path, "exec"), module.__dict__)  # noqa: S102 - running the user's program is the point
+        return Program(file, module, _declared(module, operator))
     except SyntaxError as error:
         _put_back(name, before)
         problem = Problem(file, error.lineno or 0, error.offset or 0, f"not valid Python: {error.msg}", "mend that line")
@@ -120,7 +124,6 @@ def load_program(root: Path, file: str, source: bytes) -> Program:
         raise SourceError(program_problem(file, path, error)) from error
     finally:
         sys.path.remove(str((root / file).parent))
-    return Program(file, module, _declared(module, operator))
 
 
 def load_module(name: str) -> Program:
@@ -132,6 +135,7 @@ def load_module(name: str) -> Program:
     before = set(default_operators())
     try:
         module = importlib.import_module(name)
+        declared = _declared(module, default_operator(name))
     except SyntaxError as error:
         problem = Problem(
             error.filename or name, error.lineno or 0, error.offset or 0, f"not valid Python: {error.msg}", "mend it"
@@ -141,7 +145,6 @@ def load_module(name: str) -> Program:
         text = "".join(traceback.format_exception(error))
         hint = "is it importable from here? PYTHONPATH and the current folder are looked through"
         raise SourceError(Problem(name, 0, 0, f"{type(error).__name__}: {error}", hint, traceback=text)) from error
-    declared = _declared(module, default_operator(name))
     others = [op for op in default_operators() if op not in before and op not in declared and op.handlers]
     return Program(module.__file__ or name, module, (*declared, *others))
 
@@ -150,7 +153,10 @@ def _declared(module: ModuleType, operator: Operator) -> tuple[Operator, ...]:
     """The module's default operator and those that it made, as far as they declare anything."""
     _serve_kinds(module, operator)
     own = [value for value in vars(module).values() if isinstance(value, Operator) and value is not operator]
-    return tuple(op for op in (operator, *own) if op.handlers or op.kinds)
+    found = tuple(op for op in (operator, *own) if op.handlers or op.kinds)
+    for warning in dict.fromkeys(warning for op in found for warning in op.check()):
+        log.warning("%s", warning)
+    return found
 
 
 def module_name(file: str) -> str:
