@@ -1,7 +1,8 @@
 """The scheduler as an operator: events keep the model, one loop decides, a few writers bind.
 
 Deciding is one Pod at a time, in memory and without waiting; each decision is assumed at once. The writes (bindings, and
-the condition of a Pod that found no node) run beside it, so many at a time that the store commits them together.
+the condition of a Pod that found no node) run beside it, so many at a time that the store commits them together. So does
+making room for a Pod that found none: see `preemption`.
 """
 
 from __future__ import annotations
@@ -12,16 +13,20 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from reconcile.causality import because
 from reconcile.clock import Clock, timestamp
+from reconcile.conditions import with_condition
 from reconcile.errors import ApiError, NotFoundError, Tree
 from reconcile.handling import Cluster, EventRecorder
 from reconcile.kinds import typed
 from reconcile.registry import Operator
 from reconcile.resources.core import Namespace, Node, Pod
+from reconcile.resources.policy.budget import PodDisruptionBudget
 from reconcile.views import tree_of
 
 from .demand import Demands, PodInfo
+from .nomination import Nominations
 from .placement import Unschedulable, default_plugins
 from .plugin import Plugin
+from .preemption import Preemption
 from .queue import SchedulingQueue, Waiting
 from .ranking import Rankings
 from .snapshot import ClusterState
@@ -74,6 +79,9 @@ class _Scheduler:
         self._queue = SchedulingQueue(self._helped_by)
         self._state = ClusterState(clock.random.random)
         self._rankings = Rankings(self._state, self._plugins)
+        self._nominations = Nominations()
+        self._ending: set[str] = set()
+        self._preemption = Preemption(self._state, self._plugins, lambda pod: pod.uid in self._ending)
         self._wake = asyncio.Event()
         self._ticking = asyncio.Event()
         self._writes: asyncio.Queue[_Write] = asyncio.Queue()
@@ -103,6 +111,8 @@ class _Scheduler:
         uid, node = meta["uid"], spec.get("nodeName")
         if gone or (tree.get("status") or {}).get("phase") in _FINISHED:
             self._queue.remove(uid)
+            self._nominations.drop(uid)
+            self._ending.discard(uid)
             freed = self._state.remove_pod(uid)
             if freed is not None:
                 self._helped("pod-gone", freed)
@@ -111,13 +121,21 @@ class _Scheduler:
         elif spec.get("schedulerName", "default-scheduler") == self._name and not self._state.is_assumed(uid):
             if spec.get("schedulingGates") or meta.get("deletionTimestamp"):
                 self._queue.remove(uid)
+                self._nominations.drop(uid)
             else:
-                self._queue.add(self._demands.read(tree), self._clock.now())
+                pod = self._demands.read(tree)
+                nominated = (tree.get("status") or {}).get("nominatedNodeName")
+                if nominated:  # by us in an earlier life, or just now
+                    self._nominations.set(pod, nominated)
+                self._queue.add(pod, self._clock.now())
                 self._wake.set()
 
     def _saw_placed(self, uid: str, node: str, tree: Tree) -> None:
         place = self._state.place_of(uid)
         meta = tree["metadata"]
+        self._nominations.drop(uid)
+        if meta.get("deletionTimestamp"):
+            self._ending.add(uid)
         if place is not None and place[0] == node:
             known, labels = place[1], meta.get("labels") or {}
             self._state.confirm(uid)
@@ -171,11 +189,15 @@ class _Scheduler:
 
     def _place(self, waiting: Waiting) -> None:
         pod = waiting.pod
-        answer = self._rankings.choose(pod)
+        with self._nominations.reserved(self._state, pod):
+            answer = self._rankings.choose(pod)
         if isinstance(answer, Unschedulable):
             self._queue.park(waiting, answer.plugins, self._clock.now())
             self._writes.put_nowait(lambda: self._report(pod, answer))
+            if self._preemption.can_help(pod):
+                self._writes.put_nowait(lambda: self._make_room(pod))
         else:
+            self._nominations.drop(pod.uid)
             self._state.assume(pod, answer)
             self._writes.put_nowait(lambda: self._bind(waiting, answer))
 
@@ -252,3 +274,55 @@ class _Scheduler:
             self._events.warning("FailedScheduling", f"the Pod's condition could not be written: {error.message}", about=about)
             return
         self._events.warning("FailedScheduling", why.message, about=about)
+
+    async def _make_room(self, pod: PodInfo) -> None:
+        """Have less important Pods end where that lets this one in; it is tried again when they are gone."""
+        budgets = [tree_of(budget) for budget in await self._cluster.list(PodDisruptionBudget)]
+        waits = self._nominations.node_of(pod.uid)
+        if self._state.place_of(pod.uid) is not None or (waits and self._somebody_ends_on(waits, pod.priority)):
+            return
+        with self._nominations.reserved(self._state, pod):
+            choice = self._preemption.choose(pod, budgets)
+        if choice is None:
+            self._nominations.drop(pod.uid)
+            return
+        self._nominations.set(pod, choice.node)
+        for other in self._nominations.displaced(choice.node, pod.priority):
+            self._nominations.drop(other.uid)
+        about = typed(Pod, pod.tree, frozen=True)
+        try:
+            with because(pod.tree, by="preempt"):
+                await self._cluster.patch(about, {"status": {"nominatedNodeName": choice.node}}, subresource="status")
+                await asyncio.gather(*(self._end(victim, pod, choice.node) for victim in choice.victims))
+        except ApiError as error:
+            self._nominations.drop(pod.uid)
+            if not isinstance(error, NotFoundError):
+                text = f"room could not be made on {choice.node}: {error.message}"
+                self._events.warning("FailedScheduling", text, about=about)
+                self._helped("pod-gone", None)
+
+    def _somebody_ends_on(self, node: str, priority: int) -> bool:
+        info = self._state.nodes.get(node)
+        return info is not None and any(p.uid in self._ending and p.priority < priority for p in info.pods.values())
+
+    async def _end(self, victim: PodInfo, preemptor: PodInfo, node: str) -> None:
+        """Delete a Pod, and say in it why."""
+        self._ending.add(victim.uid)
+        about = typed(Pod, victim.tree, frozen=True)
+        why = {
+            "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
+            "message": f"{self._name}: preempting to accommodate a higher priority pod",
+        }  # fmt: skip
+        try:
+            newest = await self._cluster.fresh(Pod, victim.name, victim.namespace)
+            if newest.uid != victim.uid or newest.deleting:
+                return
+            conditions = with_condition(tree_of(newest).get("status", {}).get("conditions"), why, self._clock.now())
+            await self._cluster.patch(newest, {"status": {"conditions": conditions}}, subresource="status")
+            await self._cluster.delete(newest)
+        except NotFoundError:
+            return  # it is gone already
+        except ApiError:
+            self._ending.discard(victim.uid)
+            raise
+        self._events.normal("Preempted", f"Preempted by pod {preemptor.uid} on node {node}", about=about)

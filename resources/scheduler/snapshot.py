@@ -6,6 +6,7 @@ O(changes). A Pod is `assumed` on its node the moment it is decided, and forgott
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -110,6 +111,7 @@ class ClusterState:
         self._assumed: set[str] = set()
         self._log: deque[tuple[int, str]] = deque(maxlen=_LOG_MAX)
         self._namespaces: dict[str, Mapping[str, str]] = {}
+        self._priorities: Counter[int] = Counter()
 
     def set_node(self, tree: Tree) -> bool:
         """Take over a Node object; whether anything that matters changed."""
@@ -151,6 +153,11 @@ class ClusterState:
         """The labels of a namespace; none where it is not known."""
         return self._namespaces.get(name, _NO_LABELS)
 
+    @property
+    def lowest_priority(self) -> float:
+        """The priority of the least important Pod that has a place; infinite where none has."""
+        return min(self._priorities, default=math.inf)
+
     def place_of(self, uid: str) -> tuple[str, PodInfo] | None:
         """Where a Pod runs (or is assumed to), and as what it was counted."""
         found = self._place.get(uid)
@@ -186,6 +193,7 @@ class ClusterState:
             node.affine[pod.uid] = pod
             self.affine_count += 1
         node.account(pod, 1)
+        self._priorities[pod.priority] += 1
         self._count_zone(pod.demand.owner, node.labels.get(ZONE), 1)
         self._place[pod.uid] = (node, pod)
         self._touch(node_name)
@@ -209,6 +217,9 @@ class ClusterState:
         if node.affine.pop(uid, None) is not None:
             self.affine_count -= 1
         node.account(pod, -1)
+        self._priorities[pod.priority] -= 1
+        if not self._priorities[pod.priority]:
+            del self._priorities[pod.priority]
         self._count_zone(pod.demand.owner, node.labels.get(ZONE), -1)
         if not node.pods:
             self._unknown.pop(node.name, None)

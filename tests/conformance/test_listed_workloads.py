@@ -562,3 +562,32 @@ def test_pods_go_only_where_there_is_room_and_their_selector_matches(core: Any, 
     (why,) = plane.wait("the second waits", lambda: unschedulable("here"))
     assert "didn't have free ports" in why
     core.delete_collection_namespaced_pod(namespace, grace_period_seconds=0)
+
+
+def test_a_more_important_pod_takes_the_place_of_a_less_important_one(
+    connection: Any, core: Any, plane: Plane, namespace: str
+) -> None:
+    scheduling = client.SchedulingV1Api(connection)
+    node = core.list_node().items[0].metadata.name
+    room = f"example.com/{namespace}"
+    core.patch_node_status(node, {"status": {"capacity": {room: "5"}, "allocatable": {room: "5"}}})
+    for name, value in (("low", 1), ("high", 1000)):
+        scheduling.create_priority_class({"metadata": {"name": f"{name}-{namespace}"}, "value": value})
+
+    def create(name: str, priority: str) -> None:
+        amounts = {"requests": {room: "3"}, "limits": {room: "3"}}
+        container = {"name": "c", "image": "registry.example/x:1", "resources": amounts}
+        meta = {"name": name, "finalizers": ["e2e.example.com/hold"] if name == "victim" else []}
+        spec = {"containers": [container], "priorityClassName": f"{priority}-{namespace}"}
+        core.create_namespaced_pod(namespace, {"metadata": meta, "spec": spec})
+
+    create("victim", "low")
+    plane.wait("it runs", lambda: core.read_namespaced_pod("victim", namespace).status.phase == "Running")
+    create("preemptor", "high")
+    plane.wait("it is asked to go", lambda: core.read_namespaced_pod("victim", namespace).metadata.deletion_timestamp)
+    conditions = {c.type: c.reason for c in core.read_namespaced_pod("victim", namespace).status.conditions}
+    assert conditions.get("DisruptionTarget") == "PreemptionByScheduler"
+    core.patch_namespaced_pod("victim", namespace, {"metadata": {"finalizers": None}})
+    plane.wait("the other has its place", lambda: core.read_namespaced_pod("preemptor", namespace).spec.node_name == node, 45)
+    core.delete_collection_namespaced_pod(namespace, grace_period_seconds=0)
+    core.patch_node_status(node, {"status": {"capacity": {room: None}, "allocatable": {room: None}}})
