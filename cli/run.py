@@ -87,6 +87,7 @@ def command(
     """
     from .operator_logs import log_to_stderr
     from .programs import Programs
+    from .traced import traced
 
     log_to_stderr(log_format, logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
     if dev and not files:
@@ -98,7 +99,8 @@ def command(
         crds, dev, listen, elect or (bool(elect_name) and not shard), shard, elect_name, elect_namespace or access.namespace,
         namespace, webhooks,
     )  # fmt: skip
-    asyncio.run(_run(Programs(files, modules), access, settings))
+    with traced("reconcile-run"):
+        asyncio.run(_run(Programs(files, modules), access, settings))
 
 
 def find_access(kubeconfig: str | None, context: str, data_dir: str | None) -> Access:

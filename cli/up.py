@@ -157,7 +157,16 @@ def command(
         etcd=face.settings(etcd_listen, name=folder.resolve().name) if etcd_listen else None,
         store=store,
     )
-    asyncio.run(_run(Session(settings), plain=plain, wait=wait, timeout_s=timeout_s, ready_fd=ready_fd))
+    with _traces():
+        asyncio.run(_run(Session(settings), plain=plain, wait=wait, timeout_s=timeout_s, ready_fd=ready_fd))
+
+
+def _traces() -> contextlib.AbstractContextManager[None]:
+    if not any(name.startswith("OTEL_") for name in os.environ):
+        return contextlib.nullcontext()
+    from .traced import traced  # few want it
+
+    return traced("reconcile")
 
 
 def _log_into(state: Path, verbose: bool) -> None:

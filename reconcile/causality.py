@@ -7,14 +7,16 @@ it). A component that decides in one place and writes in another says on whose b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
 if TYPE_CHECKING:
+    from .clock import Clock
     from .errors import Tree
 
 _FIELDS = 6
@@ -25,7 +27,8 @@ class Trigger:
     """What makes a write happen: a handler (or a client's name), and the newest revision that woke it (0: none did).
 
     `attempt` numbers the run of the handler within its process (0: no run of a handler), `merged` counts the changes that the
-    run stands for, `source` is where a person asked for it (`web.yaml:14`). What is written meanwhile is noted in `wrote`.
+    run stands for, `source` is where a person asked for it (`web.yaml:14`), and `trace` the span that it is part of, as a
+    traceparent. What is written meanwhile is noted in `wrote`.
     """
 
     handler: str
@@ -34,6 +37,7 @@ class Trigger:
     attempt: int = 0
     merged: int = 1
     source: str = ""
+    trace: str = ""
     wrote: list[int] = attrs.field(factory=list, eq=False, repr=False)
 
     def __str__(self) -> str:
@@ -56,15 +60,20 @@ class Cause:
     attempt: int = 0
     merged: int = 1
     source: str = ""
+    trace: str = ""
 
     @classmethod
     def of(cls, trigger: Trigger) -> Cause:
         """The cause that a trigger stands for."""
-        return cls(trigger.handler, trigger.revision, trigger.reason, trigger.attempt, trigger.merged, trigger.source)
+        return cls(
+            trigger.handler, trigger.revision, trigger.reason, trigger.attempt, trigger.merged, trigger.source, trigger.trace
+        )
 
     def encode(self) -> str:
         """The text that the store keeps."""
-        words = (self.handler, self.revision, self.reason, self.attempt, self.merged, self.source)
+        words: tuple[object, ...] = (self.handler, self.revision, self.reason, self.attempt, self.merged, self.source)
+        if self.trace:
+            words = (*words, self.trace)
         return "\t".join(str(word).replace("\t", " ") for word in words)
 
     @classmethod
@@ -73,13 +82,63 @@ class Cause:
         if not text:
             return None
         words = text.split("\t")
-        if len(words) != _FIELDS:
+        if len(words) not in (_FIELDS, _FIELDS + 1):
             return cls(text)
         try:
             revision, attempt, merged = int(words[1]), int(words[3]), int(words[4])
         except ValueError:
             return cls(text)
-        return cls(words[0], revision, words[2], attempt, merged, words[5])
+        return cls(words[0], revision, words[2], attempt, merged, *words[5:])
+
+
+_TRACEPARENT = re.compile(r"[0-9a-e][0-9a-f]-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
+TRACEPARENT = "traceparent"
+"""The HTTP header in which clients say of which trace a request is part. Source: https://www.w3.org/TR/trace-context/"""
+
+
+def parse_traceparent(text: str) -> tuple[str, str, str] | None:
+    """Trace, span and flags of a traceparent; None if it is none."""
+    match = _TRACEPARENT.fullmatch(text)
+    return (match[1], match[2], match[3]) if match is not None else None
+
+
+class Span(Protocol):
+    """Something that takes time, and is current until it ends."""
+
+    traceparent: str
+
+    def end(self, attributes: Mapping[str, Any] | None = None, error: str = "") -> None:
+        """It is over; `error` says what went wrong."""
+
+
+class Spans(Protocol):
+    """Where spans are told; there is none unless somebody wants traces."""
+
+    def begin(
+        self, name: str, kind: str, attributes: Mapping[str, Any], *, clock: Clock | None = None, parent: str = "",
+        revisions: Sequence[int] = (),
+    ) -> Span:  # fmt: skip
+        """Begin a span (internal, client or server), as part of `parent` or of the current one, and make it the current one.
+
+        It is linked to the spans under which `revisions` were written, where that is known.
+        """
+
+    def wrote(self, revision: int, traceparent: str) -> None:
+        """A revision was written under a span."""
+
+
+_spans: Spans | None = None
+
+
+def spans() -> Spans | None:
+    """Where spans are told, if somebody wants them."""
+    return _spans
+
+
+def use_spans(wanted: Spans | None) -> None:
+    """Tell spans there from now on."""
+    global _spans
+    _spans = wanted
 
 
 @contextmanager

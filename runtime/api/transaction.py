@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 
-from reconcile.causality import TRIGGER, Cause
+from reconcile.causality import TRIGGER, Cause, spans
 from reconcile.errors import BadRequestError, Tree
 from reconcile.identity import Caller
 
@@ -41,3 +41,5 @@ def noted(revision: int) -> None:
     trigger = TRIGGER.get()
     if trigger is not None:
         trigger.wrote.append(revision)
+        if trigger.trace and (told := spans()) is not None:
+            told.wrote(revision, trigger.trace)

@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
-from reconcile.causality import CAUSE_HEADER, TRIGGER, Cause
+from reconcile.causality import CAUSE_HEADER, TRACEPARENT, TRIGGER, Cause, spans
 from reconcile.client import APPLY_PATCH, DeleteOptions, Page, Patch, WatchEvent
 from reconcile.clock import Clock
 from reconcile.errors import (
@@ -223,6 +223,27 @@ class HttpClient:
         Raises:
             ApiError: the server refused; UnavailableError: it cannot be reached.
         """
+        told = spans()
+        if told is None:
+            return await self._request(method, path, query, body, content_type, accept, "")
+        attributes = {"http.request.method": method, "url.path": path, "server.address": self.access.server}
+        span = told.begin(method, "client", attributes, clock=self._clock)
+        status, error_text = 200, "given up"
+        try:
+            tree = await self._request(method, path, query, body, content_type, accept, span.traceparent)
+            error_text = ""
+            if method != "GET" and (revision := _revision(tree)):
+                told.wrote(revision, span.traceparent)
+            return tree
+        except ApiError as error:
+            status, error_text = error.code, str(error)
+            raise
+        finally:
+            span.end({"http.response.status_code": status}, error_text)
+
+    async def _request(
+        self, method: str, path: str, query: Mapping[str, str] | None, body: Any, content_type: str, accept: str, trace: str
+    ) -> Tree:  # fmt: skip
         data = orjson.dumps(body) if body is not None else None
         target = f"{path}?{urlencode(query)}" if query else path
         busy, identified_anew = 0, False
@@ -230,7 +251,7 @@ class HttpClient:
             while True:
                 connections = await self._ready()
                 shown = self.access
-                lines = self._lines(accept, content_type if data else "")
+                lines = self._lines(accept, content_type if data else "", trace)
                 try:
                     raw = await self._ask(connections, Request(method, target, lines, data))
                     break
@@ -335,12 +356,14 @@ class HttpClient:
             self._connections = Connections(self.access, self._clock, self._timeout_s)
         return self._connections
 
-    def _lines(self, accept: str, content_type: str) -> str:
+    def _lines(self, accept: str, content_type: str, trace: str = "") -> str:
         """Header lines of a request."""
         lines = f"Accept: {accept}\r\nUser-Agent: {self._agent}\r\n"
         trigger = TRIGGER.get()
         if trigger is not None:
             lines += f"{CAUSE_HEADER}: {quote(Cause.of(trigger).encode())}\r\n"
+        if trace:
+            lines += f"{TRACEPARENT}: {trace}\r\n"
         if content_type:
             lines += f"Content-Type: {content_type}\r\n"
         if token := self.access.bearer():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,6 +69,10 @@ class Engine:
         """
         if operator in self._operations:
             raise RuntimeError(f"operator {operator.domain} is running already; stop it first")
+        if "opentelemetry.trace" in sys.modules:
+            from reconcile.runtime.tracing import adopt
+
+            adopt()
         operation = self._operations[operator] = Operation(self, operator)
         self.recorder.loop = asyncio.get_running_loop()
         try:

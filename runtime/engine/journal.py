@@ -12,7 +12,7 @@ from typing import Literal
 
 import attrs
 
-from reconcile.causality import Trigger
+from reconcile.causality import Span, Trigger, spans
 from reconcile.clock import Clock
 from reconcile.kinds import Kind
 from reconcile.registry import Handler
@@ -90,3 +90,27 @@ class Journal:
             return None
         found = self._attempts[index]
         return found if found.trigger.handler == handler else None
+
+
+def span_of(noted: Attempted, clock: Clock) -> Span | None:
+    """A span for one attempt, linked to the write that woke it; None where nobody wants traces.
+
+    It is named in the attempt's trigger, so that what is written meanwhile is known to be part of it.
+    """
+    told, trigger = spans(), noted.trigger
+    if told is None:
+        return None
+    attributes = {
+        "reconcile.handler": trigger.handler, "reconcile.attempt": noted.number, "reconcile.revision": trigger.revision,
+        "reconcile.reason": trigger.reason, "reconcile.merged": trigger.merged, "k8s.resource": noted.kind.resource,
+        "k8s.namespace.name": noted.key[0], "k8s.name": noted.key[1],
+    }  # fmt: skip
+    span = told.begin(trigger.handler, "internal", attributes, clock=clock, revisions=(trigger.revision,))
+    noted.trigger = attrs.evolve(trigger, trace=span.traceparent)
+    return span
+
+
+def end_span(span: Span, noted: Attempted) -> None:
+    """The attempt is over, and is known to be well or not."""
+    failed = noted.message or noted.outcome if noted.outcome in ("failed", "gave up", "cancelled") else ""
+    span.end({"reconcile.outcome": noted.outcome, "reconcile.wrote": noted.wrote}, failed)

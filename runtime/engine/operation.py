@@ -26,7 +26,7 @@ from .attending import Attending
 from .filter import Predicate, compiled
 from .indexing import Index, Indexing
 from .informer import Change, Informer
-from .journal import Attempted
+from .journal import Attempted, end_span, span_of
 from .lifecycle import Lifecycle
 from .noticing import Noticing
 from .progress import Progress, annotation_of
@@ -420,6 +420,7 @@ class Operation:
         """One run of a handler, in the journal: as failed where somebody says so, as cancelled, else as done."""
         journal = self.engine.journal
         noted = journal.begin(handler, self.trigger_name(handler), kind, item)
+        span = span_of(noted, self.clock)
         token = TRIGGER.set(noted.trigger)  # for what the engine writes around the handler: finalizers, progress
         try:
             yield noted
@@ -431,6 +432,8 @@ class Operation:
                 journal.end(noted, "done")
         finally:
             TRIGGER.reset(token)
+            if span is not None:
+                end_span(span, noted)
 
     def trigger_name(self, handler: Handler) -> str:
         """How this handler is named as the cause of a write."""

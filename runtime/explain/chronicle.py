@@ -48,6 +48,7 @@ class Step:
             "by": cause.handler if cause else None, "reason": cause.reason if cause else "",
             "because": str(cause.revision) if cause and cause.revision else "", "merged": cause.merged if cause else 1,
             "attempt": cause.attempt if cause else 0, "source": cause.source if cause else "",
+            "trace": cause.trace if cause else "",
         }  # fmt: skip
 
 

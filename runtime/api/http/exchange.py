@@ -36,6 +36,8 @@ class Request:
     caller: Caller = ANONYMOUS
     raw_query: str = ""
     must: Callable[[str], None] = lambda _verb: None
+    trace: str = ""
+    """The traceparent of the span in which it is answered, if it is in one."""
 
     def every(self, header: str) -> list[str]:
         """Each value of a header that may stand several times."""

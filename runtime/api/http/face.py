@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from reconcile.causality import TRACEPARENT, TRIGGER, spans
 from reconcile.errors import ApiError, InternalError
 from reconcile.identity import Access, Caller, forbidden
 from reconcile.kinds import Kind
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 Check = Callable[[], str]
 """A health check: an empty string when all is well, else what is wrong."""
-_SWITCHING = 101
+_SWITCHING, _FAILED = 101, 500
 log = logging.getLogger(__name__)
 
 
@@ -75,6 +76,28 @@ class Face:
         """Answer a request; never raises (but lets cancellation through)."""
         location = locate(request.path)
         access = access_of(request, location)
+        if (told := spans()) is None:
+            return await self._answered(request, location, access)
+        attributes = {"http.request.method": request.method, "url.path": request.path, "k8s.verb": access.verb}
+        attributes["user_agent.original"] = request.headers.get("User-Agent", "")
+        parent = request.headers.get(TRACEPARENT, "")
+        span = told.begin(
+            f"{access.verb} {access.part or 'path'}", "server", attributes, clock=self._clock, parent=parent
+        )  # fmt: skip
+        request.trace = span.traceparent
+        code = 0
+        try:
+            answer = await self._answered(request, location, access)
+            code = answer.status if isinstance(answer, Answer | Stream) else _SWITCHING
+            return answer
+        finally:
+            done: dict[str, Any] = {"http.response.status_code": code} if code else {}
+            trigger = TRIGGER.get()
+            if request.method != "GET" and trigger is not None and trigger.trace == span.traceparent and trigger.wrote:
+                done["reconcile.revision"] = trigger.wrote[-1]
+            span.end(done, "" if 0 < code < _FAILED else f"HTTP {code}" if code else "given up")
+
+    async def _answered(self, request: Request, location: Location | None, access: Access) -> Answer | Stream | Switch:
         began_s = self._clock.monotonic()
         try:
             answer = await self._admitted(request, location, access)

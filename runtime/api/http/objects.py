@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import attrs
 
-from reconcile.causality import CAUSE_HEADER, TRIGGER, Trigger
+from reconcile.causality import CAUSE_HEADER, TRACEPARENT, TRIGGER, Trigger, parse_traceparent
 from reconcile.causality import Cause as CauseOfWrite
 from reconcile.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, DeleteOptions, Patch, Propagation
 from reconcile.errors import BadRequestError, Cause, InvalidError, Tree
@@ -407,9 +407,11 @@ def _manager(request: Request) -> str:
 def _trigger(request: Request) -> Trigger:
     """Why a request writes: what one of our own clients says, in its own name, else who the client says that it is."""
     cause = CauseOfWrite.decode(unquote(request.headers.get(CAUSE_HEADER, ""))[:_CAUSE_CHARACTERS])
+    trace = request.trace or request.headers.get(TRACEPARENT, "")
+    trace = trace if trace and parse_traceparent(trace) is not None else ""
     if cause is None:
-        return Trigger(_client(request), reason="request")
-    return Trigger(cause.handler, cause.revision, cause.reason, cause.attempt, cause.merged, cause.source)
+        return Trigger(_client(request), reason="request", trace=trace)
+    return Trigger(cause.handler, cause.revision, cause.reason, cause.attempt, cause.merged, cause.source, trace or cause.trace)
 
 
 def _client(request: Request) -> str:
