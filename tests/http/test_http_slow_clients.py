@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import socket
 import ssl
+from asyncio.sslproto import SSLProtocol
 from typing import Any
 
 import pytest
@@ -217,6 +219,22 @@ async def test_a_watch_lasts_however_long_nothing_happens(serve: Any, clock: Ste
         await site.api.create(site.kind("ConfigMap"), {"metadata": {"name": "late"}}, "default")
         await client.reader.readline()  # the length of a chunk
         assert b'"name":"late"' in await client.reader.readline()
+
+
+async def test_a_quiet_connection_keeps_little_memory(serve: Any) -> None:
+    """A thousand watches are a thousand connections: asyncio's own buffers would be 256 MB."""
+
+    def connections() -> list[Any]:  # Any: the buffer is private
+        return [each for each in gc.get_objects() if type(each) is SSLProtocol]
+
+    others = connections()
+    async with serve() as site:
+        events = site.client.watch(site.kind("ConfigMap"), initial=True)
+        assert (await anext(events)).initial_end
+        ours = [each for each in connections() if each not in others]
+        assert len(ours) == 2, "the client's and the server's"
+        assert all(len(each._ssl_buffer) <= 64 << 10 for each in ours)
+        await events.aclose()
 
 
 async def test_when_there_is_no_place_the_quietest_has_to_go_and_no_busy_one(

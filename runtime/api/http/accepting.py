@@ -10,6 +10,7 @@ import errno
 import logging
 import socket
 import ssl
+from asyncio import sslproto
 from collections.abc import Callable
 
 from reconcile.clock import Clock
@@ -19,6 +20,8 @@ from .patience import Connection, Patience
 _AT_ONCE = 32  # a flood of newcomers must not hold up those who are served
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _EXHAUSTED_S = 1.0
+# asyncio makes it 256 KB, which each connection has all the time; TLS has records of 16 KB, and most requests fit in one.
+_TLS_BUFFER_BYTES = 32 << 10
 log = logging.getLogger(__name__)
 
 
@@ -39,6 +42,8 @@ class Accepting:
         """Accept until cancelled; those who have not introduced themselves are then dropped."""
         self._listener.setblocking(False)
         loop = asyncio.get_running_loop()
+        if self._tls is not None:
+            sslproto.SSLProtocol.max_size = _TLS_BUFFER_BYTES
         async with asyncio.TaskGroup() as newcomers:
             newcomers.create_task(self._patience.keep())
             accepted = 0
