@@ -9,6 +9,7 @@ Source: https://kubernetes.io/docs/reference/using-api/server-side-apply/, sigs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -19,8 +20,9 @@ from reconcile.kinds import Kind
 
 from . import refusals
 from .catalog import Served
+from .crossing import Crossing
 from .fieldsets import FieldSet, difference, intersection, paths, union
-from .ownership import BEFORE_FIRST_APPLY, Owner, all_fields, ownable, owners_of, with_owners
+from .ownership import BEFORE_FIRST_APPLY, Owner, all_fields, ownable, owners_of, stripped, with_owners
 from .structure import changes, fields_of, merged, removed, rooted
 
 KUBECTL = "kubectl"
@@ -49,10 +51,13 @@ def check_body(kind: Kind, api_version: str, name: str, body: Any) -> None:
         raise BadRequestError("metadata.managedFields must be nil")
 
 
-def applied(served: Served, live: Tree | None, body: Tree, manager: str, subresource: str, force: bool, now_s: float) -> Tree:
+async def applied(
+    served: Served, live: Tree | None, body: Tree, manager: str, subresource: str, force: bool, now_s: float
+) -> Tree:
     """The object after `manager` applied `body` to it; `live` is None where it does not exist yet.
 
     Raises:
+        ConversionError: somebody owns fields of another version, into which it cannot be brought.
         ConflictError: fields of other managers would change, and `force` is not given; one cause each.
     """
     schema = rooted(served.schema)
@@ -64,16 +69,29 @@ def applied(served: Served, live: Tree | None, body: Tree, manager: str, subreso
     owners = owners_of(live["metadata"])
     if not owners:
         owners = [Owner(BEFORE_FIRST_APPLY, "Update", served.api_version, "", all_fields(live, served), now)]
-    ours = next((owner for owner in owners if owner.identity == (manager, "Apply", subresource)), None)
-    others = [owner for owner in owners if owner is not ours]
+    ours = next((owner for owner in owners if owner.identity == (manager, "Apply", subresource, "")), None)
     result = merged(live, config, schema)
     set_ = ownable(changes(live, result, schema)[0], served, subresource)
+    others: list[Owner] = []
+    elsewhere: dict[str, FieldSet] = {}
+    crossing = Crossing(served, live, result)
+    for owner in owners:
+        if crossing.crosses(owner.api_version):
+            seen = await crossing.changes(owner.api_version)
+            if seen is None:  # a version that there is no more: what they own cannot be told
+                ours = None if owner is ours else ours
+                continue
+            elsewhere[owner.api_version] = ownable(seen[0], served, subresource)
+        if owner is not ours:
+            others.append(owner)
     if manager == KUBECTL and not force:
         forgiven = _applied_by_client(live, served)
-        _settle_conflicts(others, intersection(set_, forgiven), force=True)
+        _settle_conflicts(others, intersection(set_, forgiven), {}, force=True)
         set_ = difference(set_, forgiven)
-    _settle_conflicts(others, set_, force)
-    if ours is not None:
+    _settle_conflicts(others, set_, elsewhere, force)
+    if ours is not None and elsewhere:
+        result = await _pruned_across(crossing, result, ours, others, wanted)
+    elif ours is not None:
         theirs: FieldSet = {}
         for owner in others:
             theirs = union(theirs, owner.fields)
@@ -119,11 +137,47 @@ def _last_applied_updated(live: Tree, result: Tree, body: Tree) -> Tree:
     return {**result, "metadata": {**result["metadata"], "annotations": annotations}}
 
 
-def _settle_conflicts(others: list[Owner], set_: FieldSet, force: bool) -> None:
-    """Take the fields that change from their owners, or refuse."""
+async def _pruned_across(crossing: Crossing, result: Tree, ours: Owner, others: list[Owner], wanted: FieldSet) -> Tree:
+    """Without what `ours` applied before and no longer does, where owners wrote in several versions.
+
+    Fields are taken away in the version that they were applied in. What somebody owns in another version is put back there, and
+    no more: on the reference server, a field of that version of which a part went is put back as a whole, whoever owns it.
+
+    Source: sigs.k8s.io/structured-merge-diff/merge/update.go, prune
+    """
+    served = crossing.served
+    managed: dict[str, FieldSet] = {served.api_version: wanted}
+    for owner in others:
+        managed[owner.api_version] = union(managed.get(owner.api_version, {}), owner.fields)
+    kept = managed.get(ours.api_version, {})
+    lost = difference(ours.fields, kept)
+    there = await crossing.shown(ours.api_version, result)
+    if not lost or there is None:
+        return result
+    pruned = _cut(there, lost, kept, crossing.schema(ours.api_version))
+    for version, fields in managed.items():
+        whole, rest = await crossing.shown(version, result), await crossing.shown(version, pruned)
+        assert whole is not None, "owners of versions that there are no more are left out"
+        assert rest is not None, "it is the same version"
+        schema = crossing.schema(version)
+        theirs = _cut(whole, difference(fields_of(whole, schema), fields), fields, schema)
+        pruned = merged(rest, theirs, schema)
+    back = await crossing.shown(served.api_version, pruned)
+    assert back is not None, "its own version is there"
+    return back
+
+
+def _cut(tree: Tree, lost: FieldSet, kept: FieldSet, schema: Tree) -> Tree:
+    """The object without some fields, but never without what says which object it is."""
+    made: Tree = removed(tree, stripped(lost), kept, schema)
+    return {"apiVersion": tree["apiVersion"], "kind": tree["kind"], "metadata": tree["metadata"], **made}
+
+
+def _settle_conflicts(others: list[Owner], set_: FieldSet, elsewhere: Mapping[str, FieldSet], force: bool) -> None:
+    """Take the fields that change from their owners, or refuse; `elsewhere` are those of other versions than this one."""
     conflicts: list[tuple[str, str]] = []
     for owner in others:
-        overlap = intersection(owner.fields, set_)
+        overlap = intersection(owner.fields, elsewhere.get(owner.api_version, set_))
         if not overlap:
             continue
         if force:

@@ -17,6 +17,7 @@ from reconcile.clock import Clock, timestamp
 from reconcile.errors import Tree
 
 from .catalog import Served
+from .crossing import Crossing
 from .fieldsets import FieldSet, difference, union, without
 from .structure import changes, fields_of, rooted
 
@@ -45,9 +46,9 @@ class Owner:
     time: str = ""
 
     @property
-    def identity(self) -> tuple[str, str, str]:
-        """What makes two entries the same owner."""
-        return self.manager, self.operation, self.subresource
+    def identity(self) -> tuple[str, str, str, str]:
+        """What makes two entries the same owner. Who updates in two versions is two; who applies moves on to the new one."""
+        return self.manager, self.operation, self.subresource, self.api_version if self.operation == "Update" else ""
 
     def tree(self) -> Tree:
         """The entry as it stands in metadata."""
@@ -92,13 +93,14 @@ def ownable(fields: FieldSet, served: Served, subresource: str) -> FieldSet:
     """Without what nobody owns: names, server-owned metadata, and the half of the object that is written elsewhere."""
     if subresource == "status":
         return {name: node for name, node in fields.items() if name == "f:status"}
-    fields = _stripped(fields)
+    fields = stripped(fields)
     if served.kind.status:
         fields = {name: node for name, node in fields.items() if name != "f:status"}
     return fields
 
 
-def _stripped(fields: FieldSet) -> FieldSet:
+def stripped(fields: FieldSet) -> FieldSet:
+    """Without names and server-owned metadata."""
     made = without(fields, _UNOWNED)
     inside = made.get("f:metadata")
     if inside is not None and "." in inside:  # metadata as a whole is nobody's either
@@ -110,19 +112,20 @@ def _stripped(fields: FieldSet) -> FieldSet:
 
 def all_fields(tree: Tree, served: Served) -> FieldSet:
     """Everything that an object has now and somebody can own, its status included."""
-    return _stripped(fields_of(tree, rooted(served.schema)))
+    return stripped(fields_of(tree, rooted(served.schema)))
 
 
-def track(served: Served, before: Tree | None, tree: Tree, manager: str, subresource: str, clock: Clock) -> Tree:
+async def track(served: Served, before: Tree | None, tree: Tree, manager: str, subresource: str, clock: Clock) -> Tree:
     """The object with managedFields brought up to date after a write that was no apply.
 
-    Whoever sets a field to another value owns it, alone; what is gone is owned by nobody.
+    Whoever sets a field to another value owns it, alone; what is gone is owned by nobody. Who wrote in another version of the
+    kind owns fields of that version.
     """
     owners = owners_of(tree["metadata"])
     old = {name: value for name, value in (before or {}).items() if name != "managedFields"}
     schema = rooted(served.schema)
     set_, gone = changes(old, tree, schema)
-    set_ = _stripped(set_)
+    set_ = stripped(set_)
     if before is None:
         for owner in owners:
             set_ = difference(set_, owner.fields)
@@ -131,13 +134,20 @@ def track(served: Served, before: Tree | None, tree: Tree, manager: str, subreso
         return tree
     kept: list[Owner] = []
     ours: Owner | None = None
+    crossing = Crossing(served, before, tree) if before is not None else None
     for owner in owners:
-        fields = without(owner.fields, gone) if gone else owner.fields
-        if owner.identity == (manager, "Update", subresource):
+        theirs_set, theirs_gone = set_, gone
+        if crossing is not None and crossing.crosses(owner.api_version):
+            seen = await crossing.changes(owner.api_version)
+            if seen is None:
+                continue  # a version that there is no more: what they own cannot be told
+            theirs_set, theirs_gone = seen
+        fields = without(owner.fields, theirs_gone) if theirs_gone else owner.fields
+        if owner.identity == (manager, "Update", subresource, served.api_version):
             ours = owner
             owner.fields = fields
         else:
-            owner.fields = difference(fields, set_)
+            owner.fields = difference(fields, theirs_set)
         kept.append(owner)
     if set_:
         if ours is None:
@@ -146,7 +156,6 @@ def track(served: Served, before: Tree | None, tree: Tree, manager: str, subreso
             grown = union(ours.fields, set_)
             if grown != ours.fields:
                 ours.fields, ours.time = grown, timestamp(clock.now())
-            ours.api_version = served.api_version
     return with_owners(tree, kept)
 
 

@@ -12,7 +12,8 @@ server for objects older than the feature.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import inspect
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Literal
 
 import orjson
@@ -49,6 +50,7 @@ _NAMES_TRIED_MAX = 8
 _OWN = ("apiVersion", "kind", "metadata", "status")
 _OWN_WITHOUT_STATUS = _OWN[:3]
 Operation = Literal["CREATE", "UPDATE"]
+Changing = Callable[[Stored], Tree | Awaitable[Tree]]
 
 
 class Write:
@@ -202,7 +204,7 @@ class Writing:
         kind = served.kind
         # What mutators and the kind's prepare hook add is nobody's, as on the reference server: who applies the object later
         # without these fields does not take them away.
-        tree = self._owned(served, None, self._defaulted(kind, tree, None), write)
+        tree = await self._owned(served, None, self._defaulted(kind, tree, None), write)
         tree = await self._mutated("CREATE", served, tree, None, write)
         own = kind.hooks.default is not None  # that hook has had a copy made already, which is this one
         if kind.hooks.prepare is not None:
@@ -250,7 +252,7 @@ class Writing:
 
     # Change
 
-    async def _change(self, served: Served, name: str, namespace: str, write: Write, change: Callable[[Stored], Tree]) -> Stored:
+    async def _change(self, served: Served, name: str, namespace: str, write: Write, change: Changing) -> Stored:
         """Make `change` on the newest state until nobody was faster."""
         kind = served.kind
         key = served.key(namespace, name)
@@ -270,13 +272,15 @@ class Writing:
         raise refusals.conflict(kind, name)
 
     async def _changed(
-        self, served: Served, key: bytes, kv: KeyValue, namespace: str, name: str, write: Write, change: Callable[[Stored], Tree]
+        self, served: Served, key: bytes, kv: KeyValue, namespace: str, name: str, write: Write, change: Changing
     ) -> Stored | None:
         """One attempt; the object as it was where nothing changes, None where somebody was faster."""
         kind = served.kind
         stored = stored_of(kv, kind)
         old = await served.shown(stored)
         given = change(old)
+        if type(given) is not dict and inspect.isawaitable(given):
+            given = await given
         if given is old.tree and served.is_stored_as(stored):
             return old
         new = await self._prepared(served, old, given, namespace, name, write)
@@ -317,7 +321,7 @@ class Writing:
         causes = metadata.check_changed(meta, before["metadata"])
         judge(served, tree, before, name, causes, kind.hooks.part_rules.get(write.subresource))
         write.warn(await self._admission.validate(kind, lambda: _review("UPDATE", kind, tree, before, write)))
-        return self._owned(served, before, tree, write)
+        return await self._owned(served, before, tree, write)
 
     def _separated(self, served: Served, tree: Tree, before: Tree, subresource: str) -> Tree:
         """Status and the rest are written separately: put back what this write may not touch.
@@ -372,7 +376,7 @@ class Writing:
         for _ in range(ATTEMPTS_MAX):
             if write.subresource or await newest(self._store, served.key(namespace, name)) is not None:
 
-                def merge(old: Stored) -> Tree:
+                def merge(old: Stored) -> Awaitable[Tree]:
                     return apply.applied(served, old.tree, body, write.manager, write.subresource, force, now)
 
                 return await self._change(served, name, namespace, write, merge)
@@ -381,7 +385,7 @@ class Writing:
             if write.may_create is not None:
                 write.may_create()
             try:
-                fresh = apply.applied(served, None, body, write.manager, write.subresource, force, now)
+                fresh = await apply.applied(served, None, body, write.manager, write.subresource, force, now)
                 return await self._create(served, fresh, namespace, name, write)
             except AlreadyExistsError:
                 continue  # somebody created it meanwhile: merge into that
@@ -392,11 +396,11 @@ class Writing:
     def _encoded(self, tree: Tree) -> bytes:
         return encoded(tree, self._bytes_max)
 
-    def _owned(self, served: Served, before: Tree | None, tree: Tree, write: Write) -> Tree:
+    async def _owned(self, served: Served, before: Tree | None, tree: Tree, write: Write) -> Tree:
         """Keep managedFields up where there are some; an apply has done so already."""
         if write.applies or not (write.tracked or tree["metadata"].get("managedFields")):
             return tree
-        return ownership.track(served, before, tree, write.manager or write.caller.user, write.subresource, self._clock)
+        return await ownership.track(served, before, tree, write.manager or write.caller.user, write.subresource, self._clock)
 
     def _has(self, served: Served, subresource: str) -> None:
         kind = served.kind

@@ -72,6 +72,15 @@ class Versions:
                 return kind.storage_version
         return max((kind.version for kind in classes), key=version_rank, default="")
 
+    def kind_in(self, kind: Kind, version: str) -> Kind | None:
+        """The kind in one of its versions, served or not; None: there is no such version."""
+        if version in self._kinds:
+            return self._kinds[version]
+        cls, schema = self._derive().classes.get(version), self._schema(version)
+        if cls is not None:
+            return cls.__kind__
+        return attrs.evolve(kind, version=version, cls=None, schema_given=schema) if schema is not None else None
+
     @property
     def converts(self) -> bool:
         """Whether more than apiVersion may differ between versions."""
