@@ -95,11 +95,20 @@ class LazyGroup(click.Group):
                 formatter.write_dl([(name, _COMMANDS[name]) for name in names])
 
 
+def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version  # it costs milliseconds that no other command has to spend
+
+        click.echo(f"reconcile {version('reconcile-toolkit')}")
+        context.exit()
+
+
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Begin with: reconcile up FOLDER",
 )
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version.")
 def command() -> None:
     """A folder of YAML becomes running, self-healing processes; a Kubernetes-style control plane in one command."""
 
