@@ -101,6 +101,10 @@ def assemble(
         api.serve_virtual(component_kind(), Components(lambda: _trouble(api)))
         if node is not None:
             node.connect(api, front)
+        else:
+            from .simulated_meters import serve_simulated
+
+            serve_simulated(api, clock)
 
     kinds = [*builtin_kinds(), Folder]
     parts = Parts(kinds, Namespace, bootstrap_objects(), operators, later, connect, wire_tables, descriptions)

@@ -159,9 +159,10 @@ class Family:
 class Kind:
     """One resource kind in one version, as discovery shows it, plus how the server treats it.
 
-    `selectable` maps a field selector's label (`spec.nodeName`) to a path; metadata.name and metadata.namespace always
-    work. `has_generation`: metadata.generation counts changes of everything but metadata and status. `storage_version` is
-    the version that objects are stored in, where a kind is served in several (empty: another one says so, or the newest).
+    `selectable` are the paths (`spec.nodeName`) that field selectors may name; metadata.name and metadata.namespace always
+    work. `selectable_as` are further labels: of each the path that is meant, and the text for objects that have nothing there.
+    `has_generation`: metadata.generation counts changes of everything but metadata and status. `storage_version` is the version
+    that objects are stored in, where a kind is served in several (empty: another one says so, or the newest).
     `deprecation` is what clients of this version are told with every answer. `family` are the versions that it is one of, where
     data declares it. `face` says whose objects these are, where it has none of its own. `schema_given` may be a function, which
     is called when the schema is needed.
@@ -179,6 +180,7 @@ class Kind:
     status: bool = False
     scale: Scale | None = None
     selectable: tuple[str, ...] = ()
+    selectable_as: Mapping[str, tuple[str, str]] = attrs.field(factory=dict)
     hooks: Hooks = Hooks()
     cls: type[Resource] | None = None
     schema_given: Tree | Callable[[], Tree] | None = attrs.field(default=None, repr=False)
@@ -328,6 +330,7 @@ def kind(
     columns: tuple[Column, ...] = (),
     scale: Scale | None = None,
     selectable: tuple[str, ...] = (),
+    selectable_as: Mapping[str, tuple[str, str]] | None = None,
     hooks: Hooks | None = None,
     builtin: bool = False,
     has_generation: bool = True,
@@ -354,7 +357,7 @@ def kind(
             group=group, version=version, kind=called, plural=plural or pluralised(singular), singular=singular,
             namespaced=namespaced, short_names=tuple(short_names), categories=tuple(categories), columns=tuple(columns),
             status="status" in field_names(made), scale=scale, selectable=tuple(selectable),
-            hooks=hooks or Hooks(), cls=made, builtin=builtin, has_generation=has_generation,
+            selectable_as=selectable_as or {}, hooks=hooks or Hooks(), cls=made, builtin=builtin, has_generation=has_generation,
             storage_version=version if storage else "",
         )  # fmt: skip
         return made

@@ -70,11 +70,12 @@ class LabelSelector:
 
 @attrs.frozen
 class FieldTerm:
-    """One condition on one field: its value as a string is (`equal`), or is not, `value`."""
+    """One condition on one field: its value as a string is (`equal`), or is not, `value`. `absent` stands for no value."""
 
     path: str
     equal: bool
     value: str
+    absent: str = ""
 
     def __str__(self) -> str:
         escaped = re.sub(r"([\\,=])", r"\\\1", self.value)
@@ -331,7 +332,7 @@ def _compiled_fields(terms: tuple[FieldTerm, ...]) -> Callable[[Tree], bool]:
 
 
 def _field_test(term: FieldTerm) -> Callable[[Tree], bool]:
-    keys, wanted, equal = split(term.path), term.value, term.equal
+    keys, wanted, equal, absent = split(term.path), term.value, term.equal, term.absent
 
     def matches(tree: Any) -> bool:
         for key in keys:
@@ -339,6 +340,6 @@ def _field_test(term: FieldTerm) -> Callable[[Tree], bool]:
                 tree = None
                 break
             tree = tree.get(key)
-        return (field_text(tree) == wanted) is equal
+        return ((absent if tree is None else field_text(tree)) == wanted) is equal
 
     return matches

@@ -150,6 +150,7 @@ def _duration(tree: Tree, now_s: float) -> str:
 
 @kind(
     "batch", "v1", plural="jobs", categories=("all",), builtin=True,
+    selectable_as={"status.successful": ("status.succeeded", "0")},
     hooks=Hooks(default=default_job, prepare=prepare_job, validate=validate_job, prepares_changes=False),
     columns=(
         Column("Status", cell=_status, doc="Running, Complete, Failed, Suspended ..."),

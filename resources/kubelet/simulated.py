@@ -3,7 +3,8 @@
 One component plays all nodes. It hears of Pods through one stream of events, keeps what is due in one heap, and writes with
 a bounded number of writers; a thousand idle nodes cost their lease renewals and nothing else. What a Pod does is said in
 its annotations: `reconcile.dev/sim-start-s` (how long it takes to start), `sim-run-s` (how long it runs; for ever
-otherwise), `sim-exit-code` (what it then ends with) and `sim-ready` ("false": it runs and is not ready until that is taken away).
+otherwise), `sim-exit-code` (what it then ends with), `sim-ready` ("false": it runs and is not ready until that is taken away),
+`sim-cpu` and `sim-memory` (what each of its containers uses; see `simulated_usage`).
 
 Source: the idea is kwok's (https://kwok.sigs.k8s.io)
 """

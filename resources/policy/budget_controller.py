@@ -8,20 +8,23 @@ Source: k8s.io/kubernetes/pkg/controller/disruption/disruption.go
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import attrs
 
+from reconcile.client import Client
 from reconcile.clock import Clock, parse_timestamp
 from reconcile.conditions import is_true, with_condition
-from reconcile.errors import ConflictError, Tree
+from reconcile.errors import ConflictError, NotFoundError, Tree
 from reconcile.handling import Cluster, EventRecorder, Requeue
 from reconcile.kinds import Resource, typed
+from reconcile.paths import getter
 from reconcile.quantities import scaled
 from reconcile.registry import Operator
 from reconcile.resources.apps import Deployment, ReplicaSet, StatefulSet
 from reconcile.resources.apps.pod_state import controller_of
-from reconcile.resources.core import Pod
+from reconcile.resources.core import Pod, ReplicationController
 from reconcile.views import tree_of
 
 from .budget import PodDisruptionBudget
@@ -29,7 +32,10 @@ from .budget import PodDisruptionBudget
 DISRUPTED_S_MAX = 120.0
 """A Pod whose eviction was granted and that is still there after this long counts again: nobody deleted it."""
 ALLOWED, SUFFICIENT, INSUFFICIENT, FAILED = "DisruptionAllowed", "SufficientPods", "InsufficientPods", "SyncFailed"
-_SCALED: dict[str, type[Resource]] = {"ReplicaSet": ReplicaSet, "StatefulSet": StatefulSet}
+_SCALED: dict[tuple[str, str], type[Resource]] = {
+    ("apps/v1", "ReplicaSet"): ReplicaSet, ("apps/v1", "StatefulSet"): StatefulSet,
+    ("v1", "ReplicationController"): ReplicationController,
+}  # fmt: skip
 
 
 @attrs.frozen
@@ -122,9 +128,12 @@ async def _scale(pods: list[Tree], cluster: Cluster) -> int:
         owner = controller_of(pod)
         if owner is None or owner["uid"] in wanted:
             continue
-        cls = _SCALED.get(owner["kind"])
+        cls = _SCALED.get((owner["apiVersion"], owner["kind"]))
         if cls is None:
-            raise LookupError(f"pod {pod['metadata']['name']} belongs to a {owner['kind']}, which has no number of replicas")
+            replicas = await _scale_of(pod, owner, cluster.client)
+            if replicas is not None:
+                wanted[owner["uid"]] = replicas
+            continue
         found = await cluster.find(cls, owner["name"], pod["metadata"]["namespace"])
         if found is None:
             continue
@@ -138,3 +147,23 @@ async def _scale(pods: list[Tree], cluster: Cluster) -> int:
             continue
         wanted[owner["uid"]] = int(top["spec"].get("replicas", 1))
     return sum(wanted.values())
+
+
+async def _scale_of(pod: Tree, owner: Mapping[str, Any], client: Client) -> int | None:
+    """How many replicas an owner of any kind with a scale subresource wants; None: it is gone.
+
+    Raises:
+        LookupError: nobody can tell.
+    """
+    kinds = await client.kinds()
+    group = owner["apiVersion"].rpartition("/")[0]
+    kind = next((kind for kind in kinds if (kind.group, kind.kind) == (group, owner["kind"])), None)
+    if kind is None or kind.scale is None:
+        raise LookupError(f"pod {pod['metadata']['name']} belongs to a {owner['kind']}, which has no number of replicas")
+    try:
+        tree = await client.get(kind, owner["name"], pod["metadata"]["namespace"])
+    except NotFoundError:
+        return None
+    if tree["metadata"]["uid"] != owner["uid"]:
+        return None
+    return int(getter(kind.scale.replicas)(tree) or 0)

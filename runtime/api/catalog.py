@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
+import attrs
+
 from reconcile.errors import BadRequestError, Tree
 from reconcile.kinds import Kind
 from reconcile.runtime.store import prefix_end
-from reconcile.selectors import FieldSelector, parse_fields
+from reconcile.selectors import FieldSelector, FieldTerm, parse_fields
 
 from . import refusals
 from .completion import Complete, compile_completion
@@ -166,11 +168,17 @@ class Served:
         Raises:
             BadRequestError: it cannot be read, or names another field.
         """
-        selector = parse_fields(text)
+        selector, others = parse_fields(text), self.kind.selectable_as
         for term in selector.terms:
-            if term.path not in self.selectable:
+            if term.path not in self.selectable and term.path not in others:
                 raise BadRequestError(f"field label not supported: {term.path}")
+        if others:
+            return FieldSelector(tuple(_meant(term, *others.get(term.path, (term.path, ""))) for term in selector.terms))
         return selector
+
+
+def _meant(term: FieldTerm, path: str, absent: str) -> FieldTerm:
+    return attrs.evolve(term, path=path, absent=absent)
 
 
 class Catalog:

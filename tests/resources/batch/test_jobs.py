@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from reconcile.conditions import condition
-from reconcile.errors import InvalidError, Tree
+from reconcile.errors import BadRequestError, InvalidError, Tree
+from reconcile.kinds import kind_of
 from reconcile.resources.batch import Job
 from reconcile.resources.batch.job_controller import job_controller
 from reconcile.resources.core import Pod
@@ -326,3 +327,28 @@ async def test_what_a_job_is_may_not_change(clock: VirtualClock, control_plane: 
             with pytest.raises(InvalidError, match="field is immutable"):
                 await plane.patch(Job, "work", {"spec": change})
         await plane.patch(Job, "work", {"spec": {"parallelism": 3}})
+
+
+@virtual
+async def test_jobs_are_selected_by_their_successes(clock: VirtualClock, control_plane: Any) -> None:
+    """By the label that the reference gives a field of another name; a Job without any has 0."""
+    async with control_plane(clock, *parts()) as plane:
+        made = await plane.create(Job, job())
+        await plane.create(Job, {**job(run_s=1000), "metadata": {"name": "longer"}})
+        await plane.until(lambda: finished(plane), "the first is done")
+
+        async def found(fields: str) -> list[str]:
+            items = (await plane.client.list(kind_of(Job), "default", fields=fields)).items
+            return sorted(item["metadata"]["name"] for item in items)
+
+        assert await found("status.successful=1") == ["work"]
+        assert await found("status.successful=0") == ["longer"]
+        assert await found("status.successful!=0,metadata.name=work") == ["work"]
+        assert await found(f"metadata.name={made['metadata']['name']}") == ["work"]
+        with pytest.raises(BadRequestError, match=r"field label not supported: status.succeeded"):
+            await found("status.succeeded=1")
+
+
+async def finished(plane: Any) -> bool:
+    status = (await plane.get(Job, "work")).get("status") or {}
+    return status.get("succeeded") == 1

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from reconcile import Resource, Scale, kind, struct
 from reconcile.errors import InvalidError, NotFoundError, TooManyRequestsError, Tree
 from reconcile.identity import SYSTEM
+from reconcile.kinds import kind_of
 from reconcile.resources.apps import Deployment
 from reconcile.resources.apps.deployment_controller import deployment_controller
-from reconcile.resources.apps.replicaset_controller import replicaset_controller
-from reconcile.resources.core import Pod
+from reconcile.resources.apps.replicaset_controller import replicaset_controller, replication_controller
+from reconcile.resources.core import Pod, ReplicationController
 from reconcile.resources.kubelet.simulated import simulated_nodes
 from reconcile.resources.policy import PodDisruptionBudget
 from reconcile.resources.policy.budget_controller import disruption_controller, still_disrupted
@@ -166,6 +168,70 @@ async def test_a_budget_that_makes_no_sense_is_refused(clock: VirtualClock, cont
     async with control_plane(clock) as plane:
         with pytest.raises(InvalidError, match=why):
             await plane.create(PodDisruptionBudget, budget(**spec))
+
+
+@struct
+class FarmSpec:
+    replicas: int = 1
+
+
+@kind("example.com", "v1", scale=Scale())
+class Farm(Resource):
+    """Something that somebody else's controller keeps Pods for."""
+
+    spec: FarmSpec
+
+
+@kind("example.com", "v1", plural="fixtures")
+class Fixture(Resource):
+    """Something that has Pods and no number of them."""
+
+
+async def owned_pods(plane: Any, owner: Tree, count: int) -> None:
+    reference = {
+        "apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"], "controller": True,
+    }  # fmt: skip
+    for number in range(count):
+        meta = {"name": f"web-{number}", "labels": {"app": "web"}, "ownerReferences": [reference]}
+        await plane.create(Pod, {"metadata": meta, "spec": {"containers": [{"name": "main", "image": "x"}]}})
+
+
+@virtual
+async def test_a_budget_counts_what_a_replication_controller_wants(clock: VirtualClock, control_plane: Any) -> None:
+    """The old kind has Pods to be careful with, too."""
+    template = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "main", "image": "x"}]}}
+    controller = {"metadata": {"name": "web"}, "spec": {"replicas": 4, "selector": {"app": "web"}, "template": template}}
+    async with control_plane(clock, *operators(), replication_controller()) as plane:
+        await plane.create(ReplicationController, controller)
+        await plane.create(PodDisruptionBudget, budget(maxUnavailable="50%"))
+        status = await allowed(plane, 2)
+        assert (status["expectedPods"], status["desiredHealthy"], status["currentHealthy"]) == (4, 2, 4)
+
+
+@virtual
+async def test_a_budget_counts_what_anything_with_a_scale_wants(clock: VirtualClock, control_plane: Any) -> None:
+    """Operators' own kinds say in their scale subresource how many Pods they want, which need not be there yet."""
+    async with control_plane(clock, *operators()) as plane:
+        plane.client.api.serve(kind_of(Farm))
+        farm = await plane.create(Farm, {"metadata": {"name": "web"}, "spec": {"replicas": 5}})
+        await owned_pods(plane, farm, 4)
+        await plane.create(PodDisruptionBudget, budget(minAvailable="60%"))
+        status = await allowed(plane, 1)
+        assert (status["expectedPods"], status["desiredHealthy"], status["currentHealthy"]) == (5, 3, 4)
+
+
+@virtual
+async def test_where_nobody_can_tell_how_many_there_should_be_nothing_may_go(clock: VirtualClock, control_plane: Any) -> None:
+    """And the budget says why."""
+    async with control_plane(clock, *operators()) as plane:
+        plane.client.api.serve(kind_of(Fixture))
+        await owned_pods(plane, await plane.create(Fixture, {"metadata": {"name": "web"}}), 2)
+        await plane.create(PodDisruptionBudget, budget(maxUnavailable=1))
+        status = await allowed(plane, 0)
+        (condition,) = status["conditions"]
+        assert condition["reason"] == "SyncFailed"
+        assert condition["message"].endswith("belongs to a Fixture, which has no number of replicas")
 
 
 def test_a_granted_eviction_counts_until_it_is_seen_or_forgotten() -> None:
