@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import os
 import ssl
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
@@ -110,7 +111,9 @@ def _told(error: aiohttp.ClientError) -> str:
         return f"tls: failed to verify certificate: {certificate}"
     system = getattr(error, "os_error", None)
     if system is not None:
-        return f"dial tcp {getattr(error, 'host', '')}:{getattr(error, 'port', '')}: connect: {system.strerror or system}"
+        # asyncio words a refusal in its own way; the kernel's is what people know.
+        why = os.strerror(system.errno).lower() if system.errno else system.strerror or system
+        return f"dial tcp {getattr(error, 'host', '')}:{getattr(error, 'port', '')}: connect: {why}"
     return str(error) or type(error).__name__
 
 
