@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .errors import CommandError
 from .printing import examples
+
+if TYPE_CHECKING:
+    from reconcile.permissions import Permissions
 
 Tree = dict[str, Any]  # Any: a manifest
 _PARTS = ("crds", "rbac", "deployment")
@@ -22,6 +25,7 @@ _SOURCES_BYTES_MAX = 900_000
     epilog=examples(
         "reconcile export app.py | kubectl apply -f -",
         "reconcile export app.py --only crds",
+        "reconcile export app.py --only rbac --observed rights.json",
         "reconcile export app.py -n shop --namespaced --image registry.example.com/shop:1",
     ),
 )
@@ -32,10 +36,16 @@ _SOURCES_BYTES_MAX = 900_000
 @click.option("--namespaced", is_flag=True, help="Handle objects of that namespace alone: a Role, no ClusterRole.")
 @click.option("--image", default="", help="An image with reconcile-toolkit in it [default: python, which installs it first].")
 @click.option("--replicas", type=click.IntRange(min=1), default=1, show_default=True, help="More than one elects a leader.")
+@click.option(
+    "--observed",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Rights that were seen to be used (`run --observe`, `pytest --observe`); may be given several times.",
+)
 @click.option("--shard", is_flag=True, help="Replicas elect no leader, but share the objects.")
 def command(
     files: tuple[Path, ...], modules: tuple[str, ...], only: tuple[str, ...], namespace: str, namespaced: bool, image: str,
-    replicas: int, shard: bool,
+    replicas: int, observed: tuple[Path, ...], shard: bool,
 ) -> None:  # fmt: skip
     """Print the manifests of the operator that FILES declare.
 
@@ -63,6 +73,8 @@ def command(
 
         permissions = permissions_of(operators, lease=name)
         notes = permissions.notes
+        if observed:
+            notes += _compared(permissions, observed)
         manifests += _rights(name, namespace, permissions.rules(), namespaced=namespaced, shard=shard)
     if "deployment" in wanted:
         from reconcile.permissions import resources_converted
@@ -77,6 +89,29 @@ def command(
     for note in notes:
         click.echo(f"# {note}")
     yaml.safe_dump_all(manifests, sys.stdout, sort_keys=False, width=130)
+
+
+def _compared(declared: Permissions, files: tuple[Path, ...]) -> list[str]:
+    """Add what was seen to what is declared; in words, what either has and the other has not."""
+    import json
+
+    from reconcile.permissions import Permissions, beyond, permissions_from
+
+    seen = Permissions()
+    for file in files:
+        try:
+            found = permissions_from(json.loads(file.read_bytes()))
+        except ValueError as error:
+            raise CommandError(f"{file}: {error}") from error
+        for (group, resource), verbs in found.verbs.items():
+            if group != "coordination.k8s.io":  # the Lease's rights are known
+                seen.grant(group, resource, *verbs)
+    more = [f"seen but not declared, and granted: {line}" for line in beyond(seen, declared)]
+    compared = Permissions({key: verbs for key, verbs in declared.verbs.items() if key[0] != "coordination.k8s.io"})
+    unseen = [f"declared but never seen, and granted all the same: {line}" for line in beyond(compared, seen)]
+    for (group, resource), verbs in seen.verbs.items():
+        declared.grant(group, resource, *verbs)
+    return [*more, *unseen]
 
 
 def _rights(name: str, namespace: str, rules: list[Tree], *, namespaced: bool, shard: bool) -> list[Tree]:

@@ -18,8 +18,9 @@ from .locate import find_data_dir
 from .printing import examples
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
+    from reconcile.client import Client
     from reconcile.registry import Operator
     from reconcile.runtime.client.http import HttpClient
     from reconcile.runtime.client.kubeconfig import Access
@@ -45,6 +46,7 @@ class RunSettings(NamedTuple):
     elect_namespace: str = ""
     namespace: str = ""
     webhooks: str = ""
+    observe: Path | None = None
 
 
 @click.command(
@@ -72,13 +74,19 @@ class RunSettings(NamedTuple):
 @click.option("--shard", is_flag=True, help="Share the objects with all other replicas that are run so.")
 @click.option("--elect-name", default="", help="The Lease's name, or what Leases of shards begin with [default: the domain].")
 @click.option("--elect-namespace", default="", help="The Leases' namespace [default: the context's].")
+@click.option(
+    "--observe",
+    default=None,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Add the rights that are used to this file, for `reconcile export --observed`.",
+)
 @click.option("--log-format", type=click.Choice(["plain", "json"]), default="plain", show_default=True)
 @click.option("-v", "--verbose", is_flag=True, help="Log everything.")
 @click.option("-q", "--quiet", is_flag=True, help="Log warnings and errors only.")
 def command(
     files: tuple[Path, ...], modules: tuple[str, ...], kubeconfig: str | None, context: str, data_dir: str | None, namespace: str,
     crds: bool, dev: bool, listen: str, webhooks: str, elect: bool, shard: bool, elect_name: str, elect_namespace: str,
-    log_format: str, verbose: bool, quiet: bool,
+    observe: Path | None, log_format: str, verbose: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Run the operators that FILES declare, until Ctrl-C or SIGTERM; then stop them gracefully.
 
@@ -97,7 +105,7 @@ def command(
     access = find_access(kubeconfig, context, data_dir)
     settings = RunSettings(
         crds, dev, listen, elect or (bool(elect_name) and not shard), shard, elect_name, elect_namespace or access.namespace,
-        namespace, webhooks,
+        namespace, webhooks, observe,
     )  # fmt: skip
     with traced("reconcile-run"):
         asyncio.run(_run(Programs(files, modules), access, settings))
@@ -155,9 +163,10 @@ async def _run(programs: Programs, access: Access, settings: RunSettings) -> Non
             election = made(client, clock, name=name, namespace=settings.elect_namespace, identity=identity)
         async with contextlib.AsyncExitStack() as stack:
             hooks = await stack.enter_async_context(_webhooks(settings, client, operators)) if settings.webhooks else None
+            given = stack.enter_context(_observed(client, settings.observe)) if settings.observe else client
             remote = await stack.enter_async_context(
                 RemoteOperators(
-                    client, clock, election=election, register=settings.crds, namespace=settings.namespace, webhooks=hooks
+                    given, clock, election=election, register=settings.crds, namespace=settings.namespace, webhooks=hooks
                 )
             )
             login.engine = remote.engine
@@ -187,6 +196,24 @@ async def _webhooks(settings: RunSettings, client: HttpClient, operators: list[O
     with tempfile.TemporaryDirectory() as folder:
         async with Webhooks(client, SystemClock(), settings.webhooks, Path(folder), name=name) as webhooks:
             yield webhooks
+
+
+@contextlib.contextmanager
+def _observed(client: HttpClient, file: Path) -> Iterator[Client]:
+    """A client whose use is noted, and written down when it is over."""
+    from reconcile.permissions import Permissions
+    from reconcile.runtime.engine.recording import RecordingClient, add_to
+
+    seen = Permissions()
+    try:
+        yield RecordingClient(client, seen)
+    finally:
+        try:
+            add_to(file, seen)
+        except (OSError, ValueError) as error:
+            log.error("--observe %s: %s", file, error)
+        else:
+            log.info("the rights that were used are in %s", file)
 
 
 async def _tell(remote: RemoteOperators, loaded: list[Program], access: Access) -> None:

@@ -74,6 +74,43 @@ class Permissions:
         ]
 
 
+def permissions_tree(permissions: Permissions) -> Tree:
+    """What was seen, as JSON."""
+    rights = [
+        {"group": group, "resource": resource, "verbs": sorted(verbs)}
+        for (group, resource), verbs in sorted(permissions.verbs.items())
+    ]
+    return {"kind": "ObservedRights", "rights": rights}
+
+
+def permissions_from(tree: Any) -> Permissions:
+    """What was seen, of JSON.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if not isinstance(tree, dict) or tree.get("kind") != "ObservedRights":
+        raise ValueError("this is no file of observed rights; `reconcile run --observe FILE` writes them")
+    found = Permissions()
+    try:
+        for right in tree["rights"]:
+            found.grant(str(right["group"]), str(right["resource"]), *map(str, right["verbs"]))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"the observed rights cannot be read: {error!r}") from error
+    return found
+
+
+def beyond(some: Permissions, others: Permissions) -> list[str]:
+    """What `some` have and `others` have not, a line for each resource: `configmaps: create, delete`."""
+    lines = []
+    for (group, resource), verbs in sorted(some.verbs.items()):
+        more = verbs - others.verbs.get((group, resource), set())
+        if more:
+            ordered = [verb for verb in _VERBS if verb in more] + sorted(more - set(_VERBS))
+            lines.append(f"{resource}.{group}: {', '.join(ordered)}" if group else f"{resource}: {', '.join(ordered)}")
+    return lines
+
+
 def permissions_of(operators: Sequence[Operator], *, lease: str = "") -> Permissions:
     """What the operators need; `lease` is the name of the Lease by which a leader is elected, if one is."""
     found = Permissions()

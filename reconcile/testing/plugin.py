@@ -27,10 +27,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--sim-seeds", type=int, default=0, metavar="N",
         help="run @converges tests under N random plans where they ask for chaos, and under all plans of other patterns",
     )  # fmt: skip
+    group.addoption("--observe", default="", metavar="FILE", help="add the rights that the apps of worlds use to this file")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Our marker."""
+    """Our marker, and where rights are noted."""
+    if config.getoption("--observe", default=""):
+        from reconcile.permissions import Permissions
+        from reconcile.runtime.testing.process import Process
+
+        Process.rights = Permissions()
     config.addinivalue_line("markers", "apps(*apps, cluster=False): the apps that run in the fixture `world`")
 
 
@@ -101,6 +107,21 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
     del run.__wrapped__  # others would take it for a coroutine function
     item.obj = run
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write down which rights were used; every worker adds its own."""
+    file = session.config.getoption("--observe", default="")
+    if not file:
+        return
+    from reconcile.runtime.engine.recording import add_to
+    from reconcile.runtime.testing.process import Process
+
+    if Process.rights is not None:
+        try:
+            add_to(Path(file), Process.rights)
+        except (OSError, ValueError) as error:
+            raise pytest.UsageError(f"--observe {file}: {error}") from error
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

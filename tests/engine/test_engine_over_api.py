@@ -65,6 +65,35 @@ class Plane:
         return sorted(tree["metadata"]["name"] for tree in (await self.client.list(Page.__kind__)).items)
 
 
+@virtual
+async def test_two_operators_keep_their_own_conditions_of_one_object_and_then_are_quiet(clock: VirtualClock) -> None:
+    """Each waits for the other's write at most: nobody's condition is lost, put back or written for ever."""
+
+    def operator(domain: str, said: str) -> Operator:
+        app = Operator(domain)
+
+        @app.on.reconcile(App)
+        async def look(app_: App, conditions: Conditions, clock: VirtualClock) -> None:
+            await clock.sleep(0.01)  # both have read the same revision by now
+            conditions.true(said, "Looked", f"size {app_.spec.size}")
+
+        return app
+
+    async with plane(clock, operator("one.example.com", "Painted"), operator("two.example.com", "Dried")) as p:
+        await p.create(App(name="a"))
+        for size in (1, 2, 3):
+            await p.client.patch(App.__kind__, "a", Patch(MERGE_PATCH, {"spec": {"size": size}}), "default")
+            before = p.api.store.revision
+            await p.engine.settled()
+            await clock.sleep(30)
+            found = (await p.app()).status.conditions
+            assert {(c.type_, c.status, c.message) for c in found} == {(n, "True", f"size {size}") for n in ("Painted", "Dried")}
+            assert p.api.store.revision - before <= 2, "one write of each"
+            settled = p.api.store.revision
+            await clock.sleep(3600)
+            assert p.api.store.revision == settled, "nobody writes what is so already"
+
+
 @asynccontextmanager
 async def plane(
     clock: VirtualClock, *operators: Operator, serving: tuple[type[Resource] | Kind, ...] = (App, Page)
