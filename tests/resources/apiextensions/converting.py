@@ -13,8 +13,8 @@ import attrs
 from reconcile.errors import Tree
 from tests.resources.apiextensions.declaring import GROUP, definition, version
 
-OLD = {"type": "object", "properties": {"hostPort": {"type": "string"}, "note": {"type": "string", "default": "-"}}}
-NEW = {
+OLD: Tree = {"type": "object", "properties": {"hostPort": {"type": "string"}, "note": {"type": "string", "default": "-"}}}
+NEW: Tree = {
     "type": "object", "properties": {
         "host": {"type": "string"}, "port": {"type": "string", "default": "80"}, "note": {"type": "string"},
         "tags": {"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"},
