@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection of a client: a request at a time, whose answer comes whole or as a stream.
 
 An operator makes a request for each write, from one event loop: what a request costs is what it can do. A general library
-spends 0.25 ms of CPU on one (URL objects, header multidicts, a task, timers); this takes a fifth of that, and is no more than an
+spends 0.25 ms of CPU on one (URL objects, header multidicts, a task, timers); this takes less than half, and is no more than an
 API server needs: no redirects, no cookies, no proxies, no pipelining.
 
 Whatever breaks is an OSError: ConnectionError where the server hung up or speaks no HTTP, TimeoutError where it is silent.

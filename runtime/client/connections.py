@@ -11,7 +11,7 @@ import ssl
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from reconcile.clock import Clock
@@ -119,12 +119,13 @@ class Connections:
         if self._closed:
             raise ConnectionError("the client is closed")
         loop = asyncio.get_running_loop()
+        # uvloop, on which somebody's own program may run, tries the addresses one after the other.
+        eyeballs: dict[str, Any] = {"happy_eyeballs_delay": _DELAY_S} if isinstance(loop, asyncio.BaseEventLoop) else {}
         try:
             async with asyncio.timeout(self._timeout_s):
                 _, connection = await loop.create_connection(
-                    Connection, self._host, self._port, ssl=self._tls, server_hostname=self._server_name,
-                    happy_eyeballs_delay=_DELAY_S,
-                )  # fmt: skip
+                    Connection, self._host, self._port, ssl=self._tls, server_hostname=self._server_name, **eyeballs
+                )
         except ssl.SSLError:
             raise
         except OSError as error:
