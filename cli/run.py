@@ -154,7 +154,7 @@ async def _run(programs: Programs, access: Access, settings: RunSettings) -> Non
     loaded = programs.load()
     operators = operators_of(loaded)
     login = Login(operators, access)
-    async with HttpClient(access, clock, user_agent="reconcile-run", log_in=login if login else None) as client:
+    async with HttpClient(access, clock, user_agent="reconcile-run", log_in=login if login else None, slim=True) as client:
         election: Election | Membership | None = None
         if settings.elect or settings.shard:
             identity = f"{socket.gethostname()}_{clock.uid()[:8]}"

@@ -51,7 +51,7 @@ async def operator(
     access, clock = load(), SystemClock()
     login = Login(operators, access)
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(HttpClient(access, clock, log_in=login if login else None))
+        client = await stack.enter_async_context(HttpClient(access, clock, log_in=login if login else None, slim=True))
         remote = await stack.enter_async_context(RemoteOperators(client, clock, namespace="" if "*" in named else named))
         login.engine = remote.engine
         if liveness_endpoint:

@@ -1,6 +1,6 @@
 """The connections of a client to one API server: opened when there is none to spare, kept for what comes next.
 
-The one that was used last is taken first, so that after a burst the others grow old, and are closed.
+The one that was used last is taken first, so that after a burst the others grow old, and are closed soon.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from .connection import Answer, Connection
 from .kubeconfig import Access
 
 KEPT_S_MAX = 60.0
+"""How long the connection that was used last is kept, which makes the next request cheap."""
+SPARE_S_MAX = 5.0
+"""How long the others of a burst are: each takes 300 kB of TLS buffers, here and on the server."""
 _DELAY_S = 0.25  # before the server's next address is tried beside the first (happy eyeballs)
 _REPEATABLE = frozenset({"GET", "PUT", "DELETE"})
 _IN_A_PATH = "%/?&=:@!$'()*+,;~"
@@ -50,6 +53,7 @@ class Connections:
         self._idle: deque[tuple[float, Connection]] = deque()
         self._busy: set[Connection] = set()
         self._closed = False
+        self._looking: asyncio.TimerHandle | None = None
 
     async def ask(self, request: Request) -> Answer:
         """The whole answer to one request. Raises OSError."""
@@ -89,6 +93,8 @@ class Connections:
         for connection in (*self._busy, *(connection for _, connection in self._idle)):
             connection.abort()
         self._idle.clear()
+        if self._looking is not None:
+            self._looking.cancel()
         await asyncio.sleep(0)  # the transports close in callbacks
 
     def _raw(self, request: Request, *, compressed: bool = False) -> bytes:
@@ -135,10 +141,20 @@ class Connections:
         return connection
 
     def _keep(self, connection: Connection) -> None:
-        now_s = self._clock.monotonic()
-        if connection.usable and not self._closed:
-            self._idle.append((now_s, connection))
-        else:
+        if not connection.usable or self._closed:
             connection.abort()
-        while self._idle and self._idle[0][0] <= now_s - KEPT_S_MAX:
-            self._idle.popleft()[1].abort()
+            return
+        self._idle.append((self._clock.monotonic(), connection))
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().call_later(SPARE_S_MAX, self._look)
+
+    def _look(self) -> None:
+        """Close those that are old, and look again later while there are any."""
+        now_s, self._looking = self._clock.monotonic(), None
+        while self._idle:
+            since_s, connection = self._idle[0]
+            if now_s - since_s < (SPARE_S_MAX if len(self._idle) > 1 else KEPT_S_MAX):
+                self._looking = asyncio.get_running_loop().call_later(SPARE_S_MAX, self._look)
+                return
+            self._idle.popleft()
+            connection.abort()

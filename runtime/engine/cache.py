@@ -52,7 +52,7 @@ class Cache:
     def __init__(self) -> None:
         self.objects: Bucket = {}
         self._by_owner: dict[str, Bucket] = {}
-        self._by_path: dict[tuple[str, ...], dict[str, Bucket]] = {_NAMESPACE: {}}
+        self._by_path: dict[tuple[str, ...], dict[str, Bucket]] = {}
 
     def get(self, key: ObjectKey) -> Resource | None:
         """The object of that key, or None."""

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from .operation import Operation
 
 _DONE = "+"
+_RESUMED: Tree = {}
+"""Stands for what a resume handler saw: nobody compares with that."""
 _REASONS = {"field": "update"}
 
 
@@ -161,7 +163,7 @@ class Lifecycle:
                 if compiled_.matches(obj):
                     if creating and compiled_.handler.trigger == "resume":
                         # To be created is more than to be resumed: a function that does both is called once.
-                        self._seen.setdefault(item.key, {})[compiled_.id] = tree_of(obj)
+                        self._seen.setdefault(item.key, {})[compiled_.id] = _RESUMED
                         continue
                     due = self._due(compiled_, item.key, tree_of(obj), progress)
                     if due is not None and self._may_run(compiled_, item.key, due.state):
@@ -178,7 +180,8 @@ class Lifecycle:
         value = at(tree, handler.field) if handler.field else essence(tree)
         state = digest(value)
         if seen == state:
-            self._seen.setdefault(key, {}).setdefault(compiled_.id, tree)
+            # The newest of equal ones is the one that the cache has anyway.
+            self._seen.setdefault(key, {})[compiled_.id] = tree
             return None
         if handler.trigger == "update" and (seen is None or self._creation_pending(key, tree, progress)):
             # What it compares with later. While the object is being created, that moves with what create handlers see.
@@ -301,9 +304,13 @@ class Lifecycle:
             if not troubles:
                 del self._trouble[key]
         self.operation.succeeded(handler, self.informer.kind, key)
-        if handler.trigger != "resume":
-            progress.mark(compiled_.id, _DONE if handler.trigger in ("create", "delete") else due.state)
-        self._seen.setdefault(key, {})[compiled_.id] = tree
+        if handler.trigger == "resume":
+            self._seen.setdefault(key, {})[compiled_.id] = _RESUMED
+        elif handler.trigger in ("create", "delete"):
+            progress.mark(compiled_.id, _DONE)  # nothing is compared with what they saw
+        else:
+            progress.mark(compiled_.id, due.state)
+            self._seen.setdefault(key, {})[compiled_.id] = tree
 
     async def _parts(
         self, parent: Compiled, declared: list[Handler], item: Item, obj: Resource, due: Due, progress: Progress

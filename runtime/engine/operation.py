@@ -349,7 +349,8 @@ class Operation:
         return remembered.progress
 
     def _of_object(self, obj: Resource) -> Remembered:
-        uid = obj.uid
+        # Not obj.uid: a view of the cache keeps what was read of it, for as long as the object is there.
+        uid = str(tree_of(obj)["metadata"].get("uid") or "")
         found = self._remembered.get(uid)
         if found is None:
             found = self._remembered[uid] = Remembered()
@@ -370,6 +371,8 @@ class Operation:
         """Write the progress if there is anything new."""
         change = progress.patch()
         if change is None:
+            if attempt.cached is not None:
+                progress.rest(tree_of(attempt.cached))
             return
         patch, text = change
         patch["metadata"]["uid"] = progress.uid
@@ -385,7 +388,8 @@ class Operation:
         has = self.operator.finalizer in (tree_of(obj)["metadata"].get("finalizers") or ())
         needed = bool(predicates) and any(predicate(obj) for predicate in predicates or ())
         if needed and not has:
-            await self._finalizers(attempt, [*obj.metadata.finalizers, self.operator.finalizer])
+            there = tree_of(obj)["metadata"].get("finalizers") or ()
+            await self._finalizers(attempt, [*there, self.operator.finalizer])
         elif has and not needed:
             # Left by an older version of the operator, or the filters no longer match: nobody else would remove it.
             await self.release(attempt)

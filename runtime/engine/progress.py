@@ -61,20 +61,35 @@ class Progress:
     the annotation, so what it remembers is never older than what a cache shows.
     """
 
+    __slots__ = ("_annotation", "_kept", "_marked", "uid")
+
     def __init__(self, tree: Tree, annotation: str) -> None:
         self._annotation = annotation
         meta = tree["metadata"]
         self.uid = str(meta.get("uid") or "")
-        self._bound = short_hash(self.uid)
         self._kept = str((meta.get("annotations") or {}).get(annotation) or "")
-        self._marks: dict[str, Any] = {}
-        if self._kept:
-            try:
-                marks = orjson.loads(self._kept)
-            except orjson.JSONDecodeError:
-                marks = {}  # somebody edited it: as if nothing had been done
-            if isinstance(marks, dict) and marks.pop("uid", "") == self._bound:
-                self._marks = _by_handler(marks)
+        self._marked: dict[str, Any] | None = None
+
+    @property
+    def _marks(self) -> dict[str, Any]:
+        """What stands in the text, read when it is asked for: of most objects nothing is, most of the time."""
+        if self._marked is None:
+            self._marked = {}
+            if self._kept:
+                try:
+                    marks = orjson.loads(self._kept)
+                except orjson.JSONDecodeError:
+                    marks = {}  # somebody edited it: as if nothing had been done
+                if isinstance(marks, dict) and marks.pop("uid", "") == short_hash(self.uid):
+                    self._marked = _by_handler(marks)
+        return self._marked
+
+    def rest(self, tree: Tree) -> None:
+        """Nothing is new for now: keep the text alone, and no copy of the one that the cached object has."""
+        self._marked = None
+        shown = (tree["metadata"].get("annotations") or {}).get(self._annotation)
+        if shown == self._kept:
+            self._kept = shown
 
     def seen(self, handler_id: str) -> str | None:
         """What this handler saw when it last succeeded, or None."""
@@ -104,7 +119,8 @@ class Progress:
     @property
     def text(self) -> str:
         """The annotation as it ought to be; empty if there is nothing to keep."""
-        return orjson.dumps({"uid": self._bound, **_by_state(self._marks)}).decode() if self._marks else ""
+        marks = self._marks
+        return orjson.dumps({"uid": short_hash(self.uid), **_by_state(marks)}).decode() if marks else ""
 
     def patch(self) -> tuple[Tree, str] | None:
         """The merge patch that keeps the progress and the text that it writes, or None if nothing is new."""

@@ -10,10 +10,11 @@ import pytest
 from reconcile.errors import PermanentError, TemporaryError
 from reconcile.kinds import Resource, kind
 from reconcile.registry import Operator
+from reconcile.runtime.engine.lifecycle import Lifecycle
 from reconcile.runtime.testing.memory import MemoryClient
 from reconcile.runtime.testing.memory_world import MemoryWorld
 from reconcile.runtime.testing.virtual import VirtualClock, virtual
-from reconcile.views import field, struct
+from reconcile.views import field, struct, tree_of
 
 
 @struct
@@ -109,6 +110,37 @@ async def test_update_handlers_are_told_old_and_diff_from_what_they_saw_last(clo
         await world.patch(Db, "d", {"spec": {"size": 2}, "metadata": {"labels": {"a": "b"}}})
         await world.settled()
         assert told == [(1, 2, (("add", ("metadata", "labels", "a"), None, "b"), ("change", ("spec", "size"), 1, 2)))]
+
+
+@virtual
+async def test_what_nobody_compares_with_is_not_kept_in_memory(clock: VirtualClock, app: Operator) -> None:
+    """Idle objects cost what the cache holds: one state of each, and no older one for the sake of handlers that are done."""
+
+    @app.on.create(Db)
+    @app.on.resume(Db)
+    def there(db: Db) -> None:
+        db.status.ready = True
+
+    @app.on.update(Db)
+    def changed(db: Db) -> None: ...
+
+    async with MemoryWorld(clock, app) as world:
+        await world.create(db(size=1))
+        await world.settled()
+        await world.patch(Db, "d", {"spec": {"size": 2}})
+        await world.settled()
+        await world.patch(Db, "d", {"status": {"ticks": 1}})
+        await world.settled()
+        (operation,) = world.engine._operations.values()
+        lifecycle = next(controller for controller in operation.controllers if isinstance(controller, Lifecycle))
+        cached = lifecycle.informer.cache.objects["default", "d"]
+        kept = [tree for trees in lifecycle._seen.values() for tree in trees.values() if tree]
+        assert kept
+        assert all(tree is tree_of(cached) for tree in kept)
+        progress = operation.progress_of(cached)
+        text = tree_of(cached)["metadata"]["annotations"][operation.annotation]
+        assert progress._kept is text
+        assert (progress._marked, progress.text) == (None, text)
 
 
 @virtual

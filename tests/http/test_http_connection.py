@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -78,6 +78,12 @@ async def scripted(*pieces: bytes, closes: bool = False, serve: Any = None) -> A
         server.close()
         await server.wait_closed()
         await asyncio.gather(*(task for task in under_way if task is not None))
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - a timer of the loop's own
+            await asyncio.sleep(0.005)
 
 
 def each(raw: bytes) -> list[bytes]:
@@ -199,16 +205,36 @@ async def test_what_a_kept_connection_lost_is_asked_again_only_if_that_may_be(me
         assert len(server.asked) == (3 if again else 2)
 
 
-async def test_connections_are_kept_for_a_while_and_the_newest_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a burst most of them are not needed."""
+async def test_after_a_burst_one_connection_is_kept_and_that_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes 300 kB; but a new one for each request would take its time."""
+    monkeypatch.setattr(connections_module, "SPARE_S_MAX", 0.01)
     async with scripted(EMPTY) as (script, connections):
         await asyncio.gather(*(connections.ask(GET) for _ in range(8)))
-        assert script.opened == 8
+        assert (script.opened, len(connections._idle)) == (8, 8)
+        await eventually(lambda: len(connections._idle) == 1)
         await connections.ask(GET)
-        assert script.opened == 8
-        monkeypatch.setattr(connections_module, "KEPT_S_MAX", 0.0)
+        assert (script.opened, len(connections._idle)) == (8, 1)
+        monkeypatch.setattr(connections_module, "KEPT_S_MAX", 0.01)
+        await eventually(lambda: not connections._idle)
+        assert connections._looking is None
         await connections.ask(GET)
-        assert (script.opened, len(connections._idle)) == (9, 0)
+        assert script.opened == 9
+
+
+async def test_what_is_listed_and_watched_is_slim_for_operators_alone(serve: Any) -> None:
+    """managedFields are half of an object in memory; whoever asks for one object gets all of it."""
+    async with serve() as site, HttpClient(site.access, SystemClock(), slim=True) as slim:
+        kind = site.kind("ConfigMap")
+        made = await site.client.create(kind, {"metadata": {"name": "a"}, "data": {"a": "b"}}, "default", field_manager="me")
+        assert made["metadata"]["managedFields"]
+        lean = {**made, "metadata": {name: value for name, value in made["metadata"].items() if name != "managedFields"}}
+        for client, expected in ((slim, lean), (site.client, made)):
+            assert (await client.list(kind)).items == [expected]
+            watch: Any = client.watch(kind, initial=True)
+            assert (await anext(watch)).object == expected
+            await watch.aclose()
+            assert await client.get(kind, "a", "default") == made
+        assert (await slim.update(kind, lean))["metadata"]["managedFields"] == made["metadata"]["managedFields"]
 
 
 async def test_a_cancelled_request_takes_its_connection_with_it() -> None:
