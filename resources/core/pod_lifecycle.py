@@ -8,8 +8,10 @@ from __future__ import annotations
 from reconcile.errors import BadRequestError, Cause, ConflictError, InvalidError, Tree
 from reconcile.quantities import parse_quantity
 
-_NOT_READY, _UNREACHABLE = "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
-_BORNE_S = 300
+_BORNE = tuple(  # held by every Pod, and like all that is stored never changed in place
+    {"key": f"node.kubernetes.io/{state}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
+    for state in ("not-ready", "unreachable")
+)
 _PRIORITIES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
 _COUNTED = ("cpu", "memory")
 
@@ -47,11 +49,8 @@ def _tolerate_short_outages(spec: Tree) -> None:
     Source: K/plugin/pkg/admission/defaulttolerationseconds
     """
     tolerations = spec.get("tolerations") or []
-    missing = [
-        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _BORNE_S}
-        for key in (_NOT_READY, _UNREACHABLE)
-        if not any(t.get("key") in (key, None, "") and t.get("effect") in ("NoExecute", None, "") for t in tolerations)
-    ]
+    borne = {t.get("key") for t in tolerations if t.get("effect") in ("NoExecute", None, "")}
+    missing = [toleration for toleration in _BORNE if not borne & {toleration["key"], None, ""}]
     if missing:
         spec["tolerations"] = [*tolerations, *missing]
 

@@ -24,6 +24,17 @@ _VOLUME_PREFIX = "kube-api-access-"
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _LASTS_S = 3607  # an hour, and a number that shows where it comes from
 _LOOK_S, _LOOKS_MAX = 0.05, 20
+_NAMESPACE = {"path": NAMESPACE_FILE, "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}
+# Every Pod holds this very one: fifteen dicts, which would be half of what a Pod takes. Trees that are stored are never changed
+# in place, and who may change one (a mutator, say) is handed a copy.
+_TOKEN_FILES: Tree = {
+    "sources": [
+        {"serviceAccountToken": {"expirationSeconds": _LASTS_S, "path": TOKEN_FILE}},
+        {"configMap": {"name": ROOT_CA, "items": [{"key": CA_KEY, "path": CA_KEY}]}},
+        {"downwardAPI": {"items": [_NAMESPACE]}},
+    ],
+    "defaultMode": 0o644,
+}
 
 Find = Callable[[Kind, str, str], Tree | None]
 """(kind, name, namespace) -> the object as it is now, or None; without waiting."""
@@ -91,18 +102,7 @@ class PodAccounts:
 
 def token_volume(name: str) -> Tree:
     """The volume with the account's token, the API's authority and the Pod's namespace."""
-    namespace = {"path": NAMESPACE_FILE, "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}
-    return {
-        "name": name,
-        "projected": {
-            "sources": [
-                {"serviceAccountToken": {"expirationSeconds": _LASTS_S, "path": TOKEN_FILE}},
-                {"configMap": {"name": ROOT_CA, "items": [{"key": CA_KEY, "path": CA_KEY}]}},
-                {"downwardAPI": {"items": [namespace]}},
-            ],
-            "defaultMode": 0o644,
-        },
-    }
+    return {"name": name, "projected": _TOKEN_FILES}
 
 
 def _check_mirror(name: str, spec: Tree) -> None:

@@ -27,6 +27,7 @@ NOTE = "note:"
 """Names in `meta` that are not the store's own begin with it."""
 _ROWS_PER_INSERT_MAX = 512
 _VALUES_BYTES_OVERHEAD = 200
+_ZEROS = bytes(64 << 10)  # small: what malloc was once asked for in megabytes, it keeps
 
 
 @cache
@@ -309,9 +310,8 @@ def grow_log(_: sqlite3.Connection, path: Path, size_bytes: int) -> int:
     try:
         with path.open("r+b") as file:
             end = file.seek(0, os.SEEK_END)
-            if end < size_bytes:
-                file.write(bytes(size_bytes - end))
-                end = size_bytes
+            while end < size_bytes:
+                end += file.write(_ZEROS[: size_bytes - end])
             return end
     except OSError:
         # No room, or no log: commits are slower, and as durable.

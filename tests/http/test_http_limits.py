@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import logging
+from asyncio import sslproto
 from typing import Any
 
 import aiohttp
@@ -45,3 +47,13 @@ async def test_a_body_that_is_nested_too_deeply_is_the_clients_mistake(
                     assert 400 <= answer.status < 500, (method, path, media, depth, await answer.text())
         assert (await session.get(f"{site.address.url}{CM}")).status == 200
         assert not caplog.records
+
+
+async def test_a_connection_over_tls_takes_little_memory(serve: Any) -> None:
+    """asyncio's own buffers are 256 KB each: a thousand watches would take more than all that they watch."""
+    async with serve() as site:
+        await site.client.list(site.kind("ConfigMap"), "default")
+        protocols: list[Any] = [each for each in gc.get_objects() if isinstance(each, sslproto.SSLProtocol)]
+        buffers = [len(protocol._ssl_buffer) for protocol in protocols]
+        assert buffers
+        assert max(buffers) <= 64 << 10

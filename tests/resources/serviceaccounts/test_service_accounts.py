@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from typing import Any
 
 import pytest
 
 from reconcile.errors import BadRequestError, ForbiddenError, InvalidError, Tree
+from reconcile.handling import AdmissionReview
 from reconcile.kinds import kind_of
 from reconcile.resources.core import ConfigMap, Namespace, Pod, ServiceAccount
 from reconcile.resources.core.namespace_controller import namespace_controller
@@ -83,6 +85,34 @@ async def test_a_new_pod_mounts_the_token_of_its_account(clock: VirtualClock, co
         # A copy of a Pod keeps the volume that it came with.
         copied = await plane.create(Pod, {"metadata": {"name": "q"}, "spec": {**spec}})
         assert [v["name"] for v in copied["spec"]["volumes"]] == ["mine", volume]
+
+
+@virtual
+async def test_pods_hold_the_added_parts_once_and_who_may_change_one_changes_no_other(
+    clock: VirtualClock, control_plane: Any
+) -> None:
+    """They would be half of what a Pod takes in memory; and a part that is shared must never be changed in place."""
+    async with control_plane(clock) as plane:
+        admit(plane, clock)
+        await plane.create(ServiceAccount, {"metadata": {"name": "default"}})
+        one, two = await plane.create(Pod, pod("one")), await plane.create(Pod, pod("two"))
+        before = copy.deepcopy(two["spec"])
+        assert one["spec"]["volumes"][0]["projected"] is two["spec"]["volumes"][0]["projected"]
+        assert all(left is right for left, right in zip(one["spec"]["tolerations"], two["spec"]["tolerations"], strict=True))
+
+        def change(review: AdmissionReview) -> None:
+            """What a mutator does with the tree that it is handed."""
+            review.tree["spec"]["volumes"][0]["projected"]["sources"].clear()
+            for toleration in review.tree["spec"]["tolerations"]:
+                toleration["tolerationSeconds"] = 1
+
+        end = plane.client.api.add_mutator(kind_of(Pod), change)
+        with pytest.raises(InvalidError):
+            await plane.patch(Pod, "one", {"metadata": {"labels": {"a": "b"}}})
+        end()
+        three = await plane.create(Pod, pod("three"))
+        assert (await plane.get(Pod, "two"))["spec"] == before
+        assert three["spec"]["volumes"][0]["projected"] is two["spec"]["volumes"][0]["projected"]
 
 
 @pytest.mark.parametrize(("of_pod", "of_account", "mounts"), [
