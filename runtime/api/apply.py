@@ -9,7 +9,7 @@ Source: https://kubernetes.io/docs/reference/using-api/server-side-apply/, sigs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -52,9 +52,12 @@ def check_body(kind: Kind, api_version: str, name: str, body: Any) -> None:
 
 
 async def applied(
-    served: Served, live: Tree | None, body: Tree, manager: str, subresource: str, force: bool, now_s: float
-) -> Tree:
+    served: Served, live: Tree | None, body: Tree, manager: str, subresource: str, force: bool, now_s: float,
+    known: Sequence[Owner] = (),
+) -> Tree:  # fmt: skip
     """The object after `manager` applied `body` to it; `live` is None where it does not exist yet.
+
+    `known` are the owners of an object without managedFields, as far as anybody knows them.
 
     Raises:
         ConversionError: somebody owns fields of another version, into which it cannot be brought.
@@ -68,7 +71,7 @@ async def applied(
         return with_owners({"metadata": {}, **config}, [Owner(manager, "Apply", served.api_version, subresource, wanted, now)])
     owners = owners_of(live["metadata"])
     if not owners:
-        owners = [Owner(BEFORE_FIRST_APPLY, "Update", served.api_version, "", all_fields(live, served), now)]
+        owners = [*known] or [Owner(BEFORE_FIRST_APPLY, "Update", served.api_version, "", all_fields(live, served), now)]
     ours = next((owner for owner in owners if owner.identity == (manager, "Apply", subresource, "")), None)
     result = merged(live, config, schema)
     set_ = ownable(changes(live, result, schema)[0], served, subresource)

@@ -1,6 +1,7 @@
 """managedFields: who owns which field of an object.
 
-They are kept only for objects that have some (see `writing`): an object gets its first ones when it is first applied.
+They are kept only for objects that have some (see `writing`): an object gets its first ones when it is first applied, and
+then those that its history tells (see `recollection`).
 
 Source: k8s.io/apimachinery/pkg/util/managedfields
 """
@@ -13,7 +14,7 @@ from typing import Any, Literal
 import attrs
 import orjson
 
-from reconcile.clock import Clock, timestamp
+from reconcile.clock import timestamp
 from reconcile.errors import Tree
 
 from .catalog import Served
@@ -115,7 +116,7 @@ def all_fields(tree: Tree, served: Served) -> FieldSet:
     return stripped(fields_of(tree, rooted(served.schema)))
 
 
-async def track(served: Served, before: Tree | None, tree: Tree, manager: str, subresource: str, clock: Clock) -> Tree:
+async def track(served: Served, before: Tree | None, tree: Tree, manager: str, subresource: str, now_s: float) -> Tree:
     """The object with managedFields brought up to date after a write that was no apply.
 
     Whoever sets a field to another value owns it, alone; what is gone is owned by nobody. Who wrote in another version of the
@@ -151,11 +152,11 @@ async def track(served: Served, before: Tree | None, tree: Tree, manager: str, s
         kept.append(owner)
     if set_:
         if ours is None:
-            kept.append(Owner(manager, "Update", served.api_version, subresource, set_, timestamp(clock.now())))
+            kept.append(Owner(manager, "Update", served.api_version, subresource, set_, timestamp(now_s)))
         else:
             grown = union(ours.fields, set_)
             if grown != ours.fields:
-                ours.fields, ours.time = grown, timestamp(clock.now())
+                ours.fields, ours.time = grown, timestamp(now_s)
     return with_owners(tree, kept)
 
 

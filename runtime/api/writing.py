@@ -4,10 +4,8 @@ A change goes: shape -> defaults and pruning -> the kind's default hook -> mutat
 prepare hook -> rules -> validators -> managed fields -> one transaction that compares the revision it was made on.
 A write that changes nothing writes nothing. A patch that lost a race is made again on the newest state, boundedly.
 
-managedFields cost as much as a small object itself. So they are kept up only for objects that have some: those that a
-client created which asked for it (all that come over HTTP do), and from their first apply on all others. Pods made by
-controllers stay lean; a first apply finds everything in them owned by the manager "before-first-apply", as on the reference
-server for objects older than the feature.
+managedFields cost as much as a small object itself. So only objects that have some keep them up: those whose creator asked for
+it (who comes over HTTP does), and from their first apply on all others, whose history tells who set what (`recollection`).
 """
 
 from __future__ import annotations
@@ -40,6 +38,7 @@ from .freshness import is_newest, newest, stands
 from .jsonpatch import apply_json_patch
 from .judging import judge, judged_if_stumbling
 from .mergepatch import apply_merge_patch
+from .recollection import recalled
 from .stored import Notes, Stored, stored_of
 from .strategic import apply_strategic_patch
 from .transaction import cause_of, encoded, noted
@@ -376,8 +375,9 @@ class Writing:
         for _ in range(ATTEMPTS_MAX):
             if write.subresource or await newest(self._store, served.key(namespace, name)) is not None:
 
-                def merge(old: Stored) -> Awaitable[Tree]:
-                    return apply.applied(served, old.tree, body, write.manager, write.subresource, force, now)
+                async def merge(old: Stored) -> Tree:
+                    known = await recalled(self._store, served, old)
+                    return await apply.applied(served, old.tree, body, write.manager, write.subresource, force, now, known)
 
                 return await self._change(served, name, namespace, write, merge)
             if _said(body, "uid") or _said(body, "resourceVersion"):
@@ -400,7 +400,8 @@ class Writing:
         """Keep managedFields up where there are some; an apply has done so already."""
         if write.applies or not (write.tracked or tree["metadata"].get("managedFields")):
             return tree
-        return await ownership.track(served, before, tree, write.manager or write.caller.user, write.subresource, self._clock)
+        manager = write.manager or write.caller.user
+        return await ownership.track(served, before, tree, manager, write.subresource, self._clock.now())
 
     def _has(self, served: Served, subresource: str) -> None:
         kind = served.kind

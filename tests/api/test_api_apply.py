@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from reconcile.causality import TRIGGER, Trigger
 from reconcile.client import APPLY_PATCH, MERGE_PATCH, Patch
 from reconcile.errors import BadRequestError, ConflictError, Tree
 
@@ -119,16 +120,63 @@ async def test_an_item_stays_while_somebody_else_owns_a_part_of_it(serving: Any)
         assert after["spec"]["items"] == [{"name": "i", "limit": "1Gi"}]
 
 
-async def test_an_object_made_before_any_apply_belongs_to_before_first_apply(serving: Any) -> None:
-    """Otherwise the first apply would silently win over whoever made the object."""
+async def test_who_made_an_object_that_was_never_applied_is_told_by_its_history(serving: Any) -> None:
+    """Otherwise the first apply would silently win over whoever made the object; what it carried until then costs nothing."""
     async with serving() as s:
         made = await s.make("a", replicas=3)
         assert "managedFields" not in made["metadata"]
-        with pytest.raises(ConflictError, match=r'conflict with "before-first-apply" using example.com/v1: .spec.replicas'):
+        with pytest.raises(ConflictError, match=r'conflict with "system:apiserver" using example.com/v1: .spec.replicas'):
             await apply(s, "a", replicas=4)
         after = await apply(s, "a", replicas=3, host="h")
         assert owned(after) == {
-            "a Apply": {"f:spec": {"f:replicas": {}, "f:host": {}}}, "before-first-apply Update": {"f:spec": {"f:replicas": {}}},
+            "a Apply": {"f:spec": {"f:replicas": {}, "f:host": {}}},
+            "system:apiserver Update": {"f:spec": {".": {}, "f:replicas": {}}},
+        }  # fmt: skip
+
+
+async def test_each_writer_owns_what_it_set_last_and_statuses_by_themselves(serving: Any) -> None:
+    """As if the owners had been kept up from the beginning: a controller's status is not its user's."""
+    async with serving() as s:
+        spec: Tree = {"replicas": 3, "host": "h", "tags": ["t"]}
+        older = {"metadata": {"name": "a"}, "spec": {"host": "older"}}
+        await s.client.create(s.site, older, "n", field_manager="forgotten")
+        await s.client.delete(s.site, "a", "n")
+        token = TRIGGER.set(Trigger("makers/make"))
+        await s.client.create(s.site, {"metadata": {"name": "a", "labels": {"x": "y"}}, "spec": spec}, "n", field_manager="no")
+        TRIGGER.reset(token)
+        for manager, part, change in (
+            ("scaler", "", {"spec": {"replicas": 5}}), ("worker", "status", {"status": {"replicas": 1}}),
+            ("scaler", "", {"spec": {"tags": None}}), ("worker", "status", {"status": {"replicas": 2}}),
+        ):  # fmt: skip
+            patch = Patch(MERGE_PATCH, change)
+            await s.client.patch(s.site, "a", patch, "n", subresource=part, field_manager=manager)
+        with pytest.raises(ConflictError) as refused:
+            await apply(s, "u", replicas=1, host="other", labels={"x": "z"})
+        assert {cause.message for cause in refused.value.causes} == {
+            'conflict with "makers" using example.com/v1', 'conflict with "scaler" using example.com/v1',
+        }  # fmt: skip
+        after = await apply(s, "u", host="h")
+        assert owned(after) == {
+            "u Apply": {"f:spec": {"f:host": {}}}, "scaler Update": {"f:spec": {"f:replicas": {}}},
+            "makers Update": {"f:metadata": {"f:labels": {".": {}, "f:x": {}}}, "f:spec": {".": {}, "f:host": {}}},
+            "worker Update status": {"f:status": {".": {}, "f:replicas": {}}},
+        }  # fmt: skip
+        told = {entry["manager"]: entry["time"] for entry in after["metadata"]["managedFields"]}
+        assert told["makers"] <= told["scaler"] <= told["u"]
+
+
+async def test_what_history_has_forgotten_belongs_to_before_first_apply(serving: Any) -> None:
+    """As on the reference server to objects older than managedFields."""
+    async with serving() as s:
+        await s.make("a", replicas=3, host="h")
+        await s.client.patch(s.site, "a", Patch(MERGE_PATCH, {"spec": {"tags": ["t"]}}), "n", field_manager="tagger")
+        await s.store.compact(s.store.revision)
+        await s.client.patch(s.site, "a", Patch(MERGE_PATCH, {"spec": {"replicas": 4}}), "n", field_manager="scaler")
+        with pytest.raises(ConflictError, match=r'conflict with "before-first-apply" using example.com/v1: .spec.host'):
+            await apply(s, "u", host="other")
+        assert owned(await apply(s, "u", replicas=4)) == {
+            "u Apply": {"f:spec": {"f:replicas": {}}}, "scaler Update": {"f:spec": {"f:replicas": {}}},
+            "before-first-apply Update": {"f:spec": {"f:host": {}, "f:tags": {'v:"t"': {}}}},
         }  # fmt: skip
 
 

@@ -51,6 +51,23 @@ def test_server_side_apply_conflicts_with_whoever_created_the_object(kubectl: An
     assert tree_of(kubectl, "deploy", "web")["spec"]["replicas"] == 2
 
 
+def test_server_side_apply_conflicts_with_the_controller_that_made_the_object(kubectl: Any) -> None:
+    """A ReplicaSet carries no managedFields until then: its history knows."""
+    kubectl("create", "-f", "-", stdin=WEB)
+    kubectl("rollout", "status", "deploy/web", "--timeout=10s")
+    (found,) = tree_of(kubectl, "rs")["items"]
+    metadata = {name: found["metadata"][name] for name in ("name", "namespace")}
+    spec = {**found["spec"], "replicas": 5}
+    wanted = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": metadata, "spec": spec}
+    refused = kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(wanted), code=1)
+    assert 'conflict with "deployment-controller" using apps/v1: .spec.replicas' in refused
+    spec["replicas"] = 1
+    kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(wanted))
+    after = tree_of(kubectl, "rs", metadata["name"], "--show-managed-fields")
+    parts = {(entry["manager"], entry.get("subresource", "")) for entry in after["metadata"]["managedFields"]}
+    assert parts == {("kubectl", ""), ("deployment-controller", ""), ("replicaset-controller", "status")}
+
+
 def test_three_patches_an_edit_and_a_replace_all_arrive(kubectl: Any) -> None:
     """Five ways to say one number."""
     kubectl("create", "-f", "-", stdin=WEB)
