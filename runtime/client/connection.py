@@ -2,7 +2,7 @@
 
 An operator makes a request for each write, from one event loop: what a request costs is what it can do. A general library
 spends 0.25 ms of CPU on one (URL objects, header multidicts, a task, timers); this takes less than half, and is no more than an
-API server needs: no redirects, no cookies, no proxies, no pipelining.
+API server needs: no redirects, no cookies, no pipelining.
 
 Whatever breaks is an OSError: ConnectionError where the server hung up or speaks no HTTP, TimeoutError where it is silent.
 

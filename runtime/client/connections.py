@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator
@@ -18,6 +19,7 @@ from reconcile.clock import Clock
 
 from .connection import Answer, Connection
 from .kubeconfig import Access
+from .proxying import proxy_for, through
 
 KEPT_S_MAX = 60.0
 """How long the connection that was used last is kept, which makes the next request cheap."""
@@ -43,6 +45,7 @@ class Connections:
     def __init__(self, access: Access, clock: Clock, timeout_s: float) -> None:
         parts = urlsplit(access.server)
         self._tls = access.tls()
+        self._proxy = proxy_for(access.server, access.proxy_url, os.environ)
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if self._tls else 80)
         self._server_name = (access.server_name or self._host) if self._tls else None
@@ -129,6 +132,8 @@ class Connections:
         eyeballs: dict[str, Any] = {"happy_eyeballs_delay": _DELAY_S} if isinstance(loop, asyncio.BaseEventLoop) else {}
         try:
             async with asyncio.timeout(self._timeout_s):
+                if self._proxy is not None:
+                    return await through(self._proxy, self._host, self._port, self._tls, self._server_name)
                 _, connection = await loop.create_connection(
                     Connection, self._host, self._port, ssl=self._tls, server_hostname=self._server_name, **eyeballs
                 )

@@ -41,7 +41,7 @@ from .connection import Answer, Connection
 from .connections import Connections, Request
 from .discovered import ACCEPT, kinds_of_discovery, kinds_of_resources
 from .errors import KubeconfigError, unreachable
-from .kubeconfig import Access
+from .kubeconfig import FILES_S, Access
 from .urls import group_path, resource_path
 
 _JSON = "application/json"
@@ -82,6 +82,7 @@ class HttpClient:
         self._log_in = log_in
         self._logged_in_until_s = -1.0 if log_in is not None else 0.0
         self._logging_in = asyncio.Lock()
+        self._files_read_s = clock.monotonic()
 
     async def __aenter__(self) -> Self:
         return self
@@ -298,6 +299,9 @@ class HttpClient:
                 if self._logged_in_until_s == until_s:
                     access, self._logged_in_until_s = await self._log_in()
                     self._take(access)
+        if self.access.of_files and self._clock.monotonic() >= self._files_read_s + FILES_S:
+            self._files_read_s = self._clock.monotonic()
+            self._take(self.access.reread())
         login = self.access.login
         if login is not None and login.stale:
             try:
@@ -377,6 +381,8 @@ class HttpClient:
             lines += f"{CAUSE_HEADER}: {quote(Cause.of(trigger).encode())}\r\n"
         if trace:
             lines += f"{TRACEPARENT}: {trace}\r\n"
+        for name, value in self.access.impersonated:
+            lines += f"{name}: {_in_one_line(value, self.access.source)}\r\n"
         if content_type:
             lines += f"Content-Type: {content_type}\r\n"
         if token := self.access.bearer():
@@ -389,7 +395,9 @@ class HttpClient:
 
 def _in_one_line(token: str, source: str) -> str:
     if not token.isprintable() or not token.isascii():
-        raise UnauthorizedError(f"the token of {source or 'this client'} holds what no header can: give it in one line of ASCII")
+        raise UnauthorizedError(
+            f"a token or a name of {source or 'this client'} holds what no header can: give it in one line of ASCII"
+        )
     return token
 
 

@@ -2,8 +2,9 @@
 
 Read in JSON (what we write: it is YAML as well, costs nothing to parse, and kubectl reads it) or in YAML; written
 atomically and for the owner's eyes only, because a token is in it. Understood: clusters, users with tokens, token files and
-client certificates, login programs (`execplugin`), contexts, CA data and files, `KUBECONFIG` with several files, and the service
-account of a pod. Auth providers, which kubectl has given up too, are refused with a message that says so.
+client certificates, login programs (`execplugin`), impersonation, proxies, contexts, CA data and files, `KUBECONFIG` with several
+files, and the service account of a pod. Auth providers and passwords, which kubectl has given up too, are refused with a message
+that says so.
 
 This module imports nothing heavy: the CLI's fast commands start with it.
 
@@ -29,13 +30,16 @@ if TYPE_CHECKING:
 
 Tree = dict[str, Any]  # Any: a decoded JSON object (named here because reconcile.errors costs an import of attrs)
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+FILES_S = 10.0
+"""How often certificates are looked for in their files again."""
 
 
 class Access(NamedTuple):
     """How to reach one API server. PEM contents are bytes; empty means not given.
 
     `token_file` is read again for every request, because a service account's token is rotated. `login` is a program that
-    gives token or certificate: `bearer` and `tls` may run it, and block meanwhile, while `login.stale`.
+    gives token or certificate: `bearer` and `tls` may run it, and block meanwhile, while `login.stale`. What came of files can be
+    read again, because certificates are rotated, too: `reread`. `impersonated` are headers.
     """
 
     server: str
@@ -50,6 +54,30 @@ class Access(NamedTuple):
     source: str = ""
     user: str = ""
     login: ExecPlugin | None = None
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    proxy_url: str = ""
+    impersonated: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def of_files(self) -> bool:
+        """Whether certificates came of files, and may be others by now."""
+        return bool(self.ca_file or self.cert_file or self.key_file)
+
+    def reread(self) -> Access:
+        """With what the certificate files hold now; as it is where they do not hold together, as in the middle of a rotation."""
+        read = self._replace(
+            ca=_now(self.ca_file, self.ca), client_cert=_now(self.cert_file, self.client_cert),
+            client_key=_now(self.key_file, self.client_key),
+        )  # fmt: skip
+        if read == self:
+            return self
+        try:
+            read.tls()
+        except KubeconfigError:
+            return self
+        return read
 
     def bearer(self) -> str:
         """The token to send now, or an empty string."""
@@ -131,7 +159,7 @@ def in_cluster(folder: Path = SERVICE_ACCOUNT, environ: Mapping[str, str] | None
         server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
         namespace=namespace.read_text().strip() if namespace.exists() else "default",
         ca=(folder / "ca.crt").read_bytes() if (folder / "ca.crt").exists() else b"",
-        token_file=str(folder / "token"), source=str(folder),
+        token_file=str(folder / "token"), source=str(folder), ca_file=str(folder / "ca.crt"),
     )  # fmt: skip
 
 
@@ -180,7 +208,9 @@ def tree_of(access: Access, *, name: str = "reconcile", user: str = "admin") -> 
         cluster["insecure-skip-tls-verify"] = True
     if access.server_name:
         cluster["tls-server-name"] = access.server_name
-    identity: Tree = {}
+    if access.proxy_url:
+        cluster["proxy-url"] = access.proxy_url
+    identity: Tree = _impersonating(access.impersonated)
     if access.token:
         identity["token"] = access.token
     if access.token_file:
@@ -221,6 +251,11 @@ def access_of(tree: Tree, *, context: str = "", source: str = "kubeconfig") -> A
             f"{source}: user {user_name!r} logs in by auth-provider, which is not understood here; use exec, a token or a client "
             "certificate (`kubectl config set-credentials`)"
         )
+    if user.get("username"):
+        raise KubeconfigError(
+            f"{source}: user {user_name!r} has a user name and a password, which no server takes any more; use exec, a "
+            "token or a client certificate (`kubectl config set-credentials`)"
+        )
     server = str(cluster.get("server") or "")
     if not server.startswith(("https://", "http://")):
         raise KubeconfigError(f"{source}: cluster {chosen.get('cluster')!r} has server {server!r}; give an https:// URL")
@@ -237,7 +272,46 @@ def access_of(tree: Tree, *, context: str = "", source: str = "kubeconfig") -> A
         source=source,
         user=user_name,
         login=_login(user, cluster, source),
+        ca_file=_file(cluster, "certificate-authority"),
+        cert_file=_file(user, "client-certificate"),
+        key_file=_file(user, "client-key"),
+        proxy_url=str(cluster.get("proxy-url") or ""),
+        impersonated=_impersonated(user),
     )
+
+
+def _impersonated(user: Tree) -> tuple[tuple[str, str], ...]:
+    """The headers for `as`, `as-uid`, `as-groups` and `as-user-extra`.
+
+    Source: client-go transport.ImpersonatingRoundTripper
+    """
+    if not user.get("as"):
+        return ()
+    from urllib.parse import quote
+
+    headers = [("Impersonate-User", str(user["as"]))]
+    headers += [("Impersonate-Group", str(group)) for group in user.get("as-groups") or ()]
+    if user.get("as-uid"):
+        headers.append(("Impersonate-Uid", str(user["as-uid"])))
+    for key, values in (user.get("as-user-extra") or {}).items():
+        headers += [(f"Impersonate-Extra-{quote(str(key), safe='')}", str(value)) for value in values]
+    return tuple(headers)
+
+
+def _impersonating(headers: tuple[tuple[str, str], ...]) -> Tree:
+    """The other way round."""
+    user: Tree = {}
+    for name, value in headers:
+        kind = name.removeprefix("Impersonate-")
+        if kind == "Group":
+            user.setdefault("as-groups", []).append(value)
+        elif kind.startswith("Extra-"):
+            from urllib.parse import unquote
+
+            user.setdefault("as-user-extra", {}).setdefault(unquote(kind.removeprefix("Extra-")), []).append(value)
+        else:
+            user["as" if kind == "User" else "as-uid"] = value
+    return user
 
 
 def _login(user: Tree, cluster: Tree, source: str) -> ExecPlugin | None:
@@ -268,6 +342,18 @@ def _content(tree: Tree, name: str, source: str) -> bytes:
         except OSError as error:
             raise KubeconfigError(f"{source}: {name}: {error}") from None
     return b""
+
+
+def _file(tree: Tree, name: str) -> str:
+    """The file that something came of; what stands in the kubeconfig itself goes before it."""
+    return "" if tree.get(f"{name}-data") else str(tree.get(name) or "")
+
+
+def _now(path: str, before: bytes) -> bytes:
+    try:
+        return (Path(path).read_bytes() if path else b"") or before
+    except OSError:
+        return before
 
 
 def _with_absolute_paths(tree: Tree, folder: Path) -> Tree:
