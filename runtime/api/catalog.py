@@ -128,7 +128,7 @@ class Served:
         Raises:
             ConversionError: it cannot be brought into the storage version, or not back.
         """
-        stored_as = self.versions.stored_as(self._home)
+        stored_as = self.stored_as
         face = self.kind.face
         if face is not None:
             tree = {**face.stored(tree), "apiVersion": stored_as.api_version, "kind": stored_as.kind}
@@ -139,9 +139,14 @@ class Served:
         await self.shown(made)
         return made
 
+    @property
+    def stored_as(self) -> Kind:
+        """The kind in the version that its objects are stored in."""
+        return self.versions.stored_as(self._home)
+
     def is_stored_as(self, stored: Stored) -> bool:
         """Whether an object is in the storage version already."""
-        return stored.kind.version == self.versions.stored_as(self._home).version
+        return stored.kind.version == self.stored_as.version
 
     def _completed(self, tree: Tree) -> Tree:
         made: Tree = self.complete(tree, None, [])

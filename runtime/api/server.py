@@ -144,6 +144,11 @@ class ApiServer:
         """Those whose objects are stored, so that they can be watched; the others are computed when asked for."""
         return self._catalog.stored_kinds()
 
+    def stored_as(self, kind: Kind) -> Kind | None:
+        """The kind in the version that its objects are stored in; None: they are computed, or answered."""
+        served = self._catalog.of(kind)
+        return served.stored_as if served.stores_objects else None
+
     def object_counts(self) -> dict[str, int]:
         """How many objects of each kind are stored, by resource."""
         ranges = {kind.resource: self._catalog.of(kind).range("") for kind in self.stored_kinds()}

@@ -8,6 +8,7 @@ import aiohttp
 
 from reconcile.errors import Tree
 from reconcile.kinds import Kind
+from reconcile.runtime.api.http.discovery import storage_version_hash
 
 SCHEMA: Tree = {
     "type": "object",
@@ -59,3 +60,15 @@ async def test_clients_of_a_deprecated_version_are_told(serve: Any) -> None:
             headers, _ = await get(site, f"/apis/shop.example.com/{version}/widgets")
             told[version] = headers.get("Warning")
         assert told == {"v1": None, "v1beta1": '299 - "use v1"'}
+
+
+async def test_discovery_says_in_which_version_objects_are_stored(serve: Any) -> None:
+    """Who migrates stored objects waits for this: a definition may be newer than what the server does."""
+    assert storage_version_hash(Kind("", "v1", "Pod", "pods")) == "xPOwRZ+Yhw8=", "as every cluster has it"
+    async with serve(tls=False) as site:
+        for version in ("v1", "v1beta1"):
+            site.api.serve_declared(widgets(version))
+        wanted = storage_version_hash(widgets("v1"))
+        for version in ("v1", "v1beta1"):
+            _, body = await get(site, f"/apis/shop.example.com/{version}")
+            assert [resource.get("storageVersionHash") for resource in body["resources"]] == [wanted]

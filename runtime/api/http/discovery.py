@@ -7,6 +7,7 @@ Source: https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-a
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -69,17 +70,19 @@ def answer_of(document: Document, request: Request, headers: tuple[tuple[str, st
 
 
 class Discovery:
-    """The documents of one API server. `verbs`, `readers` and `asked` tell what each kind can do."""
+    """The documents of one API server. `verbs`, `readers`, `asked` and `stored_as` say what there is to say of a kind."""
 
     def __init__(
         self, kinds: Callable[[], Sequence[Kind]], verbs: Callable[[Kind], tuple[str, ...]],
         readers: Callable[[Kind], Sequence[str]], asked: Callable[[Kind], Mapping[str, Asked]], renderer: Renderer,
+        stored_as: Callable[[Kind], Kind | None],
     ) -> None:  # fmt: skip
         self._kinds = kinds
         self._renderer = renderer
         self._asked = asked
         self._verbs = verbs
         self._readers = readers
+        self._stored_as = stored_as
         self._documents: dict[tuple[str, ...], Document] = {}
 
     def forget(self) -> None:
@@ -221,6 +224,8 @@ class Discovery:
                 tree["shortNames"] = list(kind.short_names)
             if kind.categories:
                 tree["categories"] = list(kind.categories)
+            if stored := self._stored_as(kind):
+                tree["storageVersionHash"] = storage_version_hash(stored)
             resources.append(tree)
             resources += [
                 {
@@ -232,6 +237,15 @@ class Discovery:
             ]  # fmt: skip
         api_version = f"{group}/{version}" if group else version
         return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version, "resources": resources}
+
+
+def storage_version_hash(kind: Kind) -> str:
+    """By which clients tell that objects are stored in another version from now on.
+
+    Source: k8s.io/apiserver/pkg/endpoints/discovery/storageversionhash.go
+    """
+    digest = hashlib.sha256(f"{kind.group}/{kind.version}/{kind.kind}".encode()).digest()
+    return base64.b64encode(digest[:8]).decode()
 
 
 def _group(group: str, versions: list[str]) -> Tree:

@@ -63,7 +63,7 @@ class Face:
             return VERBS_ASKED if api.is_asked(kind) else VERBS_VIRTUAL if api.is_virtual(kind) else VERBS
 
         self._discovery = Discovery(
-            api.kinds, verbs, lambda kind: tuple(api.readers(kind)), api.asked_parts, self._objects.renderer
+            api.kinds, verbs, lambda kind: tuple(api.readers(kind)), api.asked_parts, self._objects.renderer, api.stored_as
         )
         self._openapi = OpenApi(api.kinds, self._discovery, texts)
         self.close = api.on_kinds_changed(self._forget)
