@@ -282,6 +282,26 @@ async def test_a_watch_comes_in_frames_that_say_what_its_lines_say() -> None:
         assert {(tree["apiVersion"], tree["kind"]) for _, tree in partial} == {("meta.k8s.io/v1", "PartialObjectMetadata")}
 
 
+async def test_watches_in_two_forms_are_told_of_one_write_each_in_its_own() -> None:
+    """Watches that ask for the same share their frames: the form is a part of what they ask for."""
+    async with served() as site:
+        config = kind_of(ConfigMap)
+        since = (await site.api.create(config, {"metadata": {"name": "a"}}, "default")).revision
+        path = f"{site.url}{CM}?watch=1&resourceVersion={since}"
+        async with (
+            site.session.get(path, headers={"Accept": JSON}) as plain,
+            site.session.get(path, headers={"Accept": TYPED}) as typed,
+        ):
+            for name in ("b", "c"):
+                await site.api.create(config, {"metadata": {"name": name}}, "default")
+                line = orjson.loads(await plain.content.readline())
+                size = await typed.content.readexactly(4)
+                ((type_, tree),) = ORACLE.events(size + await typed.content.readexactly(int.from_bytes(size, "big")))
+                assert type_ == line["type"] == "ADDED"
+                assert without_empty(tree) == without_empty(line["object"])
+                assert tree["metadata"]["name"] == name
+
+
 async def test_a_watch_of_what_is_forgotten_ends_with_a_status_in_a_frame() -> None:
     """The stream is open by then: nothing else can be said."""
     async with served() as site:
