@@ -24,7 +24,7 @@ BUFFER_BYTES_MAX = 64 << 10
 """What may wait in a connection's buffer before its watch is let go."""
 PIECE_BYTES_MAX = 64 << 10
 """What a member gets in one write; a revision is never divided."""
-_MEMBERS_A_STEP = 50  # some 1 ms of writes, then others have their turn
+_MEMBERS_A_STEP = 16  # some 1 ms of writes, then others have their turn
 log = logging.getLogger(__name__)
 
 
