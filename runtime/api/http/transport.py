@@ -15,7 +15,6 @@ import logging
 import resource
 import socket
 import ssl
-from asyncio.sslproto import SSLProtocol
 from typing import cast
 from urllib.parse import parse_qsl
 
@@ -37,7 +36,6 @@ _FILES_OTHERS = 200  # what a control plane has open beside its clients' connect
 _PIECE_BYTES_SMALL = 32 << 10  # half of what a transport takes before it asks its writer to wait
 _RELAY_BYTES_MAX = 64 << 10
 _BUFFER_BYTES_MAX = 64 << 10  # of what others write
-_TLS_BYTES_MAX = 64 << 10
 _SHUTDOWN_S = 2.0  # what answers that are on their way get, after watches were ended and writes waited for
 log = logging.getLogger(__name__)
 
@@ -63,9 +61,6 @@ class Transport:
 
     async def start(self, listener: socket.socket) -> None:
         """Answer what comes to a bound socket. Raises OSError."""
-        # asyncio keeps a buffer of this size for each TLS connection, and fills it with zeros: with its own 256 KB, a thousand
-        # watches would take 256 MB. A TLS record has 16 KB at most.
-        SSLProtocol.max_size = _TLS_BYTES_MAX
         self._protocols = protocols = Protocols(self._answer, self._patience)
         accepting = Accepting(listener, self._tls, self._patience, self._clock, protocols.make)
         listener.listen(512)
