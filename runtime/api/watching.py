@@ -9,24 +9,29 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-d
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import cast
 
 from reconcile.clock import Clock
 from reconcile.kinds import Kind
-from reconcile.runtime.store import PUT, CompactedError, Event, Range, StoreError, Watch, WatchBatch, WatchStore
-from reconcile.selectors import FieldSelector, LabelSelector, parse_labels
+from reconcile.paths import getter
+from reconcile.runtime.store import PUT, CompactedError, Event, KeyValue, Narrow, Range, StoreError, Watch, WatchBatch, WatchStore
+from reconcile.runtime.store.narrow import Of
+from reconcile.selectors import FieldSelector, LabelSelector, field_text, parse_labels
 
 from . import refusals
-from .catalog import Catalog, Served
+from .catalog import ALWAYS_SELECTABLE, Catalog, Served
 from .errors import FutureRevisionError
 from .stored import Change, Stored, all_of, readable, stored_of
+
+_CHOOSERS_MAX = 1000
 
 
 class Watching:
     """Makes watches."""
 
     def __init__(self, store: WatchStore, clock: Clock, catalog: Catalog, bookmark_s: float) -> None:
+        self._choosers: dict[tuple[Kind, str, str], Of] = {}
         self._store = store
         self._clock = clock
         self._catalog = catalog
@@ -48,8 +53,27 @@ class Watching:
         revision = since if since and not initial else self._store.revision
         return Following(
             self._store, self._catalog, served, start, end, revision, label_selector, field_selector, initial,
-            self._bookmark_s if bookmarks else None,
+            self._bookmark_s if bookmarks else None, self._narrow(served.kind, label_selector, field_selector),
         )  # fmt: skip
+
+    def _narrow(self, kind: Kind, labels: LabelSelector, fields: FieldSelector) -> Narrow | None:
+        """What an object has to have to concern a watch: the first field, else the first label, that the selectors pin down."""
+        for term in fields.terms:
+            if term.equal and term.path not in ALWAYS_SELECTABLE:
+                return Narrow(self._chooser(kind, "field", term.path), term.value)
+        for requirement in labels.requirements:
+            if requirement.operator == "=":
+                return Narrow(self._chooser(kind, "label", requirement.key), requirement.values[0])
+        return None
+
+    def _chooser(self, kind: Kind, what: str, name: str) -> Of:
+        key = (kind, what, name)
+        found = self._choosers.get(key)
+        if found is None:
+            if len(self._choosers) >= _CHOOSERS_MAX:
+                self._choosers.clear()  # watches keep theirs; new ones do not share them
+            found = self._choosers[key] = _chooser(kind, what, name)
+        return found
 
 
 class Following:
@@ -57,7 +81,7 @@ class Following:
 
     def __init__(
         self, store: WatchStore, catalog: Catalog, served: Served, start: bytes, end: bytes, revision: int, labels: LabelSelector,
-        fields: FieldSelector, initial: bool, bookmark_s: float | None,
+        fields: FieldSelector, initial: bool, bookmark_s: float | None, narrow: Narrow | None,
     ) -> None:  # fmt: skip
         self._store = store
         self._catalog = catalog
@@ -68,6 +92,7 @@ class Following:
         self._everything = labels.empty and fields.empty
         self._initial = initial
         self._bookmark_s = bookmark_s
+        self._narrow = narrow
         self._watch: Watch | None = None
         self._ready: deque[Change] = deque()
         self._converting = False
@@ -185,7 +210,7 @@ class Following:
         if found is not None:
             self._revision = found.revision
         watch = self._watch = self._store.watch(
-            self._start, self._end, self._revision + 1, prev_kv=True, progress_interval_s=self._bookmark_s
+            self._start, self._end, self._revision + 1, prev_kv=True, progress_interval_s=self._bookmark_s, narrow=self._narrow
         )
         if found is not None:
             for stored in await self._served.all_shown(all_of(found.kvs, self._served.kind, self._served.prefix)):
@@ -253,3 +278,19 @@ class Following:
         namespace, _, name = event.kv.key[len(self._served.prefix) :].decode().rpartition("/")
         metadata = {"name": name, **({"namespace": namespace} if namespace else {}), "resourceVersion": str(revision)}
         return Stored(kind, {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata}, b"", revision)
+
+
+def _chooser(kind: Kind, what: str, name: str) -> Of:
+    """What a stored object has as a label or in a field; None where its readers may see it otherwise than it is stored."""
+    read = getter(name) if what == "field" else None
+
+    def chosen(kv: KeyValue) -> Hashable:
+        stored = stored_of(kv, kind)
+        if stored.kind is not kind:
+            return None
+        if read is not None:
+            return field_text(read(stored.tree))
+        label: str | None = (stored.tree["metadata"].get("labels") or {}).get(name)
+        return False if label is None else label  # False, which no selector asks for: it has no such label
+
+    return chosen

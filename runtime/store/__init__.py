@@ -11,7 +11,7 @@ acknowledged survives kill -9 and power failure. It leaves the wire (gRPC), user
     stage, writer       group commit: staged state, and its way to the disk
     index, ring, answer the present, the recent past, and how a range is answered from them
     archive             the past: old revisions, the history of a key, which revision was when
-    hub, watch          who learns of a revision, and how a slow one catches up
+    hub, narrow, watch  who learns of a revision, and how a slow one catches up
     lease, lessor, compaction, retention   what goes by itself
     log, schema, hashkv, database, lock     the disk
 """
@@ -72,6 +72,7 @@ from .model import (
     WatchFilter,
     prefix_end,
 )
+from .narrow import Narrow
 from .retention import HistoryKeep, keep_history
 from .settings import Settings
 from .store import Store
@@ -108,6 +109,7 @@ __all__ = [
     "LeaseProvidedError",
     "LeaseStatus",
     "LeaseTooLongError",
+    "Narrow",
     "NoSpaceError",
     "Operation",
     "Put",

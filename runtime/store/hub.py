@@ -1,7 +1,8 @@
 """The watch hub: hands each committed revision to the watches that asked for it.
 
 Matching goes by structure: a dict of exact keys, a dict of prefixes (probed for the few prefix lengths in use), and a
-list of other ranges. So an event costs O(watches it goes to), however many there are.
+list of other ranges; watches of a prefix may narrow it further (see `narrow`). So an event costs O(watches it goes to),
+however many there are.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from .errors import EmptyRangeError, KeyEmptyError, StoreError
 from .index import covers
 from .log import Replay
 from .model import FROM_KEY, Event, WatchFilter, prefix_end
+from .narrow import Group, Narrow
 from .ring import Record, Ring
 from .settings import Settings
 from .watch import Watch
@@ -45,13 +47,15 @@ class Hub:
         self._replay_revisions_max = settings.replay_revisions_max
         self._read_log = read_log
         self._exact: dict[bytes, dict[Watch, None]] = {}
-        self._prefixes: dict[bytes, dict[Watch, None]] = {}
+        self._prefixes: dict[bytes, Group] = {}
         self._prefix_lengths: dict[int, int] = {}
         self._others: dict[Watch, None] = {}
         self._tickers: dict[Watch, asyncio.Task[None]] = {}
 
     def __iter__(self) -> Iterator[Watch]:
-        for group in (*self._exact.values(), *self._prefixes.values(), self._others):
+        for watches in (*self._exact.values(), self._others):
+            yield from watches
+        for group in self._prefixes.values():
             yield from group
 
     def watch(
@@ -63,8 +67,9 @@ class Hub:
         filters: Iterable[WatchFilter],
         progress_interval_s: float | None,
         on_ready: Callable[[Watch], None] | None = None,
+        narrow: Narrow | None = None,
     ) -> Watch:
-        """Add a watch; `start_revision` 0 is the next revision.
+        """Add a watch; `start_revision` 0 is the next revision. Only watches of prefixes are narrowed.
 
         Raises:
             KeyEmptyError, EmptyRangeError.
@@ -73,17 +78,15 @@ class Hub:
             raise KeyEmptyError("in a watch")
         if range_end and range_end != FROM_KEY and key >= range_end:
             raise EmptyRangeError(f"[{key!r}, {range_end!r})")
-        watch = Watch(self, key, range_end, start_revision or self.revision + 1, prev_kv, filters, on_ready)
-        self._group(watch)[watch] = None
+        watch = Watch(self, key, range_end, start_revision or self.revision + 1, prev_kv, filters, on_ready, narrow)
+        self._add(watch)
         if progress_interval_s is not None:
             self._tickers[watch] = asyncio.get_running_loop().create_task(self._tick(watch, progress_interval_s))
         return watch
 
     def forget(self, watch: Watch) -> None:
         """Remove a watch."""
-        group = self._group(watch)
-        if group.pop(watch, watch) is None and group is not self._others and not group:
-            self._drop_group(watch)
+        self._remove(watch)
         ticker = self._tickers.pop(watch, None)
         if ticker is not None:
             ticker.cancel()
@@ -92,12 +95,12 @@ class Hub:
         """Hand a committed revision to its watches; no await, so that it is seen whole or not at all."""
         self.revision = record.revision
         if len(record.events) == 1:
-            for watch in self._matching(record.events[0].kv.key):
+            for watch in self._matching(record.events[0]):
                 watch.offer(record, record.events)
             return
         wanted: dict[Watch, list[Event]] = {}
         for event in record.events:
-            for watch in self._matching(event.kv.key):
+            for watch in self._matching(event):
                 wanted.setdefault(watch, []).append(event)
         for watch, events in wanted.items():
             watch.offer(record, tuple(events))
@@ -131,35 +134,45 @@ class Hub:
         )
         return Past(revisions, found.upto)
 
-    def _group(self, watch: Watch) -> dict[Watch, None]:
+    def _add(self, watch: Watch) -> None:
         if not watch.range_end:
-            return self._exact.setdefault(watch.key, {})
-        if watch.range_end != prefix_end(watch.key):
-            return self._others
-        group = self._prefixes.get(watch.key)
-        if group is None:
-            group = self._prefixes[watch.key] = {}
-            length = len(watch.key)
-            self._prefix_lengths[length] = self._prefix_lengths.get(length, 0) + 1
-        return group
+            self._exact.setdefault(watch.key, {})[watch] = None
+        elif watch.range_end != prefix_end(watch.key):
+            self._others[watch] = None
+        else:
+            group = self._prefixes.get(watch.key)
+            if group is None:
+                group = self._prefixes[watch.key] = Group()
+                length = len(watch.key)
+                self._prefix_lengths[length] = self._prefix_lengths.get(length, 0) + 1
+            group.add(watch)
 
-    def _drop_group(self, watch: Watch) -> None:
+    def _remove(self, watch: Watch) -> None:
         if not watch.range_end:
-            self._exact.pop(watch.key, None)
-        elif self._prefixes.pop(watch.key, None) is not None:
-            length = len(watch.key)
-            self._prefix_lengths[length] -= 1
-            if not self._prefix_lengths[length]:
-                del self._prefix_lengths[length]
+            watches = self._exact.get(watch.key, {})
+            watches.pop(watch, None)
+            if not watches:
+                self._exact.pop(watch.key, None)
+        elif watch.range_end != prefix_end(watch.key):
+            self._others.pop(watch, None)
+        elif (group := self._prefixes.get(watch.key)) is not None:
+            group.remove(watch)
+            if not group:
+                del self._prefixes[watch.key]
+                length = len(watch.key)
+                self._prefix_lengths[length] -= 1
+                if not self._prefix_lengths[length]:
+                    del self._prefix_lengths[length]
 
-    def _matching(self, key: bytes) -> Iterator[Watch]:
-        if self._exact and (group := self._exact.get(key)):
-            yield from group
+    def _matching(self, event: Event) -> Iterator[Watch]:
+        key = event.kv.key
+        if self._exact and (watches := self._exact.get(key)):
+            yield from watches
         prefixes = self._prefixes
         for length in self._prefix_lengths:
             # A key shorter than the prefix is its own slice, and must not be found once more under its own length.
             if length <= len(key) and (group := prefixes.get(key[:length])):
-                yield from group
+                yield from group.concerned(event)
         for watch in self._others:
             if covers(watch.key, watch.range_end, key):
                 yield watch

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from .model import Change, DeleteResponse, KeyValue, LeaseStatus, PutResponse, Range, RangeResponse, Txn, TxnResponse
+from .narrow import Narrow
 from .watch import Watch
 
 
@@ -77,9 +78,9 @@ class WatchStore(Protocol):
 
     def watch(
         self, key: bytes, range_end: bytes = b"", start_revision: int = 0, *, prev_kv: bool = False,
-        progress_interval_s: float | None = None,
+        progress_interval_s: float | None = None, narrow: Narrow | None = None,
     ) -> Watch:  # fmt: skip
-        """Follow a key or a range from `start_revision` on (0: from the next revision)."""
+        """Follow a key or a range from `start_revision` on (0: from the next revision); see `narrow` for `narrow`."""
 
     # Leases
 

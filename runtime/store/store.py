@@ -53,6 +53,7 @@ from .model import (
     TxnResponse,
     WatchFilter,
 )
+from .narrow import Narrow
 from .reserve import Reserve
 from .ring import Ring
 from .schema import check_pages, ensure_schema
@@ -354,16 +355,18 @@ class Store:
         filters: Iterable[WatchFilter] = (),
         progress_interval_s: float | None = None,
         on_ready: Callable[[Watch], None] | None = None,
+        narrow: Narrow | None = None,
     ) -> Watch:
         """Follow a key or a range from `start_revision` on (0: from the next revision); see Watch.
 
-        With `on_ready` nobody iterates: it is called whenever something is queued, or the watch has failed.
+        With `on_ready` nobody iterates: it is called whenever something is queued, or the watch has failed. A watch that is
+        `narrow` is not told of what surely does not concern it.
 
         Raises:
             KeyEmptyError, EmptyRangeError. A compacted start is told by the first step of the iteration.
         """
         self._serving()
-        return self._hub.watch(key, range_end, start_revision, prev_kv, filters, progress_interval_s, on_ready)
+        return self._hub.watch(key, range_end, start_revision, prev_kv, filters, progress_interval_s, on_ready, narrow)
 
     # Leases
 

@@ -23,6 +23,7 @@ from .ring import Record
 
 if TYPE_CHECKING:
     from .hub import Hub
+    from .narrow import Narrow
 
 _BATCH_OVERHEAD_BYTES = 200
 _DROPPED = {WatchFilter.NOPUT: PUT, WatchFilter.NODELETE: DELETE}
@@ -40,10 +41,12 @@ class Watch:
         prev_kv: bool,
         filters: Iterable[WatchFilter],
         on_ready: Callable[[Watch], None] | None = None,
+        narrow: Narrow | None = None,
     ) -> None:
         self.key = key
         self.range_end = range_end
         self.prev_kv = prev_kv
+        self.narrow = narrow
         self.next_revision = start_revision
         """Everything below it that this watch asked for is delivered or queued."""
         self._hub = hub

@@ -212,6 +212,46 @@ async def test_a_deletion_shows_the_last_state_at_the_deletions_revision(serving
         await second.aclose()
 
 
+@pytest.mark.parametrize(
+    "chosen", [{"fields": "spec.nodeName=n1"}, {"labels": "app=x"}, {"fields": "spec.nodeName=n1", "labels": "app=x"}]
+)
+async def test_a_watch_of_one_value_is_not_woken_for_others(serving: Any, chosen: dict[str, str]) -> None:
+    """A thousand kubelets that all look at each Pod of the others are what keeps an API server busy."""
+    async with serving() as s:
+        mine, all_ = s.api.watch(s.site, **chosen), s.api.watch(s.site, labels="app!=z")
+        for watch in (mine, all_):
+            await watch.arrive()
+        await s.make("other", labels={"app": "y"}, node_name="n2")
+        assert mine._watch.delivered == 0
+        assert all_._watch.delivered == 1
+        tree = await s.make("own", labels={"app": "x"}, nodeName="n1")
+        assert [(c.type, c.stored.name) for c in mine.taken()] == [("ADDED", "own")]
+        tree = {**tree, "metadata": {**tree["metadata"], "labels": {"app": "y"}}, "spec": {**tree["spec"], "nodeName": "n2"}}
+        tree = await s.client.update(s.site, tree, "n")
+        assert [(c.type, c.stored.name) for c in mine.taken()] == [("DELETED", "own")]
+        await s.client.update(s.site, {**tree, "metadata": {**tree["metadata"], "labels": {"app": "q"}}}, "n")
+        await s.client.delete(s.site, "own", "n")
+        assert mine._watch.delivered == 2
+        assert mine.taken() == []
+        for watch in (mine, all_):
+            watch.end()
+
+
+async def test_who_watches_by_a_selector_survives_what_others_wrote_into_the_store(serving: Any) -> None:
+    """A store may be shared: rubbish under our keys must not stop the store from telling everybody else."""
+    async with serving() as s:
+        other = s.api.watch(s.config)
+        mine = s.api.watch(s.site, labels="app=x")
+        for watch in (mine, other):
+            await watch.arrive()
+        await s.store.put(b"/registry/sites.example.com/n/bad", b"[1")
+        await s.client.create(s.config, {"metadata": {"name": "c"}}, "n")
+        assert [c.stored.name for c in other.taken()] == ["c"]
+        assert mine._watch.delivered == 1, "it comes to it, and says so"
+        for watch in (mine, other):
+            watch.end()
+
+
 async def test_a_watch_from_a_compacted_revision_gets_410(serving: Any) -> None:
     """The client must list again; silence would leave its cache wrong for ever."""
     async with serving() as s:

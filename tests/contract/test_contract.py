@@ -20,8 +20,10 @@ from reconcile.runtime.store import (
     FutureRevisionError,
     KeyEmptyError,
     KeyNotFoundError,
+    KeyValue,
     LeaseExistsError,
     LeaseNotFoundError,
+    Narrow,
     Put,
     PutResponse,
     Range,
@@ -296,6 +298,25 @@ async def test_a_watch_tells_every_change_in_order(opened: Opened) -> None:
         assert [event.prev_kv.value if event.prev_kv else None for event in told] == [None, None, b"value of a", b"2"]
         assert told[3].kv.mod_revision == store.revision
         assert told[3].kv.value == b""
+        watch.cancel()
+
+
+async def test_a_narrowed_watch_is_told_of_what_has_or_had_its_value(opened: Opened) -> None:
+    """Who follows one object of ten thousand is not woken for the others."""
+
+    def of(kv: KeyValue) -> bytes:
+        return kv.value
+
+    async with opened() as store:
+        watch = store.watch(b"a/", prefix_end(b"a/"), prev_kv=True, narrow=Narrow(of, b"mine"))
+        for key, value in ((b"a/1", b"mine"), (b"a/2", b"yours"), (b"a/1", b"yours"), (b"a/2", b"mine"), (b"b", b"mine")):
+            await store.put(key, value)
+        await store.delete(b"a/1")
+        await store.delete(b"a/2")
+        told = [(await next_events(watch)).events[0] for _ in range(4)]
+        assert [(event.kind, event.kv.key, event.kv.value) for event in told] == [
+            (PUT, b"a/1", b"mine"), (PUT, b"a/1", b"yours"), (PUT, b"a/2", b"mine"), (DELETE, b"a/2", b""),
+        ]  # fmt: skip
         watch.cancel()
 
 

@@ -17,6 +17,8 @@ from reconcile.runtime.store import (
     EmptyRangeError,
     Event,
     KeyEmptyError,
+    KeyValue,
+    Narrow,
     Put,
     Settings,
     StoreClosedError,
@@ -121,6 +123,75 @@ async def test_matching_knows_exact_keys_prefixes_ranges_and_everything(opened: 
         for watch in watches:
             watch.cancel()
         assert not any([*store._hub._exact, *store._hub._prefixes, *store._hub._others, *store._hub._prefix_lengths])
+
+
+async def test_narrowed_watches_are_offered_what_may_concern_them_and_leave_nothing_behind(opened: Opened) -> None:
+    """Where the function cannot tell, all are; where nobody says what was there before, too."""
+
+    def first(kv: KeyValue) -> str | None:
+        return None if kv.value == b"?" else kv.value[:1].decode()
+
+    def last(kv: KeyValue) -> str | None:
+        if kv.value == b"?":
+            raise ValueError("what is that?")
+        return kv.value[-1:].decode()
+
+    async with await opened() as store:
+        end = prefix_end(b"k")
+        wide = store.watch(b"k", end)
+        narrow = [store.watch(b"k", end, narrow=Narrow(of, value)) for of, value in ((first, "a"), (first, "b"), (last, "a"))]
+        twin = store.watch(b"k", end, narrow=Narrow(first, "a"))
+        for value in (b"ab", b"ba", b"?", b"cc", b"cd"):
+            await store.put(b"k", value)
+        await store.txn(Txn((), (Put(b"k1", b"aa"), Put(b"k2", b"xx"))))
+        told = [[event.kv.value for batch in watch.take() for event in batch.events] for watch in (wide, *narrow, twin)]
+        assert told[0] == [b"ab", b"ba", b"?", b"cc", b"cd", b"aa", b"xx"]
+        assert told[1] == told[4] == [b"ab", b"ba", b"?", b"cc", b"aa"]
+        assert told[2] == [b"ba", b"?", b"cc"]
+        assert told[3] == [b"ba", b"?", b"cc", b"aa"]
+        assert all(watch.synced for watch in narrow)
+        assert [watch.present for watch in narrow] == [store.revision] * 3
+        assert len(list(store._hub)) == 5
+        narrow[0].cancel()
+        await store.put(b"k", b"a")
+        assert [len(watch.take()) for watch in (narrow[0], twin)] == [0, 1]
+        for watch in (wide, *narrow, twin):
+            watch.cancel()
+        assert not [*store._hub._prefixes, *store._hub._prefix_lengths, *store._hub]
+
+
+@pytest.mark.parametrize("settings", _SOURCES, ids=_SOURCE_NAMES)
+async def test_a_narrowed_watch_that_lags_misses_nothing(opened: Opened, settings: Settings) -> None:
+    """Of the past it is told everything: less would need the disk to know the function."""
+    async with await opened(settings) as store:
+        watch = store.watch(b"k", prefix_end(b"k"), 2, narrow=Narrow(lambda kv: kv.value, b"7"))
+        for number in range(10):
+            await store.put(f"k{number}".encode(), str(number).encode())
+        watch.progress()
+        await watch.arrive()
+        told = [event.kv.value for batch in watch.take() for event in batch.events]
+        assert b"7" in told
+        assert watch.present == store.revision
+        watch.cancel()
+
+
+async def test_a_watch_that_arrives_has_come_to_the_present_or_has_something_to_tell(opened: Opened) -> None:
+    """Who leaves the past behind may go on with others; who has not been told all of it must not."""
+    async with await opened(Settings(replay_revisions_max=1)) as store:
+        for key in (b"x", b"a", b"x", b"x"):
+            await store.put(key, b"")
+        watch = store.watch(b"a", start_revision=2)
+        assert (watch.present, watch.lagging) == (None, True)
+        await watch.arrive()
+        assert [batch.revision for batch in watch.take()] == [3]
+        await watch.arrive()
+        assert (watch.take(), watch.present) == ((), store.revision)
+        await store.put(b"a", b"")
+        assert watch.present is None
+        assert [batch.revision for batch in watch.take()] == [store.revision]
+        assert watch.present == store.revision
+        watch.cancel()
+        assert watch.present is None
 
 
 @pytest.mark.parametrize("ring_bytes_max", [1 << 20, 0], ids=["ring", "disk"])

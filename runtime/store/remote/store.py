@@ -34,6 +34,7 @@ from reconcile.runtime.store.model import (
     Txn,
     TxnResponse,
 )
+from reconcile.runtime.store.narrow import Narrow
 from reconcile.runtime.store.ring import Record
 from reconcile.runtime.store.settings import Settings
 from reconcile.runtime.store.watch import Watch
@@ -350,7 +351,7 @@ class EtcdStore:
 
     def watch(
         self, key: bytes, range_end: bytes = b"", start_revision: int = 0, *, prev_kv: bool = False,
-        progress_interval_s: float | None = None,
+        progress_interval_s: float | None = None, narrow: Narrow | None = None,
     ) -> Watch:  # fmt: skip
         """Follow a key or a range from `start_revision` on (0: from the next revision that the mirror shows).
 
@@ -358,7 +359,7 @@ class EtcdStore:
             KeyEmptyError, EmptyRangeError. A compacted start is told by the first step of the iteration.
         """
         self._serving()
-        return self._mirror.hub.watch(key, range_end, start_revision, prev_kv, (), progress_interval_s)
+        return self._mirror.hub.watch(key, range_end, start_revision, prev_kv, (), progress_interval_s, None, narrow)
 
     # Leases
 
