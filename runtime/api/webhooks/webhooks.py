@@ -16,8 +16,9 @@ from reconcile.errors import ApiError, BadRequestError, InternalError, Tree
 from reconcile.handling import AdmissionReview
 from reconcile.kinds import Kind
 from reconcile.runtime.api.jsonpatch import apply_json_patch
+from reconcile.runtime.api.matching import Served
 
-from .configuration import BrokenConditionError, Served, Webhook, webhooks_of
+from .configuration import BrokenConditionError, Webhook, webhooks_of
 from .review import API_VERSION, WrongAnswerError, answer_of, denied, request_of
 
 log = logging.getLogger(__name__)
@@ -101,11 +102,11 @@ class Webhooks:
     async def _asked(self, webhook: Webhook, review: AdmissionReview) -> Tree | None:
         """Ask one webhook about a write, if it wants to know. Returns the object as it would have it, None: as it is."""
         kind = review.kind
-        shown = webhook.version_for(kind, review, self._served)
+        shown = webhook.match.version_for(kind, review, self._served)
         if shown is None:
             return None
-        labels = None if webhook.namespaces.empty else await self._labels_around(review)
-        if not webhook.wants(review, labels):
+        labels = None if webhook.match.namespaces.empty else await self._labels_around(review)
+        if not webhook.match.wants(review, labels):
             return None
         uid = self._clock.uid()
         new = None if review.operation == "DELETE" else await self._convert(review.tree, shown)
