@@ -23,7 +23,7 @@ from reconcile.resources.policy.eviction import Evictions
 from reconcile.resources.services import ApiPlace, api_service, first_address, service_addresses
 from reconcile.resources.services.api_service import PORT
 from reconcile.resources.stored.components import Components, component_kind
-from reconcile.resources.webhooks import EXEMPT, webhook_configurations
+from reconcile.resources.webhooks import EXEMPT, admission_policies, webhook_configurations
 from reconcile.resources.wire import wire_tables
 from reconcile.runtime.api import ApiServer
 from reconcile.runtime.client import InProcessClient
@@ -72,13 +72,14 @@ def assemble(
 
     caller = WebhookCaller(locate)
     webhooks = webhook_configurations(lambda *found: serving[0].configure_webhooks(*found), caller.close)
+    policies = admission_policies(lambda *found: serving[0].configure_policies(*found, exempt=EXEMPT))
     places: list[ApiPlace] = []  # filled by `connect`, too
     api_access = api_service(
         service_cidr, lambda: places[0] if places else None, lambda: serving[0].find("", "v1", "endpoints")
     )  # fmt: skip
     node = LocalNode(data_dir, clock, pod_cidr, images) if not simulated else None
     # Started before anybody is answered: so that what clients declared is served again, and what they write is judged.
-    operators: list[Operator] = [definitions, webhooks, *guards.operators(), service_addresses(service_cidr)]
+    operators: list[Operator] = [definitions, webhooks, policies, *guards.operators(), service_addresses(service_cidr)]
 
     def later() -> list[Operator]:
         from reconcile.resources.scheduler import scheduler

@@ -1,11 +1,11 @@
-"""Keeps the API server's webhooks as the two kinds of webhook configurations have them.
+"""Keeps the API server's webhooks and admission policies as the kinds that configure them have them.
 
-Who asks webhooks is no handler: the composer hands in `configure`.
+Who asks webhooks, and who evaluates policies, is no handler: the composer hands in `configure`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import attrs
 
@@ -14,7 +14,7 @@ from reconcile.handling import Cluster
 from reconcile.kinds import Kind, Resource
 from reconcile.registry import Operator
 
-from .stored.policies import webhook_kinds
+from .stored.policies import validating_policy_kinds, webhook_kinds
 
 Configure = Callable[[Iterable[Tree], Iterable[Tree]], None]
 EXEMPT = frozenset(
@@ -23,7 +23,7 @@ EXEMPT = frozenset(
         "mutatingadmissionpolicybindings", "validatingadmissionpolicies", "validatingadmissionpolicybindings",
     )
 )  # fmt: skip
-"""(group, plural) of what webhooks never see, so that a broken one can be mended.
+"""(group, plural) of what webhooks and policies never see, so that a broken one can be mended.
 
 Source: https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#matching-requests-rules
 """
@@ -32,19 +32,31 @@ Source: https://kubernetes.io/docs/reference/access-authn-authz/extensible-admis
 def webhook_configurations(configure: Configure, close: Callable[[], Awaitable[None]]) -> Operator:
     """The operator that calls `configure(mutating, validating)` with what is there; `close` when it stops."""
     app = Operator("webhook-configurations")
-    mutating, validating = webhook_kinds()
-
-    async def read(cluster: Cluster) -> None:
-        found = [(await cluster.client.list(kind)).items for kind in (mutating, validating)]
-        configure(*found)
-
-    @app.on.startup()
-    async def begin(cluster: Cluster) -> None:
-        await read(cluster)
+    _follow(app, webhook_kinds(), configure)
 
     @app.on.cleanup()
     async def end() -> None:
         await close()
+
+    return app
+
+
+def admission_policies(configure: Configure) -> Operator:
+    """The operator that calls `configure(policies, bindings)` with what is there."""
+    app = Operator("admission-policies")
+    _follow(app, validating_policy_kinds(), configure)
+    return app
+
+
+def _follow(app: Operator, kinds: Sequence[Kind], configure: Configure) -> None:
+    """Configure with all objects of both kinds, at the start and whenever one of them changed."""
+
+    async def read(cluster: Cluster) -> None:
+        configure(*[(await cluster.client.list(kind)).items for kind in kinds])
+
+    @app.on.startup()
+    async def begin(cluster: Cluster) -> None:
+        await read(cluster)
 
     def follow(kind: Kind) -> None:
         # All of them, from the server itself: what counts is what is there now, whatever the event says.
@@ -52,9 +64,8 @@ def webhook_configurations(configure: Configure, close: Callable[[], Awaitable[N
         async def changed(cluster: Cluster) -> None:
             await read(cluster)
 
-    follow(mutating)
-    follow(validating)
-    return app
+    for kind in kinds:
+        follow(kind)
 
 
 def _class_of(kind: Kind) -> type[Resource]:

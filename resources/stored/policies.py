@@ -16,6 +16,7 @@ from reconcile.resources.core.cells import AGE, NONE, path_cell
 from reconcile.resources.core.names import duplicate, forbidden, invalid, required
 
 from .declaration import at, count_cell, declared
+from .policy_rules import validate_binding, validate_policy
 
 _ADMISSION = "admissionregistration.k8s.io/v1"
 _FLOW = "flowcontrol.apiserver.k8s.io/v1"
@@ -25,7 +26,7 @@ _UNSET = "<unset>"
 
 def policy_kinds() -> list[Kind]:
     """Webhooks, admission policies, priority and fairness, and API services."""
-    return [*webhook_kinds(), *_policies(), *_fairness(), _api_service()]
+    return [*webhook_kinds(), *validating_policy_kinds(), *_mutating_policies(), *_fairness(), _api_service()]
 
 
 def webhook_kinds() -> list[Kind]:
@@ -52,38 +53,34 @@ def webhook_kinds() -> list[Kind]:
     return made
 
 
-def _policies() -> list[Kind]:
-    kind_of_parameters = Column("ParamKind", cell=_parameter_kind, doc="The kind of its parameters.")
-    reference = (
-        Column("PolicyName", cell=path_cell("spec", "policyName"), doc="The policy that it puts into force."),
-        Column("ParamRef", cell=_parameter, doc="The parameters."),
-        AGE,
-    )
-    common: dict[str, Any] = {"namespaced": False, "categories": _CATEGORIES}
-    defaults: dict[str, Any] = {
-        "spec.failurePolicy": "Fail", "spec.matchConstraints.matchPolicy": "Equivalent",
-        "spec.matchConstraints.namespaceSelector": {}, "spec.matchConstraints.objectSelector": {},
-        "spec.matchConstraints.resourceRules[].scope": "*",
-    }  # fmt: skip
+def validating_policy_kinds() -> list[Kind]:
+    """ValidatingAdmissionPolicy and its binding."""
+    common, reference, parameters, defaults = _policy_parts()
     return [
         declared(
             _ADMISSION, "ValidatingAdmissionPolicy", "validatingadmissionpolicies", "Rules in CEL for what is written.",
-            status=True, defaults=defaults, **common,
+            status=True, defaults=defaults, hooks=Hooks(validate=validate_policy), **common,
             columns=(
                 Column("Validations", cell=count_cell("spec", "validations"), type="integer", doc="How many rules."),
-                kind_of_parameters, AGE,
+                parameters, AGE,
             ),
         ),
         declared(
             _ADMISSION, "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", "Puts such rules into force.",
-            columns=reference, **common,
+            columns=reference, hooks=Hooks(validate=validate_binding), **common,
         ),
+    ]  # fmt: skip
+
+
+def _mutating_policies() -> list[Kind]:
+    common, reference, parameters, defaults = _policy_parts()
+    return [
         declared(
             _ADMISSION, "MutatingAdmissionPolicy", "mutatingadmissionpolicies", "Changes in CEL of what is written.",
             defaults=defaults, **common,
             columns=(
                 Column("Mutations", cell=count_cell("spec", "mutations"), type="integer", doc="How many changes."),
-                kind_of_parameters, AGE,
+                parameters, AGE,
             ),
         ),
         declared(
@@ -91,6 +88,22 @@ def _policies() -> list[Kind]:
             columns=reference, **common,
         ),
     ]  # fmt: skip
+
+
+def _policy_parts() -> tuple[dict[str, Any], tuple[Column, ...], Column, dict[str, Any]]:
+    """What validating and mutating policies have in common: how they are served, columns, defaults."""
+    reference = (
+        Column("PolicyName", cell=path_cell("spec", "policyName"), doc="The policy that it puts into force."),
+        Column("ParamRef", cell=_parameter, doc="The parameters."),
+        AGE,
+    )
+    defaults: dict[str, Any] = {
+        "spec.failurePolicy": "Fail", "spec.matchConstraints.matchPolicy": "Equivalent",
+        "spec.matchConstraints.namespaceSelector": {}, "spec.matchConstraints.objectSelector": {},
+        "spec.matchConstraints.resourceRules[].scope": "*",
+    }  # fmt: skip
+    common: dict[str, Any] = {"namespaced": False, "categories": _CATEGORIES}
+    return common, reference, Column("ParamKind", cell=_parameter_kind, doc="The kind of its parameters."), defaults
 
 
 def _fairness() -> list[Kind]:

@@ -3,8 +3,8 @@
 Who registers for a kind sees each write in the version of that kind, whatever version the client writes in.
 
 Mutators run first, then defaults, then what completes new objects, then the schema's rules, then validators. They are called
-in the order in which they were added, those for all kinds first; webhooks are asked last. A dry run calls them too
-(`review.dry_run` tells).
+in the order in which they were added, those for all kinds first; policies and then webhooks are asked last. A dry run calls
+them too (`review.dry_run` tells).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from reconcile.handling import AdmissionReview
 from reconcile.kinds import Kind
 
 if TYPE_CHECKING:
+    from .policies import Policies
     from .webhooks import Webhooks
 
 Admit = Callable[[AdmissionReview], Awaitable[None] | None]
@@ -37,6 +38,7 @@ class Admission:
         self._mutators: dict[_Key, list[Admit]] = {}
         self._validators: dict[_Key, list[Admit]] = {}
         self._initializers: dict[_Key, list[Admit]] = {}
+        self.policies: Policies | None = None
         self.webhooks: Webhooks | None = None
 
     def add_mutator(self, kind: Kind | None, admit: Admit) -> Callable[[], None]:
@@ -94,12 +96,15 @@ class Admission:
     async def validate(self, kind: Kind, make: Callable[[], AdmissionReview]) -> Sequence[str]:
         """Call the validators; the review is made only if there are any. Returns their warnings, raises what refuses."""
         wanted = _of(self._validators, kind) if self._validators else []
+        policies = self.policies if self.policies is not None and self.policies.validates(kind) else None
         webhooks = self.webhooks if self.webhooks is not None and self.webhooks.validates(kind) else None
-        if not wanted and webhooks is None:
+        if not wanted and policies is None and webhooks is None:
             return ()
         review = make()
         for admit in wanted:
             await _call(admit, review)
+        if policies is not None:
+            await policies.validate(review)
         if webhooks is not None:
             await webhooks.validate(review)
         return review.warnings

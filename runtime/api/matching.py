@@ -100,5 +100,10 @@ def _rule(given: Tree) -> Rule:
     )  # fmt: skip
 
 
+_ALL = frozenset("*")
+EVERYTHING = (Rule(_ALL, _ALL, _ALL, frozenset({"*", "*/*"}), "*"),)
+"""Rules of somebody who names none, and wants all."""
+
+
 def _any(words: frozenset[str], word: str) -> bool:
     return "*" in words or word in words

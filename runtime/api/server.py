@@ -16,6 +16,7 @@ from reconcile.errors import Tree
 from reconcile.identity import SYSTEM, Caller
 from reconcile.kinds import Kind
 from reconcile.runtime.store import Range, StoreError, WatchStore
+from reconcile.selectors import label_selector
 from reconcile.subresources import Connection
 
 from . import refusals
@@ -226,6 +227,20 @@ class ApiServer:
         assert self._admission.webhooks is not None, "nobody said how webhooks are asked"
         self._admission.webhooks.configure(mutating, validating)
 
+    def configure_policies(
+        self, policies: Iterable[Tree], bindings: Iterable[Tree], *, exempt: frozenset[tuple[str, str]]
+    ) -> None:  # fmt: skip
+        """From now on judge writes by these admission policies, but for those of the `exempt` (group, plural)."""
+        policies = list(policies)
+        if not policies:
+            self._admission.policies = None
+            return
+        from .policies import Policies  # few have any
+
+        self._admission.policies = Policies(
+            self.clock, self.find, self._namespace_around, self._in_version, self._parameters, exempt, policies, bindings
+        )  # fmt: skip
+
     async def _in_version(self, tree: Tree, kind: Kind) -> Tree:
         """An object as a version of its kind has it."""
         if tree.get("apiVersion") == kind.api_version:
@@ -235,14 +250,32 @@ class ApiServer:
             return (await versions.converted([tree], kind))[0]
         return {**tree, "apiVersion": kind.api_version, "kind": kind.kind}
 
-    async def _labels_around(self, review: AdmissionReview) -> Mapping[str, str] | None:
-        """The labels of the namespace that a write is in, or is about; None where there is none."""
-        tree: Tree | None = None
+    async def _namespace_around(self, review: AdmissionReview) -> Tree | None:
+        """The namespace that a write is in, or is about; None where there is none."""
         if self.namespace_kind is not None and review.kind.namespaced:
-            tree = (await self.get(self.namespace_kind, review.tree["metadata"].get("namespace", ""))).tree
-        elif self.namespace_kind is not None and review.kind.plural == self.namespace_kind.plural and not review.kind.group:
-            tree = review.tree
+            return (await self.get(self.namespace_kind, review.tree["metadata"].get("namespace", ""))).tree
+        if self.namespace_kind is not None and review.kind.plural == self.namespace_kind.plural and not review.kind.group:
+            return review.tree
+        return None
+
+    async def _labels_around(self, review: AdmissionReview) -> Mapping[str, str] | None:
+        tree = await self._namespace_around(review)
         return None if tree is None else tree["metadata"].get("labels") or {}
+
+    async def _parameters(
+        self, kind: tuple[str, str], namespace: str, name: str, selector: Tree | None
+    ) -> Sequence[Tree]:  # fmt: skip
+        """The objects that a policy is parametrised with, by their name or by their labels."""
+        served = next((known for known in self.kinds() if (known.api_version, known.kind) == kind), None)
+        if served is None:
+            raise LookupError(f"failed to find resource referenced by paramKind: '{kind[0]}, Kind={kind[1]}'")
+        if served.namespaced and not namespace:
+            raise LookupError("cannot use namespaced paramRef in policy binding that matches cluster-scoped resources")
+        within = namespace if served.namespaced else ""
+        if name:
+            found = self.peek(served, name, within)
+            return [found] if found is not None else []
+        return [item.tree for item in (await self.list(served, within, labels=str(label_selector(selector)))).items]
 
     # Reading
 

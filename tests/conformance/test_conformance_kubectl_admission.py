@@ -164,3 +164,50 @@ spec: {limits: [{type: Container, default: {cpu: 500m}, defaultRequest: {cpu: 10
 def test_their_fields_are_explained(kubectl: Kubectl, kind: str) -> None:
     """From the same schemas that they are checked by."""
     assert "FIELDS:" in kubectl("explain", kind)
+
+
+POLICY = """
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: NAME}
+spec:
+  failurePolicy: Fail
+  paramKind: {apiVersion: v1, kind: ConfigMap}
+  matchConstraints:
+    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: NAME}}
+    resourceRules:
+    - {apiGroups: [apps], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [deployments, deployments/scale]}
+  variables:
+  - {name: most, expression: "int(params.data.most)"}
+  validations:
+  - {expression: "object.spec.replicas <= variables.most", messageExpression: "'most: ' + string(variables.most)"}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: NAME}
+spec: {policyName: NAME, validationActions: [Deny], paramRef: {name: limits, parameterNotFoundAction: Deny}}
+"""
+
+
+def test_an_admission_policy_is_in_force_until_its_binding_goes(kubectl: Kubectl, namespace: str, plane: Plane) -> None:
+    """Policies travel with helm charts; who applies one expects it to be enforced."""
+    pytest.importorskip("cel_expr_python")
+    kubectl("create", "configmap", "limits", "--from-literal=most=2")
+    text = POLICY.replace("NAME", namespace)
+    kubectl("apply", "-f", "-", stdin=text)
+    said = f"ValidatingAdmissionPolicy '{namespace}' with binding '{namespace}' denied request: most: 2"
+    try:
+        plane.wait(
+            "it is in force",
+            lambda: said in kubectl.run("create", "deployment", "many", "--image=x", "--replicas=3", "--dry-run=server").stderr,
+        )
+        kubectl("create", "deployment", "few", "--image=x", "--replicas=2")
+        assert said in kubectl("scale", "deployment", "few", "--replicas=4", code=1)
+        assert "compilation failed" in kubectl("apply", "-f", "-", stdin=text.replace("object.spec", "nosuch.spec"), code=1)
+    finally:
+        kubectl.run("delete", "validatingadmissionpolicybinding", namespace)  # which warns that it is in no namespace
+    plane.wait(
+        "it is out of force",
+        lambda: kubectl.run("scale", "deployment", "few", "--replicas=4").returncode == 0,
+    )
+    assert kubectl.run("delete", "validatingadmissionpolicy", namespace).returncode == 0

@@ -87,7 +87,9 @@ SAMPLES: dict[str, tuple[Tree, list[Any]]] = {
         [1, "v1/C"],
     ),
     "admissionregistration.k8s.io/v1.ValidatingAdmissionPolicyBinding": (
-        {"spec": {"policyName": "p", "paramRef": {"name": "c", "namespace": "n"}, "validationActions": ["Deny"]}}, ["p", "n/c"]
+        {"spec": {"policyName": "p", "paramRef": {"name": "c", "namespace": "n", "parameterNotFoundAction": "Deny"},
+                  "validationActions": ["Deny"]}},
+        ["p", "n/c"],
     ),
     "admissionregistration.k8s.io/v1.MutatingAdmissionPolicy": (
         {"spec": {"matchConstraints": RULES, "reinvocationPolicy": "Never",
