@@ -27,20 +27,25 @@ class Trouble(CommandError):
 @click.command(
     "diff",
     epilog=examples(
-        "reconcile diff deploy/web", "reconcile diff deploy/web --from 10m", "reconcile diff cm/settings --from 120 --to 180"
+        "reconcile diff deploy/web", "reconcile diff deploy/web --at 10m", "reconcile diff cm/settings --at 120 --at 180"
     ),
 )
 @click.argument("what", nargs=-1, required=True, metavar="KIND/NAME")
 @click.option("--from", "since", default="", metavar="REV|TIME", help="The old state [default: before its last change].")
 @click.option("--to", "until", default="", metavar="REV|TIME", help="The new state [default: as it is now].")
+@click.option("--at", "moments", multiple=True, metavar="REV|TIME", help="As --from; given twice, as --from and --to.")
 @click.option("-U", "--unified", "around", type=click.IntRange(0), default=3, show_default=True, help="Lines of context.")
 @target_options
-def command(target: Target, what: tuple[str, ...], since: str, until: str, around: int) -> None:
+def command(target: Target, what: tuple[str, ...], since: str, until: str, moments: tuple[str, ...], around: int) -> None:
     """Show what is different in an object between two revisions, as `diff -u` shows it.
 
     REV|TIME is a revision (a number), an age (10m) or a time (2026-11-27T03:00:00Z). Exit codes are diff's: 0 no difference,
     1 some, 2 trouble. Managed fields and the resourceVersion are left out: they always differ.
     """
+    if moments:
+        if since or until or len(moments) > 2:
+            raise Trouble("--at says it once or twice, instead of --from and --to")
+        since, until = moments[0], moments[1] if len(moments) > 1 else ""
     try:
         different = _show(target, what, since, until, around)
     except NoControlPlane:

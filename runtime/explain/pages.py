@@ -1,4 +1,4 @@
-"""Explanations over HTTP, for the commands `why`, `trace`, `why-not` and `replay`: GET /explain/<question>?resource=&name=...
+"""Explanations over HTTP, for the commands `why`, `trace`, `why-not`, `find`, ...: GET /explain/<question>?resource=&name=...
 
 Whoever may get this path may ask about every object: it is not in the default roles, so administrators may.
 """
@@ -13,6 +13,7 @@ from reconcile.runtime.api import ApiServer
 from reconcile.runtime.engine.engine import Engine
 
 from .explaining import Explaining
+from .finding import find
 from .replaying import replay
 
 ROOT = "explain"
@@ -27,6 +28,7 @@ class Pages:
         self._explaining = Explaining(api, engine)
         self._questions: dict[str, Callable[[Mapping[str, str]], Awaitable[Tree]]] = {
             "why": self._why, "trace": self._trace, "why-not": self._why_not, "attempts": self._attempts, "replay": self._replay,
+            "find": self._find,
         }  # fmt: skip
 
     async def answer(self, path: str, query: Mapping[str, str]) -> Tree:
@@ -62,6 +64,18 @@ class Pages:
         return await replay(
             self._api, self._engine, self._api.clock, revision, query.get("handler", ""), kind, name, namespace
         )  # fmt: skip
+
+    async def _find(self, query: Mapping[str, str]) -> Tree:
+        kind = self._kind(query.get("resource", ""))
+        namespace = query.get("namespace", "") if kind.namespaced else ""
+        first, last = _whole(query, "from"), _whole(query, "to")
+        return await find(self._api, kind, namespace, query.get("labels", ""), query.get("fields", ""), first, last)
+
+    def _kind(self, resource: str) -> Kind:
+        kind = next((kind for kind in self._api.stored_kinds() if kind.resource == resource), None)
+        if kind is None:
+            raise BadRequestError(f"?resource={resource} names no kind that is stored; give ?resource=deployments.apps")
+        return kind
 
     def _object(self, query: Mapping[str, str]) -> tuple[Kind, str, str]:
         resource, name = query.get("resource", ""), query.get("name", "")

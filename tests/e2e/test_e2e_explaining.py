@@ -116,3 +116,23 @@ def test_wrong_questions_are_answered_with_a_reason(hello: Plane) -> None:
     assert "a trace is of a whole write" in hello.cli("trace", "deploy/web", ".spec", code=1)
     assert "not found" in hello.cli("why", "deploy/nothing", code=1)
     assert "name one object" in hello.cli("why", "deploy", code=1)
+
+
+def test_what_was_so_once_is_found_and_compared(hello: Plane) -> None:
+    """find, and diff --at, on what really ran."""
+    born = created(hello)
+    said = hello.cli("find", "pods", "status.phase=Running").splitlines()
+    assert said[0].split()[:3] == ["NAME", "FROM", "TO"]
+    assert any(line.startswith("web-") and line.rstrip().endswith("/run") for line in said[1:])
+    assert hello.cli("find", "pods", ".status.phase=Pending", "-o", "name").startswith("pods/web-")
+    found = json.loads(hello.cli("find", "deploy", "-l", "none=such", "-A", "-o", "json"))
+    assert found["items"] == []
+    assert hello.run("find", "pods", "status.phase=Failed").stderr.startswith("nothing was so between revision")
+    assert "one or the other" in hello.cli("find", "pods", "--at", "1m", "--from", "2", code=1)
+    once = json.loads(hello.cli("find", "deploy", "metadata.name=web", "--at", born, "-o", "json"))
+    assert [item["name"] for item in once["items"]] == ["web"]
+    since = hello.cli("diff", "deploy/web", "--from", born, code=1)
+    assert hello.cli("diff", "deploy/web", "--at", born, code=1) == since
+    assert "+status:" in since
+    assert hello.cli("diff", "deploy/web", "--at", born, "--at", born) == ""
+    assert "instead of --from and --to" in hello.cli("diff", "deploy/web", "--at", born, "--to", born, code=2)
