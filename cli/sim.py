@@ -29,6 +29,7 @@ _NAMES = ("intermediate", "stale", "unobserved", "chaos")
         "reconcile sim app.py --workload samples/web.yaml --patterns sieve",
         "reconcile sim app.py --patterns chaos --seeds 500",
         "reconcile sim app.py --plan crash:app:9",
+        "reconcile sim app.py --plan incident.json",
     ),
 )
 @click.argument(
@@ -36,7 +37,7 @@ _NAMES = ("intermediate", "stale", "unobserved", "chaos")
 )
 @click.option(
     "-w", "--workload", "workloads", multiple=True, type=click.Path(exists=True, path_type=Path),
-    help="Objects to make, delete and make again: a file or a folder; drawn from the schemas of the app's kinds otherwise.",
+    help="Objects to make, delete and make again: a file, a folder, or an incident (.json); else drawn from the kinds' schemas.",
 )  # fmt: skip
 @click.option(
     "--patterns", default="sieve", show_default=True,
@@ -45,7 +46,7 @@ _NAMES = ("intermediate", "stale", "unobserved", "chaos")
 @click.option("--limit", type=click.IntRange(1), default=200, show_default=True, help="At most so many plans of a pattern.")
 @click.option("--seeds", type=click.IntRange(1), default=100, show_default=True, help="So many random plans of chaos.")
 @click.option("--steps", type=click.IntRange(1), default=3, show_default=True, help="So many changes of each object.")
-@click.option("--plan", default="", help="Run this plan only, as a report names it.")
+@click.option("--plan", default="", help="Run this plan only, as a report names it, or the incident of a file.")
 @click.option("--cluster", is_flag=True, help="Surround the app with the built-in controllers, a scheduler and simulated nodes.")
 @click.option("--ignore", multiple=True, metavar="KIND:PATH", help="A field that may differ, such as webapps:status.startedAt.")
 @output_option("json", "yaml")
@@ -58,11 +59,18 @@ def command(
     They must come to the same end, make no more objects than needed, and stop writing. The first plan that fails is shrunk
     and explained; then the exit code is 1.
     """
+    from reconcile.runtime.testing.incident import plan_given, read_incident
     from reconcile.runtime.testing.plan import read_plan
 
-    faults = read_plan(plan)
+    if plan.endswith(".json"):  # what was done and what went wrong, in one file
+        workloads = (*workloads, Path(plan))
+    incidents = [file for file in workloads if file.suffix == ".json"]
+    if incidents and len(workloads) > 1:
+        raise CommandError(f"{incidents[-1]} says what is done; give no other --workload with it")
+    relived = read_incident(incidents[0]) if incidents else None
+    faults = read_plan(plan := plan_given(plan))
     chosen = _patterns(patterns, limit, seeds)
-    convergence = _convergence(apps, workloads, steps, cluster, _ignored(ignore))
+    convergence = _convergence(apps, workloads, steps, cluster, _ignored(ignore), relived)
     _reference(convergence, quiet=bool(output))
     seen = [_given(convergence, plan)] if faults else _explore(convergence, chosen, quiet=bool(output))
     _tell(seen, output, _again(apps, workloads, steps, cluster, ignore))
@@ -94,20 +102,21 @@ def _ignored(given: tuple[str, ...]) -> dict[str, list[str]]:
 
 
 def _convergence(
-    apps: tuple[Path, ...], workloads: tuple[Path, ...], steps: int, cluster: bool, ignore: dict[str, list[str]]
-) -> Convergence:
+    apps: tuple[Path, ...], workloads: tuple[Path, ...], steps: int, cluster: bool, ignore: dict[str, list[str]],
+    relived: dict[str, Any] | None,
+) -> Convergence:  # fmt: skip
     from reconcile.runtime.testing.apps import apps_of
     from reconcile.runtime.testing.convergence import Convergence, Experiment
     from reconcile.runtime.testing.everyday import declared_by, everyday
+    from reconcile.runtime.testing.incident import reliving
     from reconcile.testing.ground import ignored, surroundings
 
     made = apps_of(list(apps))
-    files = [file for workload in workloads for file in _manifests(workload)]
-    if not files and not declared_by(made):
+    files = [file for workload in workloads for file in _manifests(workload)] if relived is None else []
+    if relived is None and not files and not declared_by(made):
         raise CommandError("nothing to do: the app declares no kind with a spec; give it objects with --workload FILE")
-    return Convergence(
-        Experiment(made, everyday(made, files, steps), surroundings(cluster=cluster), ignore=ignored(cluster, ignore))
-    )
+    workload = reliving(relived) if relived is not None else everyday(made, files, steps)
+    return Convergence(Experiment(made, workload, surroundings(cluster=cluster), ignore=ignored(cluster, ignore)))
 
 
 def _manifests(path: Path) -> list[Path]:

@@ -14,6 +14,7 @@ import attrs
 from reconcile.errors import DeclarationError
 from reconcile.runtime.testing.apps import AppLike, apps_of
 from reconcile.runtime.testing.convergence import Convergence, Experiment, Explored
+from reconcile.runtime.testing.incident import plan_given
 from reconcile.runtime.testing.plan import SIEVE, Chaos, Pattern, read_plan
 from reconcile.runtime.testing.report import report
 from reconcile.runtime.testing.state import Ignore
@@ -115,7 +116,7 @@ class _Converging:
     def _run(self, request: pytest.FixtureRequest, pattern: Pattern | None, fixtures: Mapping[str, Any]) -> None:
         __tracebackhide__ = True
         convergence = self._prepared(fixtures)
-        wanted = request.config.getoption("--plan") or self._plan
+        wanted = plan_given(request.config.getoption("--plan")) or self._plan
         if wanted or pattern is None:
             explored = _one(convergence, wanted)
         else:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Our options."""
     group = parser.getgroup("reconcile", "controllers under faults")
-    group.addoption("--plan", default="", help="run @converges tests under this plan only, such as crash:webapp:9")
+    group.addoption("--plan", default="", help="run @converges tests under this plan only, such as crash:webapp:9, or of a file")
     group.addoption(
         "--sim-seeds", type=int, default=0, metavar="N",
         help="run @converges tests under N random plans where they ask for chaos, and under all plans of other patterns",

@@ -14,6 +14,7 @@ from reconcile.runtime.engine.engine import Engine
 
 from .explaining import Explaining
 from .finding import find
+from .incident import incident
 from .replaying import replay
 
 ROOT = "explain"
@@ -28,7 +29,7 @@ class Pages:
         self._explaining = Explaining(api, engine)
         self._questions: dict[str, Callable[[Mapping[str, str]], Awaitable[Tree]]] = {
             "why": self._why, "trace": self._trace, "why-not": self._why_not, "attempts": self._attempts, "replay": self._replay,
-            "find": self._find,
+            "find": self._find, "incident": self._incident,
         }  # fmt: skip
 
     async def answer(self, path: str, query: Mapping[str, str]) -> Tree:
@@ -70,6 +71,10 @@ class Pages:
         namespace = query.get("namespace", "") if kind.namespaced else ""
         first, last = _whole(query, "from"), _whole(query, "to")
         return await find(self._api, kind, namespace, query.get("labels", ""), query.get("fields", ""), first, last)
+
+    async def _incident(self, query: Mapping[str, str]) -> Tree:
+        kind, name, namespace = self._object(query)
+        return await incident(self._api, kind, name, namespace, _whole(query, "from"), _whole(query, "to"))
 
     def _kind(self, resource: str) -> Kind:
         kind = next((kind for kind in self._api.stored_kinds() if kind.resource == resource), None)

@@ -211,6 +211,14 @@ class World:
         if refused == steps:
             raise AssertionError(f"every spec that was drawn for {found} was refused, the last one because: {last}")
 
+    async def relive(self, file: str | Path) -> None:
+        """Do what people did in an incident that `reconcile incident -o FILE` exported; `pytest --plan FILE` has its faults."""
+        from .incident import read_incident, relive
+
+        path = Path(file)
+        found = next((p for p in (path, *([self._base / path] if self._base is not None else [])) if p.exists()), path)
+        await relive(self, read_incident(found))
+
     # Time
 
     async def settled(self, quiet_s: float = QUIET_S, limit_s: float = SETTLE_S_MAX) -> None:

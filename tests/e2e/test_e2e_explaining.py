@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -136,3 +137,17 @@ def test_what_was_so_once_is_found_and_compared(hello: Plane) -> None:
     assert "+status:" in since
     assert hello.cli("diff", "deploy/web", "--at", born, "--at", born) == ""
     assert "instead of --from and --to" in hello.cli("diff", "deploy/web", "--at", born, "--to", born, code=2)
+
+
+def test_an_incident_is_exported_from_what_really_ran(hello: Plane, tmp_path: Path) -> None:
+    """The folder's Deployment: a file made it, and all else was controllers' doing."""
+    born = int(created(hello))
+    said = hello.cli("incident", "deploy/web", "--from", str(born - 1), "-o", str(tmp_path / "plan.json"))
+    assert said.startswith(f"{tmp_path / 'plan.json'}: 0 objects, ")
+    told = json.loads((tmp_path / "plan.json").read_text())
+    assert (told["kind"], told["about"]["name"], told["steps"][0]["do"], told["steps"][0]["by"]) == (
+        "Incident", "web", "apply", "sync",
+    )  # fmt: skip
+    assert "status" not in told["steps"][0]["object"]
+    assert json.loads(hello.cli("incident", "deploy/web"))["kind"] == "Incident"
+    assert "was not there" in hello.cli("incident", "deploy/none", code=1)
