@@ -113,6 +113,7 @@ class Hooks:
     - `finalizers`: set on create (a Namespace's).
     - `wrong_name`: why a new object's name will not do (empty: it will); without it, names are subdomains.
     - `keeps_status`: a new object keeps the status that its writer gives it, as a Node that registers itself does.
+    - `ending(tree)`: the object as it is from when its deletion begins until it is gone, e.g. in another phase.
     - `answers_deleted`: who deletes an object is answered with it, and not with a Status: clients expect either, by kind.
     """
 
@@ -128,6 +129,7 @@ class Hooks:
     finalizers: tuple[str, ...] = ()
     prepares_changes: bool = True
     keeps_status: bool = False
+    ending: Callable[[Tree], Tree] | None = None
     answers_deleted: bool = False
 
 

@@ -65,6 +65,11 @@ def _grace_s(tree: Tree, asked_s: int | None) -> int:
     return max(1, asked_s or 0) if (tree.get("spec") or {}).get("finalizers") else 0
 
 
+def _ending(tree: Tree) -> Tree:
+    """Clients see by the phase that it is going away, from the answer to the deletion on."""
+    return {**tree, "status": {**(tree.get("status") or {}), "phase": "Terminating"}}
+
+
 def _finalize(tree: Tree, body: Tree) -> Tree:
     """Replace spec.finalizers by those in `body` (a Namespace)."""
     finalizers = (body.get("spec") or {}).get("finalizers")
@@ -75,7 +80,7 @@ def _finalize(tree: Tree, body: Tree) -> Tree:
     "", "v1", plural="namespaces", namespaced=False, short_names=("ns",), builtin=True, has_generation=False,
     selectable=("status.phase",),
     columns=(Column("Status", cell=path_cell("status", "phase"), doc="Active or Terminating."), AGE),
-    hooks=Hooks(default=_default, prepare=_prepare, grace_s=_grace_s, actions={"finalize": _finalize}),
+    hooks=Hooks(default=_default, prepare=_prepare, grace_s=_grace_s, ending=_ending, actions={"finalize": _finalize}),
 )  # fmt: skip
 class Namespace(Resource):
     """A room of its own for names; what is in it goes when it goes."""

@@ -98,7 +98,7 @@ class Deleting:
                 return Deleted(stored, gone=True)
             answered = await self._run(Txn(compare, (DeleteRange(key),)), cause)
             return Deleted(stored, gone=True) if answered else None
-        made = await served.made({**tree, "metadata": meta}, lambda marked: encoded(marked, _OBJECT_BYTES_MAX))
+        made = await served.made(_ending(kind, {**tree, "metadata": meta}), lambda marked: encoded(marked, _OBJECT_BYTES_MAX))
         if options.dry_run:
             return Deleted(await served.shown(made), gone=False)
         revision = await self._run(Txn(compare, (Put(key, made.value, attachment=made),)), cause)
@@ -174,6 +174,11 @@ class Deleting:
         if kind.has_generation and meta.get("generation"):
             meta["generation"] += 1
         return meta
+
+
+def _ending(kind: Kind, tree: Tree) -> Tree:
+    """What the kind says of an object whose deletion has begun."""
+    return kind.hooks.ending(tree) if kind.hooks.ending is not None else tree
 
 
 def _check_preconditions(kind: Kind, stored: Stored, options: DeleteOptions) -> None:

@@ -117,7 +117,9 @@ async def test_a_namespace_lingers_until_it_is_finalized(clock: VirtualClock, co
         assert replaced["spec"] == {"finalizers": ["kubernetes"]}
         for _ in range(2):
             await plane.delete(Namespace, "team", grace_s=0)
-            assert "deletionTimestamp" in (await plane.get(Namespace, "team"))["metadata"]
+            left = await plane.get(Namespace, "team")
+            assert "deletionTimestamp" in left["metadata"]
+            assert left["status"]["phase"] == "Terminating"
         await plane.client.act(kind_of(Namespace), "team", "finalize", {"spec": {"finalizers": []}})
         await plane.delete(Namespace, "team", grace_s=0)
         assert "team" not in [n["metadata"]["name"] for n in await plane.all(Namespace)]
