@@ -22,7 +22,8 @@ from .upgrades import SPDY, asks_for, spdy_session, websocket_of
 
 PROTOCOL = "portforward.k8s.io"
 TUNNEL_PROTOCOL = f"{SPDY}+{PROTOCOL}"
-CHANNEL_PROTOCOL = "v4.channel.k8s.io"
+CHANNEL_PROTOCOLS = ("v4.channel.k8s.io", "v4.base64.channel.k8s.io", "")
+"""Some clients (kr8s) name none."""
 DIAL_S_MAX = 30.0
 Read = Callable[[], Awaitable[bytes]]
 Write = Callable[[bytes], Awaitable[None]]
@@ -36,7 +37,7 @@ async def forward(exchange: Exchange, pod: str, host: str) -> None:
         await pairs.serve(spdy_session(exchange, (PROTOCOL,), pairs.opened))
         return
     ports = [_port(text) for text in exchange.request.values("port")]
-    socket, protocol = websocket_of(exchange, (TUNNEL_PROTOCOL, *((CHANNEL_PROTOCOL,) if ports else ())))
+    socket, protocol = websocket_of(exchange, (TUNNEL_PROTOCOL, *(CHANNEL_PROTOCOLS if ports else ())))
     if protocol == TUNNEL_PROTOCOL:
         pairs = _Pairs(target)
         await pairs.serve(Session(socket, pairs.opened))

@@ -1,6 +1,7 @@
-"""exec and attach: a command's streams over a WebSocket's channels (v5, v4), or over SPDY streams (v4).
+"""exec and attach: a command's streams over a WebSocket's channels (v5, v4 and older), or over SPDY streams (v4).
 
-Over WebSocket the first byte of a message is its channel. How the command ended comes last, as a Status.
+Over WebSocket the first byte of a message is its channel. How the command ended comes last, as a Status; before v4 only where it
+went wrong, and as a sentence.
 
 Source: k8s.io/apimachinery/pkg/util/remotecommand/constants.go, k8s.io/cri-streaming/pkg/streaming/remotecommand
 """
@@ -26,7 +27,8 @@ from .multiplex import Stream
 from .upgrades import SPDY, asks_for, spdy_session, websocket_of
 
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
-WEBSOCKET_PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+_TELL_STATUS = ("v5.channel.k8s.io", "v4.channel.k8s.io", "v4.base64.channel.k8s.io")
+WEBSOCKET_PROTOCOLS = (*_TELL_STATUS, "channel.k8s.io", "base64.channel.k8s.io", "")
 SPDY_PROTOCOLS = ("v4.channel.k8s.io",)
 STREAMS_S_MAX = 30.0
 _SILENT_S = 0.1
@@ -76,7 +78,7 @@ async def converse(exchange: Exchange, begin: Begin, *, tells_exit: bool) -> Non
         await _over_spdy(exchange, wanted, begin, tells_exit=tells_exit)
     else:
         socket, protocol = websocket_of(exchange, WEBSOCKET_PROTOCOLS)
-        channel = _WebSocketChannel(socket, wanted, halves=protocol == WEBSOCKET_PROTOCOLS[0])
+        channel = _WebSocketChannel(socket, wanted, halves=protocol == _TELL_STATUS[0], tells_status=protocol in _TELL_STATUS)
         # Tells the client that it is through, as the reference does: an empty message on the lowest channel.
         lowest = STDOUT if wanted.stdout else STDERR if wanted.stderr else ERROR
         with contextlib.suppress(ConnectionError):
@@ -161,10 +163,10 @@ class _Pump:
 
 
 class _WebSocketChannel:
-    """A client that speaks v5 or v4.channel.k8s.io; only with v5 (`halves`) can it end stdin alone."""
+    """A client that speaks in channels; only with v5 (`halves`) can it end stdin alone, and only since v4 is it told a Status."""
 
-    def __init__(self, socket: WebSocket, wanted: Wanted, *, halves: bool) -> None:
-        self._socket, self._wanted, self._halves = socket, wanted, halves
+    def __init__(self, socket: WebSocket, wanted: Wanted, *, halves: bool, tells_status: bool) -> None:
+        self._socket, self._wanted, self._halves, self._tells_status = socket, wanted, halves, tells_status
 
     async def listen(self, talk: Talk) -> None:
         while (message := await self._socket.receive()) is not None:
@@ -183,8 +185,10 @@ class _WebSocketChannel:
             await self._socket.write(bytes([STDOUT if stream == "stdout" else STDERR]) + data)
 
     async def finish(self, status: Tree) -> None:
+        text = json.dumps(status) if self._tells_status else str(status.get("message", ""))
         with contextlib.suppress(ConnectionError):
-            await self._socket.write(bytes([ERROR]) + json.dumps(status).encode())
+            if text:
+                await self._socket.write(bytes([ERROR]) + text.encode())
         await self._socket.close()
 
 

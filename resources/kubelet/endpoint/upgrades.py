@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from . import websocket
-from .duplex import WebSocket
+from .duplex import TextSocket, WebSocket
 from .errors import EndpointError
 from .http import Exchange, Request
 from .multiplex import Session, Stream
 
 SPDY, WEBSOCKET = "SPDY/3.1", "websocket"
+BASE64 = "base64"
 PROTOCOL_HEADER = "X-Stream-Protocol-Version"
 
 
@@ -22,6 +23,8 @@ def asks_for(request: Request, protocol: str) -> bool:
 def websocket_of(exchange: Exchange, protocols: Sequence[str]) -> tuple[WebSocket, str]:
     """Go on as a WebSocket; returns it, and the subprotocol: the first of the client's that is one of `protocols`.
 
+    An empty one among them is for clients that name none. Those of base64 carry text: who reads and writes need not know.
+
     Raises:
         EndpointError: it asks for no WebSocket, or for another subprotocol.
     """
@@ -31,9 +34,12 @@ def websocket_of(exchange: Exchange, protocols: Sequence[str]) -> tuple[WebSocke
     key = request.headers.get("sec-websocket-key", "")
     if not key or request.headers.get("sec-websocket-version") != "13":
         raise EndpointError(400, "this is no WebSocket handshake of version 13")
-    protocol = _chosen(request.listed("sec-websocket-protocol"), protocols)
-    accept = {"Sec-WebSocket-Accept": websocket.accept_of(key), "Sec-WebSocket-Protocol": protocol}
-    return WebSocket(exchange.upgrade(WEBSOCKET, accept)), protocol
+    protocol = _chosen(request.listed("sec-websocket-protocol") or [""], protocols)
+    accept = {"Sec-WebSocket-Accept": websocket.accept_of(key)}
+    if protocol:
+        accept["Sec-WebSocket-Protocol"] = protocol
+    made = TextSocket if BASE64 in protocol.split(".") else WebSocket
+    return made(exchange.upgrade(WEBSOCKET, accept)), protocol
 
 
 def spdy_session(
@@ -48,6 +54,5 @@ def _chosen(asked: Sequence[str], protocols: Sequence[str]) -> str:
     for protocol in asked:
         if protocol in protocols:
             return protocol
-    raise EndpointError(
-        403, f"unable to negotiate protocol: client supports [{' '.join(asked)}], server supports [{' '.join(protocols)}]"
-    )
+    offered = " ".join(filter(None, protocols))
+    raise EndpointError(403, f"unable to negotiate protocol: client supports [{' '.join(asked)}], server supports [{offered}]")

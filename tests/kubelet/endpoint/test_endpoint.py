@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import random
@@ -193,6 +194,78 @@ async def test_a_command_that_cannot_run_is_told_in_the_error_channel(tmp_path: 
         message = await one.hear()
         assert message[0] == 3
         assert "command not found" in json.loads(message[1:])["message"]
+        one.writer.close()
+
+
+@pytest.mark.parametrize("protocol", ["", "channel.k8s.io", "base64.channel.k8s.io", "v4.base64.channel.k8s.io"])
+async def test_older_clients_and_those_that_name_no_protocol_are_talked_to(tmp_path: Path, protocol: str) -> None:
+    """Some carry text: a digit and base64. Before v4 how it ended is a sentence, and none where it ended well."""
+    handshake = HANDSHAKE.format(protocol)
+    if not protocol:
+        handshake = "".join(line for line in handshake.splitlines(keepends=True) if "Protocol" not in line)
+    text = "base64" in protocol
+
+    def heard(message: bytes) -> tuple[int, bytes]:
+        return (message[0] - ord("0"), base64.b64decode(message[1:])) if text else (message[0], message[1:])
+
+    for code, end in ((0, ""), (3, "command terminated with non-zero exit code: 3")):
+        pods = FakePods()
+        async with endpoint(tmp_path, pods):
+            one = await client(tmp_path)
+            head = await one.ask("GET", EXEC, handshake)
+            assert head.startswith("HTTP/1.1 101")
+            assert ("Sec-WebSocket-Protocol" in head) == bool(protocol)
+            if text:
+                one.writer.write(websocket.frame(websocket.TEXT, b"0" + base64.b64encode(b"input"), MASK))
+            else:
+                one.say(0, b"input")
+            await until(lambda pods=pods: bool(pods.talks) and bool(pods.talks[0].heard))
+            assert pods.talks[0].heard == [b"input"]
+            pods.talks[0].outputs["stdout"].queue.put_nowait(b"out")
+            assert heard(await one.hear()) == (1, b"out")
+            pods.talks[0].end(code)
+            if protocol.startswith("v4"):
+                told = json.loads(heard(await one.hear())[1])
+                assert (told["status"], told.get("message", "")) == ("Failure" if code else "Success", end)
+            elif code:
+                assert heard(await one.hear()) == (3, end.encode())
+            assert await one.hear() == b""
+            one.writer.close()
+
+
+async def test_text_that_is_no_base64_ends_the_connection(tmp_path: Path) -> None:
+    """Guessing what was meant would run something else."""
+    pods = FakePods()
+    async with endpoint(tmp_path, pods):
+        one = await client(tmp_path)
+        await one.ask("GET", EXEC, HANDSHAKE.format("v4.base64.channel.k8s.io"))
+        one.writer.write(websocket.frame(websocket.TEXT, b"0no base64", MASK))
+        assert await one.hear() == b""
+        one.writer.close()
+        await pods.talks[0].closed.wait()
+        assert pods.talks[0].heard == []
+
+
+@pytest.mark.parametrize("protocol", ["v4.channel.k8s.io", ""])
+async def test_a_port_is_reached_in_channels_with_and_without_a_protocol(tmp_path: Path, protocol: str) -> None:
+    """kr8s names none. Each channel begins with its port."""
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"heard " + await reader.read(100))
+        writer.close()
+
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    handshake = "".join(
+        line for line in HANDSHAKE.format(protocol).splitlines(keepends=True) if protocol or "Protocol" not in line
+    )
+    async with server, endpoint(tmp_path, FakePods()):
+        one = await client(tmp_path)
+        assert (await one.ask("GET", f"/portForward/default/p?port={port}", handshake)).startswith("HTTP/1.1 101")
+        assert [await one.hear() for _ in range(2)] == [bytes([channel]) + port.to_bytes(2, "little") for channel in (0, 1)]
+        one.say(0, b"you")
+        assert await one.hear() == b"\0heard you"
+        assert await one.hear() == b""
         one.writer.close()
 
 
