@@ -94,4 +94,4 @@ class StatefulSet(Resource):
     """Keeps Pods with names of their own, started and replaced one after the other."""
 
     spec: StatefulSetSpec = field(factory=lambda: StatefulSetSpec(selector=LabelSelector(), template=PodTemplateSpec()))
-    status: StatefulSetStatus = field(factory=StatefulSetStatus, server_default={"replicas": 0})
+    status: StatefulSetStatus = field(factory=StatefulSetStatus, server_default={"replicas": 0, "availableReplicas": 0})

@@ -30,6 +30,8 @@ def declared(
     `defaults` and `immutable` name fields by dotted paths (`spec.volumeMode`, `webhooks[].matchPolicy`).
     """
     group, _, version = api_version.rpartition("/")
+    if status:
+        defaults = {"status": {}, **(defaults or {})}  # typed clients expect a status from the first read on
     fixed = immutable if isinstance(immutable, Mapping) else dict.fromkeys(immutable, IMMUTABLE)
 
     @lru_cache(maxsize=1)

@@ -26,7 +26,7 @@ def networking_kinds() -> list[Kind]:
         endpoints(),
         declared(
             _GROUP, "Ingress", "ingresses", "Which requests from outside go to which Service.", short_names=("ing",), status=True,
-            hooks=Hooks(validate=_validate_ingress),
+            hooks=Hooks(validate=_validate_ingress), defaults={"status": {"loadBalancer": {}}},
             columns=(
                 Column("Class", cell=_ingress_class, doc="Who serves it."),
                 Column("Hosts", cell=_hosts, doc="Names that it answers to."),

@@ -33,7 +33,7 @@ def scaling_kinds() -> list[Kind]:
     """The autoscaler in both versions."""
     common: dict[str, Any] = {
         "short_names": ("hpa",), "categories": ("all",), "status": True, "has_generation": False,
-        "defaults": {"spec.minReplicas": 1},
+        "defaults": {"spec.minReplicas": 1, "status": {"desiredReplicas": 0}},
     }  # fmt: skip
     newest = declared(
         "autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", "How many Pods a workload has, by what they do.",

@@ -140,7 +140,7 @@ def _drivers() -> list[Kind]:
         declared(
             "storage.k8s.io/v1", "VolumeAttachment", "volumeattachments", "The wish to have a volume on a node.",
             hooks=_ANSWERS_DELETED,
-            namespaced=False, status=True, has_generation=False, immutable=("spec",),
+            namespaced=False, status=True, has_generation=False, immutable=("spec",), defaults={"status": {"attached": False}},
             columns=(
                 Column("Name", cell=path_cell("metadata", "name"), format="name", doc="Its name."),
                 Column("Attacher", cell=path_cell("spec", "attacher"), format="name", doc="The driver."),

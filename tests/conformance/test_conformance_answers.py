@@ -14,6 +14,7 @@ from kubernetes.client.exceptions import ApiException
 
 from reconcile.kinds import kind_of
 from reconcile.resources import builtin_kinds
+from tests.plane import Tree
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +93,38 @@ def test_an_apply_in_another_version_is_refused_in_the_known_words(connection: A
     assert json.loads(caught.value.body)["message"] == (
         "Incorrect version specified in apply patch. Specified patch version: apps/v1, expected: v1"
     )
+
+
+FRESH: dict[str, Tree] = {
+    "apps/v1/StatefulSet": {"replicas": 0, "availableReplicas": 0},
+    "apps/v1/DaemonSet": {"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0},
+    "apps/v1/ReplicaSet": {"replicas": 0},
+    "apps/v1/Deployment": {},
+    "policy/v1/PodDisruptionBudget": {"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0},
+    "autoscaling/v2/HorizontalPodAutoscaler": {"desiredReplicas": 0},
+    "networking.k8s.io/v1/Ingress": {"loadBalancer": {}},
+    "storage.k8s.io/v1/VolumeAttachment": {"attached": False},
+    "flowcontrol.apiserver.k8s.io/v1/FlowSchema": {},
+    "v1/ResourceQuota": {},
+}
+"""The statuses of objects that nobody has looked at yet: the fields that Go writes even where they are zero."""
+
+
+@pytest.mark.parametrize("name", FRESH)
+def test_a_fresh_object_has_the_status_that_typed_clients_expect(connection: Any, namespace: str, name: str) -> None:
+    """kr8s waits for `.status.availableReplicas` from the first read on, and takes no object without it."""
+    version, kind = name.rsplit("/", 1)
+    resource = dynamic.DynamicClient(connection).resources.get(api_version=version, kind=kind)
+    pods = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "a", "image": "x"}]}}
+    workload = {"selector": {"matchLabels": {"a": "b"}}, "template": pods}
+    specs = {
+        "StatefulSet": {**workload, "serviceName": "s"}, "PodDisruptionBudget": {"minAvailable": 1},
+        "ResourceQuota": {"hard": {}},
+        "HorizontalPodAutoscaler": {"maxReplicas": 2, "scaleTargetRef": {"kind": "Deployment", "name": "d"}},
+        "Ingress": {"defaultBackend": {"service": {"name": "a", "port": {"number": 80}}}},
+        "VolumeAttachment": {"attacher": "a", "nodeName": "n", "source": {"persistentVolumeName": "v"}},
+        "FlowSchema": {"priorityLevelConfiguration": {"name": "p"}},
+    }  # fmt: skip
+    body = {"apiVersion": version, "kind": kind, "metadata": {"name": "fresh"}, "spec": specs.get(kind, workload)}
+    made = resource.create(body=body, namespace=namespace, query_params=[("dryRun", "All")])
+    assert made.to_dict()["status"] == FRESH[name]
