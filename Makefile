@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ROOMS := runtime resources cli
 
-.PHONY: help demo test kopf outside cover lint types check bench soak fuzz sim dev clean
+.PHONY: help demo test kopf outside clients cover lint types check bench soak fuzz sim dev clean
 
 help:                ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ sim: $(VENV)/.dev    ## the built-in controllers under SEEDS=200 plans of each p
 
 outside: $(VENV)/.dev ## the own test suites of etcd clients, against ours and a real etcd; ARGS=--short takes seconds
 	$(BIN)/python -m tests.outside $(ARGS)
+
+clients: $(VENV)/.dev ## the own test suites of Kubernetes clients, and kopf's, against ours; ARGS="--short kr8s" for less
+	$(BIN)/python -m tests.clients $(ARGS)
 
 dev: $(VENV)/.dev    ## editable install with all tools, and links so that static tools see reconcile.runtime & co.
 

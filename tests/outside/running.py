@@ -73,7 +73,7 @@ def read(report: Path) -> dict[str, str]:
     return found
 
 
-def _raise_loopback() -> None:
+def raise_loopback() -> None:
     """A new network has a loopback that is down."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         asked = fcntl.ioctl(any_socket, _SIOCGIFFLAGS, struct.pack("16sH14x", b"lo", 0))
@@ -89,7 +89,7 @@ async def _answers(address: str) -> None:
 
 def main(server: str, folder: Path, port: int, command: list[str]) -> int:
     """Start the server, run the command while it serves, and give the command's exit code."""
-    _raise_loopback()
+    raise_loopback()
     folder.mkdir()
     address = f"127.0.0.1:{port}"
     serving = our_process(folder / "data", "--listen", address) if server == "ours" else real_etcd_process(folder, port=port)

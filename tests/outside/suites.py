@@ -6,6 +6,7 @@ environment's folder, and each suite runs in an environment of its own, with the
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -37,20 +38,7 @@ class Suite:
         Raises:
             subprocess.CalledProcessError: pip cannot have them.
         """
-        folder = cache / self.package.replace("==", "-")
-        python = folder / "venv" / "bin" / "python"
-        if not (folder / "ready").exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-            _run(*pip, "download", "--no-deps", "--no-binary", self.name, "--dest", str(folder), self.package)
-            (archive,) = folder.glob("*.tar.gz")
-            with tarfile.open(archive) as file:
-                file.extractall(folder, filter="data")
-            _run(sys.executable, "-m", "venv", str(folder / "venv"))
-            _run(str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", "install", str(archive), *self.needs)
-            (folder / "ready").touch()
-        (source,) = (path.parent for path in folder.glob("*/setup.cfg"))
-        return Prepared(self, source, python)
+        return Prepared(self, *unpacked(self.package, self.needs, cache))
 
 
 @attrs.frozen
@@ -60,6 +48,30 @@ class Prepared:
     suite: Suite
     source: Path
     python: Path
+
+
+def unpacked(package: str, needs: tuple[str, ...], cache: Path) -> tuple[Path, Path]:
+    """A source package's folder, and the Python that has it and what its tests need; both are fetched unless they are there.
+
+    Raises:
+        subprocess.CalledProcessError: pip cannot have them.
+    """
+    folder = cache / package.replace("==", "-")
+    python = folder / "venv" / "bin" / "python"
+    if not (folder / "ready").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        name = package.partition("==")[0]
+        _run(*pip, "download", "--no-deps", "--no-binary", name, "--dest", str(folder), package)
+        (archive,) = folder.glob("*.tar.gz")
+        with tarfile.open(archive) as file:
+            file.extractall(folder, filter="data")
+        _run(sys.executable, "-m", "venv", str(folder / "venv"))
+        _run(str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", "install", str(archive), *needs)
+        (folder / "ready").touch()
+    (source,) = (path.parent for path in folder.glob("*/PKG-INFO"))
+    return source, python
 
 
 def _run(*command: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import json
 import os
 import random
@@ -197,6 +198,10 @@ async def test_a_command_that_cannot_run_is_told_in_the_error_channel(tmp_path: 
         one.writer.close()
 
 
+def _was_heard(pods: FakePods) -> bool:
+    return bool(pods.talks) and bool(pods.talks[0].heard)
+
+
 @pytest.mark.parametrize("protocol", ["", "channel.k8s.io", "base64.channel.k8s.io", "v4.base64.channel.k8s.io"])
 async def test_older_clients_and_those_that_name_no_protocol_are_talked_to(tmp_path: Path, protocol: str) -> None:
     """Some carry text: a digit and base64. Before v4 how it ended is a sentence, and none where it ended well."""
@@ -219,7 +224,7 @@ async def test_older_clients_and_those_that_name_no_protocol_are_talked_to(tmp_p
                 one.writer.write(websocket.frame(websocket.TEXT, b"0" + base64.b64encode(b"input"), MASK))
             else:
                 one.say(0, b"input")
-            await until(lambda pods=pods: bool(pods.talks) and bool(pods.talks[0].heard))
+            await until(functools.partial(_was_heard, pods))
             assert pods.talks[0].heard == [b"input"]
             pods.talks[0].outputs["stdout"].queue.put_nowait(b"out")
             assert heard(await one.hear()) == (1, b"out")

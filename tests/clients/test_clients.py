@@ -1,0 +1,69 @@
+"""The comparison of clients' suites with what is recorded: it must see what is otherwise."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import attrs
+import pytest
+import yaml
+from cryptography import x509
+
+from reconcile.runtime.client.blocking import BlockingClient
+from reconcile.runtime.client.kubeconfig import load
+from tests.clients.__main__ import surprises
+from tests.clients.people import write_kubeconfig
+from tests.clients.suites import SUITES, ClientSuite
+from tests.plane import Plane
+
+SUITE = ClientSuite("x==1", (), ("tests",), ("tests/a",), count=3, fails={"*::bad_*": "asks for what nobody has"})
+
+
+def test_what_ends_otherwise_than_recorded_is_told() -> None:
+    """A run that saw nothing would pass for ever, and so would a reason that is out of date."""
+    fine = {"m::good": "passed", "m::other": "skipped", "m::bad_one": "failed"}
+    assert surprises(SUITE, fine, short=False) == []
+    assert surprises(SUITE, {**fine, "m::good": "failed"}, short=False) == ["m::good fails", "no test passed"]
+    assert surprises(SUITE, {**fine, "m::bad_one": "passed"}, short=False) == [
+        "m::bad_one passes, though it asks for what nobody has"
+    ]
+    fewer = {"m::good": "passed"}
+    assert surprises(SUITE, fewer, short=False) == ["1 tests were run, and not 3"]
+    assert surprises(SUITE, fewer, short=True) == []
+    assert surprises(SUITE, {}, short=True) == ["no test passed"]
+
+
+@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
+def test_every_test_that_does_not_pass_has_a_reason(suite: ClientSuite) -> None:
+    """A bare list would only grow."""
+    assert all(len(why.split()) > 4 for why in suite.fails.values())
+    assert "==" in suite.package
+    assert attrs.evolve(suite, fails={}).name == suite.name
+
+
+@pytest.mark.outside
+def test_a_person_with_a_certificate_may_do_what_tests_do(tmp_path: Path) -> None:
+    """Suites take the kubeconfig apart, and go in with the certificate alone."""
+    (tmp_path / "folder").mkdir()
+    plane = Plane(tmp_path / "folder", tmp_path / "state", "--allow-empty", "--simulate", "1")
+    try:
+        plane.start()
+        path = write_kubeconfig(plane, tmp_path / "config")
+        client = BlockingClient(load(path))
+        try:
+            review = client.ask(
+                "POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", None,
+                {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"},
+            )  # fmt: skip
+            assert review["status"]["userInfo"]["username"] == "kubernetes-admin"
+            assert client.ask("POST", "/api/v1/namespaces", None, {"metadata": {"name": "mine"}})["metadata"]["name"] == "mine"
+        finally:
+            client.close()
+        assert "token" not in path.read_text()
+        user = yaml.safe_load(path.read_text())["users"][0]["user"]
+        certificate = x509.load_pem_x509_certificate(base64.b64decode(user["client-certificate-data"]))
+        assert "CN=kubernetes-admin" in certificate.subject.rfc4514_string()
+        assert plane.stop() == 0, plane.said()
+    finally:
+        plane.bury()
