@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -175,7 +176,7 @@ def test_stateful_and_daemon_sets_are_rolled_out_and_back(kubectl: Kubectl) -> N
     kubectl("scale", "sts/db", "--replicas=1")
     kubectl("rollout", "status", "sts/db", "--timeout=25s")
     told = kubectl("describe", "sts/db", "ds/agent", "rc/old", "podtemplate/t", "pvc/data-db-0")
-    assert "Update Strategy:    RollingUpdate" in told
+    assert re.search(r"Update Strategy: +RollingUpdate", told)
     assert "Desired Number of Nodes Scheduled: 2" in told
     assert "Used By:       db-0" in told
     assert kubectl("get", "controllerrevisions", "--no-headers").count("statefulset.apps/db") == 2
