@@ -73,7 +73,6 @@ _BY_IDENTITY = "compares two objects of the client's class Resource, which has n
 _NO_FILE = "reads a file that the source package lacks"
 _NO_POD = "applies a Deployment to the path of a Pod: refused by any server"
 _OTHER_PODS = "wants one resource called pods: metrics.k8s.io serves another, as on any cluster with metrics"
-_NO_SERVICE = "wants the Service kubernetes of real clusters, which this one does not have"
 
 KR8S = ClientSuite(
     "kr8s==0.20.15",
@@ -84,7 +83,7 @@ KR8S = ClientSuite(
     tests=("kr8s/tests",),
     short=("kr8s/tests/test_api.py", "kr8s/tests/test_auth.py"),
     count=240,
-    fails={"*test_api::test_api_resources": _OTHER_PODS, "*test_objects::test_service_proxy": _NO_SERVICE},
+    fails={"*test_api::test_api_resources": _OTHER_PODS},
     options=("-p", "pytest_kind.plugin", "--no-cov", "--reruns=2"),
 )  # fmt: skip
 """kr8s' whole suite. Its own CI repeats what fails three times, for tests that wait for a while and look; here it is two."""
