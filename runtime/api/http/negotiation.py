@@ -37,21 +37,24 @@ class Rendering:
     version: str = "v1"
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Offer:
-    """What an endpoint can answer with, besides JSON and YAML."""
+    """What an endpoint can answer with, besides JSON and YAML. There is one of each (see `offer_of`)."""
 
-    views: bool = True
-    protobuf: bool = False
+    views: bool
+    protobuf: bool
     """The objects themselves in protobuf; views of them are there in any case."""
-    many: bool = False
+    many: bool
     """It is a list, which may be watched: its refusal names the streams, too."""
-    routed: bool = True
+    routed: bool
     """By the router of the built-in kinds, which is the first to refuse, in its own words."""
 
 
+offer_of = lru_cache(maxsize=16)(Offer)
+
+
 @lru_cache(maxsize=256)
-def rendering_of_objects(accept: str, offer: Offer = Offer()) -> Rendering:
+def rendering_of_objects(accept: str, offer: Offer) -> Rendering:
     """How to render objects and lists.
 
     Raises:

@@ -16,7 +16,7 @@ from reconcile.runtime.api.stored import Stored
 
 from .exchange import JSON, PROTOBUF, YAML, Answer, Headers, json_answer, refusal
 from .lines import Lines, ProtobufLines
-from .negotiation import Offer, Rendering, not_acceptable, rendering_of_status
+from .negotiation import Offer, Rendering, not_acceptable, offer_of, rendering_of_status
 from .tables import Include, partial_object, table
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Renderer:
     def offer(self, accept: str, kind: Kind, *, views: bool = True, many: bool = False) -> Offer:
         """What objects of a kind can be answered in; kinds of users have no protobuf."""
         protobuf = PROTOBUF in accept and kind.builtin and self.marshaller.covers(kind.api_version, kind.kind)
-        return Offer(views=views, protobuf=protobuf, many=many, routed=kind.builtin)
+        return offer_of(views, protobuf, many, kind.builtin)
 
     def one(
         self, stored: Stored, rendering: Rendering, status: int = 200, headers: Headers = (), include: Include = "Metadata"
