@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from itertools import pairwise
@@ -20,6 +21,8 @@ from urllib.parse import parse_qs, urlsplit
 from cel_expr_python import cel
 
 from reconcile.quantities import parse_quantity
+
+from .macros import FUNCTIONS
 
 Tagged = dict[str, str]
 _QUANTITY, _SEMVER, _URL, _IP, _CIDR = "kubernetes.Quantity", "kubernetes.Semver", "kubernetes.URL", "net.IP", "net.CIDR"
@@ -34,7 +37,7 @@ _LIST = _T.List(_T.DYN)
 @cache
 def extension() -> cel.CelExtension:
     """All of it, as an extension of the language."""
-    return cel.CelExtension("kubernetes", [*_lists(), *_texts(), *_numbers(), *_addresses()])
+    return cel.CelExtension("kubernetes", [*_lists(), *_macros(), *_texts(), *_numbers(), *_addresses()])
 
 
 def _function(
@@ -46,6 +49,56 @@ def _function(
 def _overload(id_: str, result: Any, parameters: Sequence[Any], run: Callable[..., Any], *, member: bool = True) -> cel.Overload:
     text = f"kubernetes_{id_.replace('.', '_')}_{len(parameters)}"
     return cel.Overload(text, return_type=result, parameters=list(parameters), is_member=member, impl=run)
+
+
+def _macros() -> list[cel.FunctionDecl]:
+    """What macros of two variables are written with (see `macros`)."""
+    pairs, map_of, merged = FUNCTIONS
+    either = [
+        _overload(f"{pairs}list", _LIST, [_LIST], lambda items: _pairs(enumerate(items))),
+        _overload(
+            f"{pairs}map", _LIST, [_T.Map(_T.DYN, _T.DYN)],
+            lambda items: _pairs(items.items()),
+        ),
+    ]  # fmt: skip
+    return [
+        cel.FunctionDecl(pairs, either), _function(map_of, _T.Map(_T.DYN, _T.DYN), [_LIST], dict),
+        _function(merged, _T.Map(_T.DYN, _T.DYN), [_LIST], _merged),
+    ]  # fmt: skip
+
+
+def _pairs(items: Iterable[tuple[Any, Any]]) -> list[dict[str, Any]]:
+    return [{"key": key, "value": _again(value)} for key, value in items]
+
+
+def _again(value: Any) -> Any:
+    """A value as the library takes it back: times come out of it as Python's, and go in as messages."""
+    if isinstance(value, dict):
+        return {key: _again(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_again(each) for each in value]
+    if isinstance(value, datetime):
+        from google.protobuf.timestamp_pb2 import Timestamp
+
+        made = Timestamp()
+        made.FromDatetime(value)
+        return made
+    if isinstance(value, timedelta):
+        from google.protobuf.duration_pb2 import Duration
+
+        lasting = Duration()
+        lasting.FromTimedelta(value)
+        return lasting
+    return value
+
+
+def _merged(maps: Sequence[dict[Any, Any]]) -> dict[Any, Any]:
+    found: dict[Any, Any] = {}
+    for each in maps:
+        if found.keys() & each.keys():
+            raise ValueError(f"insert failed: key '{next(iter(found.keys() & each.keys()))}' already exists")
+        found |= each
+    return found
 
 
 def _lists() -> list[cel.FunctionDecl]:

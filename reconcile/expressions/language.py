@@ -14,6 +14,8 @@ from typing import Any
 
 from reconcile.errors import ReconcileError
 
+from .macros import expanded
+
 TEXT_LENGTH_MAX = 10_000
 _BEFORE = "before__"
 # A value that may be absent is an optional in the language, and the library makes those from expressions only.
@@ -87,13 +89,14 @@ def compile_expression(text: str, variables: tuple[str, ...], *, optional: froze
         raise BrokenExpressionError("it is empty")
     if len(text) > TEXT_LENGTH_MAX:
         raise BrokenExpressionError(f"it has {len(text)} characters; {TEXT_LENGTH_MAX} are allowed")
-    whole = text
+    whole = expanded(text)
     for name in sorted(optional):
         whole = _OPTIONAL.format(name=name, before=_BEFORE, text=whole)
     try:
         compiled = _environment(variables, optional).compile(whole)
     except RuntimeError as error:
-        raise BrokenExpressionError(_located(str(error), len(optional))) from error
+        exact = expanded(text) == text
+        raise BrokenExpressionError(_located(str(error), len(optional), exact=exact)) from error
     return Expression(text, compiled, optional)
 
 
@@ -124,12 +127,12 @@ def _told(text: str) -> str:
     return text
 
 
-def _located(text: str, lines: int) -> str:
-    """The compiler's complaints, one after the other, with line and column in the text as it was given."""
+def _located(text: str, lines: int, *, exact: bool) -> str:
+    """The compiler's complaints, one after the other, with line and (where it is `exact`) column in the text as it was given."""
     text = text.removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]")
     # For members, the library points one column behind the place.
     found = [
-        f"ERROR: <input>:{max(1, int(at[1]) - lines)}:{at[2]}: {line[at.end() :]}"
+        f"ERROR: <input>:{max(1, int(at[1]) - lines)}:{at[2] + ':' if exact else ''} {line[at.end() :]}"
         for line in text.splitlines() if (at := _COLUMN.search(line))
     ]  # fmt: skip
     return "; ".join(found) or text

@@ -23,8 +23,8 @@ IMMUTABLE = "self==oldSelf"
 _VARIABLES = ("self", "oldSelf")
 _LITERAL = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
 _OLD = re.compile(r"\boldSelf\b")
-# The library has neither macros of two variables nor the library of formats.
-_BEYOND = re.compile(r"\.(?:all|exists|existsOne|exists_one|transform\w+)\(\s*\w+\s*,\s*\w+\s*,|\bformat\.\w+\(")
+# The library has not the library of formats.
+_BEYOND = re.compile(r"\bformat\.\w+\(")
 
 
 @attrs.frozen
@@ -75,7 +75,7 @@ def why_not_evaluated() -> str:
     """What a user can do about rules that are not."""
     if not available():
         return "install the extra: pip install 'reconcile-toolkit[cel]'"
-    return "macros of two variables and the library of formats are not there"
+    return "the library of formats is not there"
 
 
 def compile_rule(rule: Tree) -> Rule:

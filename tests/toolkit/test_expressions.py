@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from reconcile.expressions import BrokenExpressionError, EvaluationError, compile_expression
 
@@ -87,3 +89,44 @@ def test_the_language_is_loaded_by_the_first_expression_only() -> None:
     """Who has no rules pays nothing for them, and needs no extra."""
     code = "import sys, reconcile.runtime.api, reconcile.resources; print('cel_expr_python' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("self.numbers.all(i, n, n > i)", True), ("self.numbers.all(i, n, n > i + 1)", False),
+        ("self.words.all(key, word, key != word)", True), ("self.numbers.exists(i, n, i == 2 && n == 5)", True),
+        ("self.numbers.existsOne(i, n, n == 5)", False), ("self.numbers.exists_one(i, n, n == 1)", True),
+        ("self.numbers.transformList(i, n, i * n)", [0, 5, 10]), ("self.numbers.transformList(i, n, n > 1, i)", [1, 2]),
+        ("self.words.transformMap(k, v, v + k)", {"a": "xa", "b": "yb"}),
+        ("self.words.transformMap(k, v, k == 'a', v)", {"a": "x"}),
+        ("self.words.transformMapEntry(k, v, {v: k})", {"x": "a", "y": "b"}),
+        # In one another, in those of one variable, and beside them.
+        ("self.grid.all(i, row, row.all(j, cell, cell == i * 2 + j))", True),
+        ("self.grid.all(row, row.exists(j, cell, j == 1 && cell > 0))", True),
+        ("self.numbers.all(n, n > 0) && self.grid.map(row, row.transformList(i, c, c + i)) == [[0, 2], [2, 4]]", True),
+        # What only looks like one.
+        ("'x.all(i, v, true)'.size()", 17), ("self.words['a'] in ['x', ')', ',']", True),
+        ("[1].all(i, v, string(v) + ',)' == '1,)') // .all(a, b, c)", True),
+        # Times stay times.
+        ("self.at.all(i, t, t.getFullYear() == 2026) && {'a': self.at}.all(k, at, at[0] == self.at[0])", True),
+        ("[duration('5s')].all(i, d, d < duration('6s'))", True),
+    ],
+)  # fmt: skip
+def test_macros_of_two_variables(text: str, value: object) -> None:
+    """Rules that were written for a newer server have them, and mean what they mean there."""
+    at = Timestamp()
+    at.FromDatetime(datetime(2026, 1, 1, tzinfo=UTC))
+    given = {"numbers": [1, 5, 5], "words": {"a": "x", "b": "y"}, "grid": [[0, 1], [2, 3]], "at": [at]}
+    assert compile_expression(text, VARIABLES).evaluate({"self": given}) == value
+
+
+def test_what_is_wrong_in_a_macro_of_two_variables_is_told() -> None:
+    """By its line; and two entries of one key are no map."""
+    with pytest.raises(BrokenExpressionError, match=r"ERROR: <input>:2: undeclared reference to 'nosuch'"):
+        compile_expression("self.all(a, b,\n nosuch)", VARIABLES)
+    with pytest.raises(BrokenExpressionError, match=r"missing '\)'"):
+        compile_expression("self.all(a, b, a == b", VARIABLES)
+    same = compile_expression("self.transformMapEntry(i, v, {v: i})", VARIABLES)
+    with pytest.raises(EvaluationError, match="insert failed: key 'x' already exists"):
+        same.evaluate({"self": ["x", "x"]})

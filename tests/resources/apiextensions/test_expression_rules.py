@@ -190,7 +190,7 @@ async def test_without_the_extra_rules_are_told_and_not_enforced(
 async def test_rules_beyond_the_library_are_told_too(clock: VirtualClock, declaring: Declare) -> None:
     """Their definition is a good one elsewhere."""
     async with declaring(clock) as plane:
-        await plane.declare(definition(version(spec=spec(rule("self.parts.all(i, part, i < 9)")))))
+        await plane.declare(definition(version(spec=spec(rule("!format.dns1123Label().validate('a b').hasValue()")))))
         told = await plane.condition(NAME, "reconcile.dev/RulesEnforced", "False")
-        assert "macros of two variables" in told["message"]
+        assert "the library of formats" in told["message"]
         await plane.create(widget(size=11))

@@ -1,0 +1,111 @@
+"""Macros of two variables, which the library does not have, written with those of one that it has.
+
+    self.all(i, v, v > i)          each item with its index, or each value with its key
+    self.transformMap(k, v, v * 2)
+
+`items.all(i, v, P)` becomes `items.pairs__().all(pair__0, cel.bind(i, pair__0.key, cel.bind(v, pair__0.value, P)))`, on one line,
+so that what stands on other lines keeps its place.
+
+Source: https://github.com/google/cel-go/blob/master/ext/comprehensions.go
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+_MACRO = re.compile(r"\.\s*(all|exists|existsOne|exists_one|transformList|transformMapEntry|transformMap)\s*\(")
+_NAME = re.compile(r"\s*([A-Za-z_]\w*)\s*")
+_STRING = re.compile(r"""[rRbB]{0,2}(?:\"{3}.*?\"{3}|'{3}.*?'{3}|'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")""", re.DOTALL)
+_COMMENT = re.compile(r"//[^\n]*")
+_OPENING, _CLOSING = "([{", ")]}"
+_PAIRS, _MAP, _MERGED = "pairs__", "mapOf__", "merged__"
+FUNCTIONS = (_PAIRS, _MAP, _MERGED)
+"""The functions that the result needs, all of them members of lists (the first also of maps)."""
+
+
+def expanded(text: str) -> str:
+    """The expression without macros of two variables; the same text where it has none."""
+    return _expanded(text, 0) if _MACRO.search(text) else text
+
+
+def _expanded(text: str, depth: int) -> str:
+    made, at = [], 0
+    for start in _starts(text):
+        if start < at:
+            continue  # inside of what was expanded already
+        found = _MACRO.match(text, start)
+        assert found is not None, "that is how it was found"
+        parts = _arguments(text, found.end())
+        if parts is None:
+            return text  # no end: the compiler says where
+        arguments, end = parts
+        written = _written(found[1], arguments, depth)
+        if written is None:
+            continue
+        made += [text[at:start], written]
+        at = end
+    return "".join([*made, text[at:]])
+
+
+def _written(macro: str, arguments: list[str], depth: int) -> str | None:
+    """The macro with its arguments in other words; None: it is none of two variables."""
+    filtered = macro.startswith("transform") and len(arguments) == 4
+    if len(arguments) != 3 and not filtered:
+        return None
+    names = [_NAME.fullmatch(argument) for argument in arguments[:2]]
+    key, value = names
+    if key is None or value is None:
+        return None
+    pair = f"pair__{depth}"
+
+    def within(body: str) -> str:
+        inner = _expanded(body, depth + 1)
+        return f"cel.bind({key[1]}, {pair}.key, cel.bind({value[1]}, {pair}.value, {inner}))"
+
+    condition = f"{within(arguments[2])}, " if filtered else ""
+    body = within(arguments[-1])
+    match macro:
+        case "transformList":
+            return f".{_PAIRS}().map({pair}, {condition}{body})"
+        case "transformMap":
+            return f".{_PAIRS}().map({pair}, {condition}[{pair}.key, {body}]).{_MAP}()"
+        case "transformMapEntry":
+            return f".{_PAIRS}().map({pair}, {condition}{body}).{_MERGED}()"
+    return f".{_PAIRS}().{'exists_one' if macro == 'existsOne' else macro}({pair}, {body})"
+
+
+def _starts(text: str) -> Iterator[int]:
+    """Where macros begin, outside of strings and comments."""
+    at = 0
+    while at < len(text):
+        skipped = _STRING.match(text, at) or _COMMENT.match(text, at)
+        if skipped:
+            at = skipped.end()
+            continue
+        if _MACRO.match(text, at):
+            yield at
+        at += 1
+
+
+def _arguments(text: str, at: int) -> tuple[list[str], int] | None:
+    """The arguments from behind the opening parenthesis on, and where the call ends; None: it does not."""
+    arguments = list[str]()
+    begun, open_ = at, 0
+    while at < len(text):
+        skipped = _STRING.match(text, at) or _COMMENT.match(text, at)
+        if skipped:
+            at = skipped.end()
+            continue
+        sign = text[at]
+        if sign in _OPENING:
+            open_ += 1
+        elif sign in _CLOSING:
+            if not open_:
+                return [*arguments, text[begun:at]], at + 1
+            open_ -= 1
+        elif sign == "," and not open_:
+            arguments.append(text[begun:at])
+            begun = at + 1
+        at += 1
+    return None
