@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import attrs
 
@@ -111,6 +111,8 @@ class Served:
     async def all_shown(self, items: list[Stored]) -> list[Stored]:
         """As `shown`, for many at once."""
         shown = [self.shows(item) for item in items]
+        if not self.versions.converts:
+            return cast(list[Stored], shown)  # none of them is None
         missing = [item for item, found in zip(items, shown, strict=True) if found is None]
         made = iter(await self._flights.of(missing) if missing else ())
         return [found or next(made) for found in shown]
