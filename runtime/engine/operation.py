@@ -330,7 +330,8 @@ class Operation:
             except Exception as error:  # noqa: BLE001 - reported like a handler's; there is nobody to raise it to
                 self._report(name, getattr(getattr(coroutine, "cr_code", None), "co_filename", ""), error)
 
-        self.tasks.spawn(guarded(), name, inherit=True)
+        # One that never began would be complained of when it is collected: nobody awaited it.
+        self.tasks.spawn(guarded(), name, inherit=True, ended=getattr(coroutine, "close", None))
 
     def memo(self, obj: Resource | None) -> Any:  # Any: the user's own, or ours
         """The scratch space of an object (begun as a copy of the operator's, if it gave one), or of the whole operator."""

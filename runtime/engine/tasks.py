@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -20,14 +20,23 @@ class Tasks:
         self._context = contextvars.copy_context()
         self._closed = False
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None], name: str, *, inherit: bool = False) -> None:
-        """Run a coroutine as a task; with `inherit` in a copy of the caller's context (its cause, most of all)."""
+    def spawn(
+        self, coroutine: Coroutine[Any, Any, None], name: str, *, inherit: bool = False, ended: Callable[[], object] | None = None
+    ) -> None:
+        """Run a coroutine as a task; with `inherit` in a copy of the caller's context (its cause, most of all).
+
+        `ended` is called when it is over, also if it was cancelled before it began.
+        """
         if self._closed:
             coroutine.close()
+            if ended is not None:
+                ended()
             return
         context = None if inherit else self._context.copy()
         task = asyncio.get_running_loop().create_task(coroutine, name=name, context=context)
         self._tasks.add(task)
+        if ended is not None:
+            task.add_done_callback(lambda _: ended())
         task.add_done_callback(self._ended)
 
     async def close(self) -> None:

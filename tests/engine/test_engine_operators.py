@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import types
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -324,3 +325,27 @@ async def test_an_informer_that_ends_holds_no_key_of_another_operator(clock: Vir
         await world.engine.stop(follower)
         await clock.sleep(1)
         assert len(runs) == 2
+
+
+@virtual
+async def test_what_was_spawned_and_never_began_is_closed(clock: VirtualClock) -> None:
+    """An operator that is stopped at once: Python would complain of a coroutine that nobody awaited, long after."""
+    app, begun, closed = Operator("example.com"), [], []
+
+    class Work:
+        """A coroutine, as far as anybody can tell."""
+
+        def __await__(self) -> Generator[None, None, None]:
+            begun.append(True)
+            yield
+
+        def close(self) -> None:
+            closed.append(True)
+
+    @app.on.startup()
+    def begin(cluster: Cluster) -> None:
+        cluster.spawn(Work(), "never begun")
+
+    async with MemoryWorld(clock, app):
+        pass
+    assert (begun, closed) == ([], [True])

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from reconcile.causality import Cause
+from reconcile.cli.sim import command
 from reconcile.errors import BadRequestError, NotFoundError, Tree
 from reconcile.kinds import Kind
 from reconcile.runtime.explain.chronicle import Step
@@ -133,27 +135,25 @@ async def test_issue_41(world):
 """
 
 
-def test_an_exported_incident_is_run_by_sim_and_by_the_plugin(tmp_path: Path) -> None:
+def test_an_exported_incident_is_run_by_sim_and_by_the_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With one file, by those who have tests and by those who have none."""
     told = run_virtual(lambda clock: exported(clock, "status_first", "crash:status-first:1"))
     (tmp_path / "status_first.py").write_text((PLANTED / "status_first.py").read_text())
     (tmp_path / "test_issue.py").write_text(TEST)
     (tmp_path / "issue-41.json").write_text(json.dumps(told))
 
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", *words], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
-        )
-
-    done = run("reconcile.cli", "sim", "status_first.py", "--patterns", "intermediate", "--plan", "issue-41.json")
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "does not converge under  crash:status-first:1" in done.stdout
+    monkeypatch.chdir(tmp_path)
+    sim = CliRunner()
+    done = sim.invoke(command, ["status_first.py", "--patterns", "intermediate", "--plan", "issue-41.json"])
+    assert done.exit_code == 1, done.output
+    assert "does not converge under  crash:status-first:1" in done.output
     (tmp_path / "issue-41.json").write_text(json.dumps({**told, "plan": "crash:status-first:1"}))
-    done = run("reconcile.cli", "sim", "status_first.py", "--plan", "issue-41.json")
-    assert "does not converge under  crash:status-first:1" in done.stdout
-    assert "--workload issue-41.json --steps 3 --plan 'crash:status-first:1'" in done.stdout, "how to run it again"
-    done = run("pytest", "-q", "-p", "no:cacheprovider", "--plan", "issue-41.json", "test_issue.py")
-    assert done.returncode == 1
-    assert "does not converge under  crash:status-first:1" in done.stdout
-    done = run("reconcile.cli", "sim", "status_first.py", "--plan", "issue-41.json", "-w", "status_first.py")
-    assert "give no other --workload with it" in done.stderr
+    done = sim.invoke(command, ["status_first.py", "--plan", "issue-41.json"])
+    assert "does not converge under  crash:status-first:1" in done.output
+    assert "--workload issue-41.json --steps 3 --plan 'crash:status-first:1'" in done.output, "how to run it again"
+    done = sim.invoke(command, ["status_first.py", "--plan", "issue-41.json", "-w", "status_first.py"])
+    assert "give no other --workload with it" in done.output
+    words = ["pytest", "-q", "-p", "no:cacheprovider", "--plan", "issue-41.json", "test_issue.py"]
+    tested = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False)
+    assert tested.returncode == 1
+    assert "does not converge under  crash:status-first:1" in tested.stdout
