@@ -23,7 +23,7 @@ def surprises(suite: ClientSuite, ended: dict[str, str], *, short: bool) -> list
     """What is otherwise than it is recorded, a line each."""
     found = []
     for name, end in sorted(ended.items()):
-        known = next((why for pattern, why in suite.fails.items() if fnmatch.fnmatchcase(name, pattern)), "")
+        known = reason(suite, name)
         if end == "failed" and not known:
             found.append(f"{name} fails")
         elif end == "passed" and known:
@@ -33,6 +33,17 @@ def surprises(suite: ClientSuite, ended: dict[str, str], *, short: bool) -> list
     if not any(end == "passed" for end in ended.values()):
         found.append("no test passed")
     return found
+
+
+def reason(suite: ClientSuite, name: str) -> str:
+    """Why a test is recorded not to pass; empty: it is not."""
+    return next((why for pattern, why in suite.fails.items() if fnmatch.fnmatchcase(name, pattern)), "")
+
+
+def summary(suite: ClientSuite, ended: dict[str, str]) -> str:
+    """How many tests ended how; failures that have a reason are told apart."""
+    ends = ["failed as recorded" if end == "failed" and reason(suite, name) else end for name, end in ended.items()]
+    return ", ".join(f"{count} {end}" for end, count in sorted(Counter(ends).items(), reverse=True))
 
 
 def main(arguments: list[str]) -> int:
@@ -53,8 +64,7 @@ def main(arguments: list[str]) -> int:
                 continue
             return 2
         found = surprises(suite, ended, short=short)
-        counts = ", ".join(f"{count} {end}" for end, count in sorted(Counter(ended.values()).items(), reverse=True))
-        print(f"{suite.package}: {counts}, {time.monotonic() - began:.0f} s{f'; see {folder}' if found else ''}")
+        print(f"{suite.package}: {summary(suite, ended)}, {time.monotonic() - began:.0f} s{f'; see {folder}' if found else ''}")
         for line in found:
             print(f"  DIFFERENT {line}")
         worse += len(found)

@@ -12,7 +12,7 @@ from cryptography import x509
 
 from reconcile.runtime.client.blocking import BlockingClient
 from reconcile.runtime.client.kubeconfig import load
-from tests.clients.__main__ import surprises
+from tests.clients.__main__ import summary, surprises
 from tests.clients.people import write_kubeconfig
 from tests.clients.suites import SUITES, ClientSuite
 from tests.plane import Plane
@@ -24,7 +24,10 @@ def test_what_ends_otherwise_than_recorded_is_told() -> None:
     """A run that saw nothing would pass for ever, and so would a reason that is out of date."""
     fine = {"m::good": "passed", "m::other": "skipped", "m::bad_one": "failed"}
     assert surprises(SUITE, fine, short=False) == []
-    assert surprises(SUITE, {**fine, "m::good": "failed"}, short=False) == ["m::good fails", "no test passed"]
+    assert summary(SUITE, fine) == "1 skipped, 1 passed, 1 failed as recorded"
+    worse = {**fine, "m::good": "failed"}
+    assert surprises(SUITE, worse, short=False) == ["m::good fails", "no test passed"]
+    assert summary(SUITE, worse) == "1 skipped, 1 failed as recorded, 1 failed"
     assert surprises(SUITE, {**fine, "m::bad_one": "passed"}, short=False) == [
         "m::bad_one passes, though it asks for what nobody has"
     ]
