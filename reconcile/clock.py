@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -37,7 +38,13 @@ def timestamp(now_s: float) -> str:
 
     Source: metav1.Time, k8s.io/apimachinery/pkg/apis/meta/v1/time.go
     """
-    return datetime.fromtimestamp(int(now_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _second(int(now_s))
+
+
+@lru_cache(maxsize=8)
+def _second(now_s: int) -> str:
+    """Objects made in one second share their time, in memory too."""
+    return datetime.fromtimestamp(now_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def timestamp_micro(now_s: float) -> str:
