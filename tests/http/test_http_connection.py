@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -78,12 +78,6 @@ async def scripted(*pieces: bytes, closes: bool = False, serve: Any = None) -> A
         server.close()
         await server.wait_closed()
         await asyncio.gather(*(task for task in under_way if task is not None))
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - a timer of the loop's own
-            await asyncio.sleep(0.005)
 
 
 def each(raw: bytes) -> list[bytes]:
@@ -207,16 +201,24 @@ async def test_what_a_kept_connection_lost_is_asked_again_only_if_that_may_be(me
 
 async def test_after_a_burst_one_connection_is_kept_and_that_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each takes 300 kB; but a new one for each request would take its time."""
-    monkeypatch.setattr(connections_module, "SPARE_S_MAX", 0.01)
     async with scripted(EMPTY) as (script, connections):
+
+        def time_passes() -> None:
+            assert connections._looking is not None
+            connections._looking.cancel()
+            connections._look()
+
         await asyncio.gather(*(connections.ask(GET) for _ in range(8)))
         assert (script.opened, len(connections._idle)) == (8, 8)
-        await eventually(lambda: len(connections._idle) == 1)
+        time_passes()
+        assert len(connections._idle) == 8
+        monkeypatch.setattr(connections_module, "SPARE_S_MAX", 0.0)
+        time_passes()
         await connections.ask(GET)
         assert (script.opened, len(connections._idle)) == (8, 1)
-        monkeypatch.setattr(connections_module, "KEPT_S_MAX", 0.01)
-        await eventually(lambda: not connections._idle)
-        assert connections._looking is None
+        monkeypatch.setattr(connections_module, "KEPT_S_MAX", 0.0)
+        time_passes()
+        assert (connections._looking, len(connections._idle)) == (None, 0)
         await connections.ask(GET)
         assert script.opened == 9
 
