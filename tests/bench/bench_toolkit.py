@@ -325,7 +325,8 @@ async def embedded(operator: str, root: Path) -> Figures:
 
 async def memory(ways: list[str], plane: Plane, client: Client, root: Path) -> None:
     """RSS of operators on no objects, and on many that they have handled."""
-    used: dict[tuple[str, str], list[float]] = {}
+    print(f"memory   {'MB, no object':>14} {'MB':>6} {'bytes an object':>16}  ({IDLE} objects)")
+    used: dict[tuple[str, str], float] = {}
     for count in (0, IDLE):
         await created(client, "idle", count)
         for way in ways:
@@ -333,10 +334,13 @@ async def memory(ways: list[str], plane: Plane, client: Client, root: Path) -> N
                 async with operator_process(way, source(way, operator), plane, root) as (process, told):
                     await until(lambda: len(told.read()) >= count, 300)  # noqa: B023 - waited for at once
                     await asyncio.sleep(IDLE_S)  # kopf's workers end after 5 s, our spare connections too
-                    used.setdefault((way, operator), []).append(process.memory_info().rss)
-    print(f"memory   {'MB, no object':>14} {'MB':>6} {'bytes an object':>16}  ({IDLE} objects)")
-    for (way, operator), (before, after) in used.items():
-        print(f"  {way:8} {operator:6} {before / 1e6:7.0f} {after / 1e6:6.0f} {(after - before) / IDLE:16,.0f}", flush=True)
+                    rss = process.memory_info().rss
+                if not count:
+                    used[way, operator] = rss
+                    continue
+                before = used[way, operator]
+                grown = (rss - before) / count
+                print(f"  {way:8} {operator:6} {before / 1e6:7.0f} {rss / 1e6:6.0f} {grown:16,.0f}", flush=True)
     await cleared(client)
 
 
