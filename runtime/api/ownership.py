@@ -15,7 +15,7 @@ import attrs
 import orjson
 
 from reconcile.clock import timestamp
-from reconcile.errors import Tree
+from reconcile.errors import ConversionError, Tree
 
 from .catalog import Served
 from .crossing import Crossing
@@ -139,7 +139,12 @@ async def track(served: Served, before: Tree | None, tree: Tree, manager: str, s
     for owner in owners:
         theirs_set, theirs_gone = set_, gone
         if crossing is not None and crossing.crosses(owner.api_version):
-            seen = await crossing.changes(owner.api_version)
+            try:
+                seen = await crossing.changes(owner.api_version)
+            except ConversionError:
+                # Nobody can tell what they own now; an update does not fail for that, on the reference server neither.
+                kept.append(owner)
+                continue
             if seen is None:
                 continue  # a version that there is no more: what they own cannot be told
             theirs_set, theirs_gone = seen

@@ -118,6 +118,25 @@ async def test_what_another_version_owns_stays(clock: VirtualClock, declaring: D
 
 
 @virtual
+async def test_an_update_in_the_storage_version_needs_no_webhook(clock: VirtualClock, declaring: Declare) -> None:
+    """Whoever wrote in another version before keeps what it owns until somebody can tell; only an apply has to know."""
+    async with declaring(clock) as plane:
+        webhook = Webhook()
+        plane.api.ask_webhooks(webhook, frozenset())
+        await plane.declare(shop_definition())
+        await apply(plane, "v1", "old", hostPort="a:1")
+
+        def down(_request: Tree, _review: Tree) -> Tree:
+            raise OSError("connection refused")
+
+        webhook.answer = down
+        made = await patch(plane, "v2", "hand", host="b")
+        assert made["spec"]["host"] == "b"
+        assert owned(made) == {("old", "Apply", "v1"): ["hostPort"], ("hand", "Update", "v2"): ["host"]}
+        assert "connection refused" in str(await plane.refusal(apply(plane, "v2", "new", host="c")))
+
+
+@virtual
 async def test_owners_of_a_version_that_is_gone_are_left_out(clock: VirtualClock, declaring: Declare) -> None:
     """On the reference server they make every apply fail from then on."""
     async with declaring(clock) as plane:
