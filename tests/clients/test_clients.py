@@ -31,6 +31,9 @@ def test_what_ends_otherwise_than_recorded_is_told() -> None:
     assert surprises(SUITE, {**fine, "m::bad_one": "passed"}, short=False) == [
         "m::bad_one passes, though it asks for what nobody has"
     ]
+    racing = attrs.evolve(SUITE, races={"*::other": "depends on who is faster"})
+    for end in ("passed", "failed"):
+        assert surprises(racing, {**fine, "m::other": end}, short=False) == []
     fewer = {"m::good": "passed"}
     assert surprises(SUITE, fewer, short=False) == ["1 tests were run, and not 3"]
     assert surprises(SUITE, fewer, short=True) == []
@@ -40,7 +43,7 @@ def test_what_ends_otherwise_than_recorded_is_told() -> None:
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
 def test_every_test_that_does_not_pass_has_a_reason(suite: ClientSuite) -> None:
     """A bare list would only grow."""
-    assert all(len(why.split()) > 4 for why in suite.fails.values())
+    assert all(len(why.split()) > 4 for why in (*suite.fails.values(), *suite.races.values()))
     assert "==" in suite.package
     assert attrs.evolve(suite, fails={}).name == suite.name
 
