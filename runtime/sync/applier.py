@@ -181,13 +181,17 @@ class Applier:
                 await self._inventory(kind)
 
     async def _inventory(self, kind: Kind) -> None:
-        """What an earlier run applied from this folder."""
+        """What an earlier run applied from this folder: what has its label because it was copied is somebody else's."""
         page = await self._client.list(kind, labels=f"{FOLDER_LABEL}={self._folder}")
         for tree in page.items:
             metadata = tree["metadata"]
             file = metadata.get("annotations", {}).get(SOURCE_ANNOTATION, "").rpartition(":")[0]
             key = ObjectKey(kind.group, kind.kind, metadata.get("namespace", ""), metadata["name"])
-            if not any(reference.get("controller") for reference in metadata.get("ownerReferences", ())):
+            applied = any(
+                entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply"
+                for entry in metadata.get("managedFields") or ()
+            )
+            if applied and not any(reference.get("controller") for reference in metadata.get("ownerReferences", ())):
                 self._applied.setdefault(key, Applied(kind, file))
 
     def _kind_of(self, manifest: Manifest) -> Kind | None:

@@ -48,6 +48,14 @@ def wait_ready(plane: Plane) -> None:
     plane.wait("everything runs", lambda: plane.rolled_out("web", 3) and len(plane.containers()) == 3, 30.0)
 
 
+def start_again(plane: Plane) -> None:
+    """Start it, and wait until all of it has looked at what is there: the API answers before that."""
+    told = len(plane.lines("ready: everything runs"))
+    plane.start()
+    plane.wait("it says so again", lambda: len(plane.lines("ready: everything runs")) > told, 30.0)
+    wait_ready(plane)
+
+
 def wait_ended(plane: Plane) -> None:
     """Wait until `up` has given up."""
     plane.wait("it ends", lambda: plane.ended)
@@ -116,8 +124,7 @@ def test_after_kill_9_everything_is_taken_over(plane: Plane) -> None:
     """The processes live on, the objects are in etcd, and the claim is ours: up again is up at once."""
     before = {container.pid for container in plane.containers()}
     plane.kill()
-    plane.start()
-    wait_ready(plane)
+    start_again(plane)
     assert {container.pid for container in plane.containers()} == before
     assert "all is well" in plane.cli("status")
 
@@ -153,8 +160,7 @@ def test_a_state_folder_stays_with_its_store(plane: Plane, tmp_path: Path) -> No
     other.start(listening=False)
     wait_ended(other)
     assert "has a store of its own, whose objects are not in" in other.said()
-    plane.start()
-    wait_ready(plane)
+    start_again(plane)
 
 
 def test_while_etcd_is_away_nothing_stops_and_then_it_goes_on(plane: Plane, etcd: RealEtcd) -> None:

@@ -326,6 +326,21 @@ async def test_what_was_deleted_while_nobody_watched_is_pruned_at_the_next_start
 
 
 @universe
+async def test_what_a_controller_made_with_copied_labels_is_not_pruned_at_the_next_start(world: World) -> None:
+    """A controller that copies labels (Endpoints have those of their Service) does not make a thing of the folder."""
+    world.write("a.yaml", thing("a"))
+    await world.passes()
+    original = await world.client.get(kind_of(Thing), "a", "default")
+    meta = {"name": "copy", "labels": original["metadata"]["labels"], "annotations": original["metadata"]["annotations"]}
+    await world.client.create(kind_of(Thing), {"metadata": meta, "spec": {"size": 5}}, "default", field_manager="controller")
+
+    world.restart()
+    await world.passes()
+
+    assert await world.sizes() == {"a": 1, "copy": 5}
+
+
+@universe
 async def test_what_others_made_is_never_pruned(world: World) -> None:
     """Only what came from the folder leaves with the folder."""
     await world.client.create(kind_of(Thing), {"metadata": {"name": "mine"}, "spec": {}}, "default")
