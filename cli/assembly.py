@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -15,6 +16,7 @@ from reconcile.kinds import kind_of
 from reconcile.registry import Operator
 from reconcile.resources import bootstrap_objects, builtin_kinds, controllers
 from reconcile.resources.apiextensions import custom_resources
+from reconcile.resources.controllers import VOLUMES
 from reconcile.resources.core import Binding, Namespace, Pod, Service
 from reconcile.resources.core.binding import Bindings
 from reconcile.resources.descriptions import descriptions
@@ -31,8 +33,12 @@ from reconcile.runtime.client.webhook import WebhookCaller
 from reconcile.runtime.cluster import ControlPlane, Front, Parts
 from reconcile.runtime.sync import Folder
 
+from .choosing import Choice
 from .guarding import Guards
 from .node import LocalNode
+from .probing import PORTS, trouble_at
+
+EVERYTHING = Choice()
 
 
 @attrs.frozen
@@ -58,14 +64,15 @@ class Assembly:
 
 
 def assemble(
-    data_dir: Path, clock: Clock, service_cidr: str, pod_cidr: str, simulated: int, images: Mapping[str, Sequence[str]]
-) -> Assembly:
-    """Everything that a control plane of one machine consists of."""
+    data_dir: Path, clock: Clock, service_cidr: str, pod_cidr: str, simulated: int, images: Mapping[str, Sequence[str]],
+    choice: Choice = EVERYTHING,
+) -> Assembly:  # fmt: skip
+    """Everything that a control plane of one machine consists of, where `choice` leaves nothing to others."""
     serving: list[ApiServer] = []  # filled by `connect`, before any operator starts
     definitions = custom_resources(
         lambda kind: serving[0].serve_declared(kind), lambda kind: serving[0].withdraw_declared(kind)
     )  # fmt: skip
-    guards = Guards(clock)
+    guards = Guards(clock, choice.enabled)
 
     async def locate(namespace: str, name: str) -> str:
         return await _service_address(serving[0], namespace, name)
@@ -82,13 +89,16 @@ def assemble(
     operators: list[Operator] = [definitions, webhooks, policies, *guards.operators(), service_addresses(service_cidr)]
 
     def later() -> list[Operator]:
-        from reconcile.resources.scheduler import scheduler
+        chosen = controllers(enabled=choice.enabled)
+        if choice.scheduler:
+            from reconcile.resources.scheduler import scheduler
 
+            chosen.append(scheduler())
         if node is not None:
-            return [*controllers(), scheduler(), api_access, *node.operators()]
+            return [*chosen, api_access, *node.operators(volumes=choice.enabled(VOLUMES))]
         from reconcile.resources.kubelet.simulated import simulated_nodes
 
-        return [*controllers(), scheduler(), api_access, simulated_nodes(simulated)]
+        return [*chosen, api_access, simulated_nodes(simulated)]
 
     def connect(api: ApiServer, front: Front | None) -> None:
         serving.append(api)
@@ -99,7 +109,7 @@ def assemble(
         api.serve_answers(kind_of(Binding), Bindings(evictions.client).respond)
         api.add_answers(kind_of(Pod), "eviction", kind_of(Eviction), guards.evictions(evictions.respond))
         api.ask_webhooks(caller, EXEMPT)
-        api.serve_virtual(component_kind(), Components(lambda: _trouble(api)))
+        api.serve_virtual(component_kind(), Components(lambda: _trouble(api), _elsewhere(choice, clock)))
         if node is not None:
             node.connect(api, front)
         else:
@@ -108,8 +118,15 @@ def assemble(
             serve_simulated(api, clock)
 
     kinds = [*builtin_kinds(), Folder]
-    parts = Parts(kinds, Namespace, bootstrap_objects(), operators, later, connect, wire_tables, descriptions)
+    started = [*choice.parts(), "nodes"]
+    parts = Parts(kinds, Namespace, bootstrap_objects(), operators, later, connect, wire_tables, descriptions, started)
     return Assembly(parts, node)
+
+
+def _elsewhere(choice: Choice, clock: Clock) -> dict[str, Callable[[], Awaitable[str]]]:
+    """Asks the parts of which nothing runs here, as the reference's programs answer."""
+    absent = {"controller-manager": not choice.controllers, "scheduler": not choice.scheduler}
+    return {name: partial(trouble_at, PORTS[name], clock) for name in PORTS if absent[name]}
 
 
 def _trouble(api: ApiServer) -> str:

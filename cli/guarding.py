@@ -1,7 +1,8 @@
 """Composes who may do what in the control plane that `up` runs.
 
 The policy and the API's authorizer, what nodes may do, the reviews that ask them, the tokens of service accounts and what
-every namespace needs for them, certificates on request, and the admission of Pods: accounts, priorities, limits, quotas.
+every namespace needs for them, certificates on request, and the admission of Pods: accounts, priorities, limits, quotas. What of
+it is a controller, and not admission, runs where it is `enabled`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,17 @@ from reconcile.resources.authentication.token_request import TokenRequest
 from reconcile.resources.authorization import AccessReviews
 from reconcile.resources.certificates.authority import Authority
 from reconcile.resources.certificates.operator import certificates
+from reconcile.resources.controllers import (
+    ACCOUNT_TOKENS,
+    ACCOUNTS,
+    AGGREGATION,
+    CLEARING,
+    QUOTAS,
+    ROOT_CA,
+    SIGNING,
+    Enabled,
+    everything,
+)
 from reconcile.resources.core import Namespace, Node, Pod, ServiceAccount
 from reconcile.resources.core.namespace_controller import keep_for_good
 from reconcile.resources.core.node_lifecycle import taint_until_ready
@@ -57,6 +69,7 @@ class Guards:
     """The parts that guard one API server."""
 
     clock: Clock
+    enabled: Enabled = everything
     policy: Policy = attrs.field(factory=Policy)
     _classes: Classes = attrs.field(factory=Classes, init=False)
     _limits: Limits = attrs.field(factory=Limits, init=False)
@@ -71,11 +84,18 @@ class Guards:
 
     def operators(self) -> list[Operator]:
         """What keeps the guards informed, and namespaces equipped; started before everything that needs it."""
-        return [
-            rbac(self.policy), node_graph(self._nodes), service_accounts(self._ca), account_secrets(self._ca),
-            priorities(self._classes), limit_ranger(self._limits), quotas(self._find, self._gate),
-            certificates(Authority(self._authority), self._authorize),
+        on = self.enabled
+        judging = [
+            rbac(self.policy, aggregates=on(AGGREGATION)), node_graph(self._nodes), priorities(self._classes),
+            limit_ranger(self._limits), quotas(self._find, self._gate, recounts=on(QUOTAS)),
+            certificates(Authority(self._authority), self._authorize, signs=on(SIGNING), clears=on(CLEARING)),
         ]  # fmt: skip
+        equipping = []
+        if on(ACCOUNTS) or on(ROOT_CA):
+            equipping.append(service_accounts(self._ca if on(ROOT_CA) else str, accounts=on(ACCOUNTS)))
+        if on(ACCOUNT_TOKENS):
+            equipping.append(account_secrets(self._ca))
+        return [*judging, *equipping]
 
     def connect(self, api: ApiServer, front: Front | None) -> None:
         """Let the policy decide what callers may; admit new objects; serve the reviews, and (where there is a front) tokens."""

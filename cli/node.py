@@ -51,12 +51,11 @@ class LocalNode:
         self._kubelet: Kubelet | None = None
         self._made = asyncio.Event()
 
-    def operators(self) -> list[Operator]:
-        """Volumes, the kubelet and the proxy of Services. Loads them, which takes a tenth of a second."""
+    def operators(self, *, volumes: bool = True) -> list[Operator]:
+        """The kubelet and the proxy of Services, and what binds volumes. Loads them, which takes a tenth of a second."""
         from reconcile.resources.kubelet import KubeletSettings, kubelet
         from reconcile.resources.kubelet.process import ProcessRuntime
         from reconcile.resources.proxy import service_proxy
-        from reconcile.resources.volumes import local_volumes
 
         runtime = ProcessRuntime(self._data_dir / "run", self._clock)
         made = self._kubelet = kubelet(
@@ -65,6 +64,10 @@ class LocalNode:
         if self._front is not None:
             made.reach_api(self._front.host, self._front.port)
         self._made.set()
+        if not volumes:
+            return [made.operator, service_proxy()]
+        from reconcile.resources.volumes import local_volumes
+
         return [local_volumes(self._data_dir.resolve() / "volumes"), made.operator, service_proxy()]
 
     def connect(self, api: ApiServer, front: Front | None) -> None:

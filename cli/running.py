@@ -25,8 +25,9 @@ from reconcile.runtime.network import LoopbackNetwork, claim_network
 from reconcile.runtime.store import HistoryKeep, Store, StoreLockedError
 from reconcile.runtime.sync import Folder
 
-from .assembly import Assembly, assemble
+from .assembly import EVERYTHING, Assembly, assemble
 from .backing import EtcdBacking, refuse_embedded
+from .choosing import Choice
 from .errors import CommandError
 from .locate import take
 from .scene import ROLLED_OUT, PodRow, Scene, pod_row
@@ -62,6 +63,7 @@ class UpSettings:
     history: HistoryKeep = KEPT
     store: str = ""
     """The address of an etcd cluster; empty: the embedded store."""
+    choice: Choice = EVERYTHING
 
 
 class Session:
@@ -142,7 +144,7 @@ class Session:
             self._network = claim_network(settings.data_dir)
             self._assembly = assemble(
                 settings.data_dir, self.clock, self._network.service_cidr, self._network.pod_cidr,
-                settings.simulated_nodes, settings.images,
+                settings.simulated_nodes, settings.images, settings.choice,
             )  # fmt: skip
             backing = self._backing()
             names = (first_address(self._network.service_cidr),)
@@ -231,7 +233,13 @@ class Session:
     def _note_address(self, url: str) -> None:
         """Tell other commands of this folder where the API answers."""
         self.url = url
-        run = {"pid": os.getpid(), "url": url, "folder": str(self.settings.folder), "started": timestamp(self.clock.now())}
+        off = self.settings.choice.off()
+        run = {
+            "pid": os.getpid(), "url": url, "folder": str(self.settings.folder), "started": timestamp(self.clock.now()),
+            "off": off,
+        }  # fmt: skip
+        if off:
+            self._tell(f"without {', '.join(off)}, as asked")
         (self.settings.data_dir / RUN_FILE).write_text(json.dumps(run))
         self.changed.set()
 

@@ -42,7 +42,7 @@ def command(target: Target, output: str | None) -> None:
     _add_last_words(target, pods)
     well = scene.ready(all(pod["well"] for pod in pods))
     if output:
-        show(_document(scene, pods, well), output)
+        show(_document(target, scene, pods, well), output)
     else:
         _print(target, scene, pods, well)
     if not well:
@@ -88,7 +88,7 @@ def _add_last_words(target: Target, pods: list[Tree]) -> None:
         pod["lastWords"] = [line.decode(errors="replace") for line in lines if line.strip()]
 
 
-def _document(scene: Scene, pods: list[Tree], well: bool) -> Tree:
+def _document(target: Target, scene: Scene, pods: list[Tree], well: bool) -> Tree:
     def plain(value: Any) -> Tree:
         import attrs  # only for this output
 
@@ -100,7 +100,15 @@ def _document(scene: Scene, pods: list[Tree], well: bool) -> Tree:
         "pods": pods,
         "services": [plain(row) for row in scene.services()],
         "problems": scene.problems(),
+        "off": (_run(target) or {}).get("off") or [],
     }
+
+
+def _run(target: Target) -> Tree | None:
+    """What `up` says of itself, if the target is the one that this folder's `up` serves."""
+    found = find_data_dir()
+    run = run_file(found) if found else None
+    return run if run and target.http.access.server == run.get("url") else None
 
 
 def _print(target: Target, scene: Scene, pods: list[Tree], well: bool) -> None:
@@ -109,11 +117,13 @@ def _print(target: Target, scene: Scene, pods: list[Tree], well: bool) -> None:
     def styled(text: str, colour: str | None) -> str:
         return click.style(text, fg=colour) if paint and colour else text
 
-    found = find_data_dir()
-    run = run_file(found) if found else None
-    if run and target.http.access.server == run.get("url"):
+    run = _run(target)
+    if run:
         up_for = duration(time.time() - parse_timestamp(run["started"]))
-        click.echo(f"{run['folder']}: control plane {run['url']} (pid {run['pid']}), up for {up_for}\n")
+        click.echo(f"{run['folder']}: control plane {run['url']} (pid {run['pid']}), up for {up_for}")
+        if run.get("off"):
+            click.echo(f"left to other programs: {', '.join(run['off'])}")
+        click.echo()
     for rollout in scene.rollouts():
         click.echo(_rollout_line(rollout, styled))
         for pod in [p for p in pods if p["namespace"] == rollout.namespace and p["name"].startswith(rollout.name + "-")]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
+from .choosing import EVERY, Choice, read_choice
 from .errors import EXIT_INTERRUPTED, CommandError, TimedOut
 from .etcd_face import Face, face_options
 from .locate import data_dir_for, note_used
@@ -59,6 +60,7 @@ class View(Protocol):
         "reconcile up . --keep",
         "reconcile up . --store etcd://127.0.0.1:2379/team-a",
         "reconcile up deploy --detach --wait --timeout 60",
+        "reconcile up . --controllers '*,-job-controller' --no-scheduler",
     ),
 )
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -86,6 +88,17 @@ class View(Protocol):
     help="How much history `get --at`, `history` and `diff` can read: what either bound asks for, whichever is more.",
 )  # fmt: skip
 @click.option("--allow-empty", is_flag=True, help="Delete the objects even if everything vanishes from FOLDER at once.")
+@click.option(
+    "--controllers",
+    default=EVERY,
+    show_default=True,
+    metavar="LIST",
+    callback=read_choice,
+    is_eager=True,
+    help="The controllers to run, as kube-controller-manager has it: '*' all, 'foo' this one, '-foo' all but this one, with "
+    "commas. `--controllers list` tells their names.",
+)
+@click.option("--scheduler/--no-scheduler", default=True, help="Run the scheduler, or leave Pods to another one.")
 @click.option("--simulate", type=int, default=0, metavar="N", help="Run pods on N simulated nodes instead of as processes.")
 @click.option(
     "--image",
@@ -113,7 +126,8 @@ class View(Protocol):
 def command(
     folder: Path, data_dir: str | None, host: str, port: int, token_file: Path | None, keep: bool, wait: bool,
     timeout_s: float, detach: bool,
-    history_keep: str, allow_empty: bool, simulate: int, images: tuple[str, ...], store: str, etcd_listen: str, face: Face,
+    history_keep: str, allow_empty: bool, controllers: frozenset[str], scheduler: bool, simulate: int,
+    images: tuple[str, ...], store: str, etcd_listen: str, face: Face,
     plain: bool, verbose: bool, ready_fd: int,
 ) -> None:  # fmt: skip
     """Run FOLDER: its YAML becomes running processes, its Python controllers run, and both follow every change.
@@ -156,6 +170,7 @@ def command(
         etcd_listen=etcd_listen,
         etcd=face.settings(etcd_listen, name=folder.resolve().name) if etcd_listen else None,
         store=store,
+        choice=Choice(controllers, scheduler),
     )
     with _traces():
         asyncio.run(_run(Session(settings), plain=plain, wait=wait, timeout_s=timeout_s, ready_fd=ready_fd))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .controllers import Enabled, everything, made_alone
+
 if TYPE_CHECKING:
     from reconcile.errors import Tree
     from reconcile.kinds import Kind, Resource
@@ -49,36 +51,18 @@ def question_kinds() -> list[type[Resource]]:
     ]  # fmt: skip
 
 
-def controllers(service_cidr: str = "") -> list[Operator]:
-    """The operators of the built-in kinds; Services get their addresses out of `service_cidr`.
+def controllers(service_cidr: str = "", enabled: Enabled = everything) -> list[Operator]:
+    """The operators of the built-in kinds, of those controllers that are `enabled`.
 
-    Where it is empty, `services.service_addresses` is left to whoever composes: it judges Services, and must run before anybody
-    is answered, while the others may follow. The scheduler and the kubelets are not among them either: who composes a cluster
-    chooses those.
+    Services get their addresses out of `service_cidr`. Where it is empty, `services.service_addresses` is left to whoever
+    composes: it judges Services, and must run before anybody is answered, while the others may follow. The scheduler and the
+    kubelets are not among them either: who composes a cluster chooses those.
     """
-    from .apps.daemonset_controller import daemonset_controller
-    from .apps.deployment_controller import deployment_controller
-    from .apps.replicaset_controller import replicaset_controller, replication_controller
-    from .apps.statefulset_controller import statefulset_controller
-    from .batch.cronjob_controller import cronjob_controller
-    from .batch.job_controller import job_controller
     from .core.event_expiry import event_expiry
-    from .core.namespace_controller import namespace_controller
-    from .core.node_lifecycle import node_lifecycle_controller
-    from .core.pod_gc import pod_garbage_collector
-    from .gc import garbage_collector
-    from .policy.budget_controller import disruption_controller
-    from .scheduler.taint_eviction import taint_eviction
-    from .services import endpoint_slice_mirroring, endpoint_slices, endpoints_controller, service_addresses
+    from .services import service_addresses
 
     addresses = [service_addresses(service_cidr)] if service_cidr else []
-    return [
-        deployment_controller(), replicaset_controller(), garbage_collector(), namespace_controller(),
-        *addresses, endpoint_slices(), endpoints_controller(), endpoint_slice_mirroring(), taint_eviction(),
-        node_lifecycle_controller(), pod_garbage_collector(),
-        event_expiry(), job_controller(), cronjob_controller(), statefulset_controller(), daemonset_controller(),
-        replication_controller(), disruption_controller(),
-    ]  # fmt: skip
+    return [*addresses, *made_alone(enabled), event_expiry()]
 
 
 def bootstrap_objects() -> list[Tree]:

@@ -63,6 +63,8 @@ class Parts:
     """Gives the tables by which protobuf of `kinds` is read and written; called when the first such request comes."""
     texts: Callable[[], Texts] = dict
     """Gives what OpenAPI says of fields of `kinds` that do not say it themselves; called when somebody asks for it."""
+    started: Sequence[str] = ("controllers",)
+    """What `controllers` starts, as readiness checks name it."""
 
 
 class ControlPlane:
@@ -261,7 +263,8 @@ class ControlPlane:
 
         store, engine = self.store, self.engine
         server.add_check("etcd", lambda: trouble(store))
-        server.add_check("controllers", lambda: "" if self._complete else "they are being started", ready_only=True)
+        for part in self._parts.started:
+            server.add_check(part, lambda: "" if self._complete else "still being started", ready_only=True)
         server.add_check("informer-sync", lambda: unsynced(engine), ready_only=True)
         server.add_metrics(lambda: store_metrics(store))
         server.add_metrics(lambda: engine_metrics(engine))

@@ -23,13 +23,24 @@ from reconcile.registry import Operator
 from reconcile.resources.apps.deletion_ranking import pods_to_delete
 from reconcile.resources.apps.ownership import ensure_there
 from reconcile.resources.apps.pod_batches import BURST_MAX, all_at_once, slow_start
-from reconcile.resources.apps.pod_state import controller_of, instant_s, is_active, is_ready
+from reconcile.resources.apps.pod_state import controller_of, is_active, is_ready
 from reconcile.resources.core import Pod
 from reconcile.views import tree_of
 
 from .failures import wait_until_s
 from .job import Job
-from .job_counting import COMPLETE, CRITERIA_MET, FAILED, SUSPENDED, Ending, Tally, deadline_of, ending_of, tallied
+from .job_counting import (
+    COMPLETE,
+    CRITERIA_MET,
+    FAILED,
+    SUSPENDED,
+    Ending,
+    Tally,
+    deadline_of,
+    ended_at_s,
+    ending_of,
+    tallied,
+)
 from .job_pods import TRACKING, has_succeeded, index_failures, index_of, is_indexed, is_tracked, pod_tree, unfinished
 
 CONTROLLER = "kubernetes.io/job-controller"
@@ -97,9 +108,9 @@ class _Pass:
         """
         now_s = self.clock.now()
         self.status = dict(self.tree.get("status") or {})
-        if (ended_s := _ended_s(self.status)) is not None:
+        if ended_at_s(self.status) is not None:
             await self._release(self.pods)
-            return await self._expire(ended_s, now_s)
+            return None
         if self.job.deleting:
             await self._release(self.pods)
             return None
@@ -282,7 +293,7 @@ class _Pass:
             active=len(active), ready=sum(map(is_ready, active)), terminating=len(going), succeeded=tally.succeeded,
             failed=tally.failed,
         )  # fmt: skip
-        if _ended_s(self.status) is not None:
+        if ended_at_s(self.status) is not None:
             self.status.update(active=0, ready=0, terminating=0)
         await self._patch()
 
@@ -295,28 +306,11 @@ class _Pass:
             self.tree = {**self.tree, "status": dict(self.status)}
 
     def _again(self, next_s: float | None, now_s: float) -> Requeue | None:
-        if (ended_s := _ended_s(self.status)) is not None:
-            ttl_s = self.tree["spec"].get("ttlSecondsAfterFinished")
-            return None if ttl_s is None else Requeue(max(ended_s + ttl_s - now_s, 0.0))
+        if ended_at_s(self.status) is not None:
+            return None
         deadline_s = deadline_of({**self.tree, "status": self.status})
         times = [time for time in (next_s, deadline_s) if time is not None and time > now_s]
         return Requeue(min(times) - now_s) if times else None
-
-    async def _expire(self, ended_s: float, now_s: float) -> Requeue | None:
-        """Delete a Job that has been over for long enough, with its Pods."""
-        ttl_s = self.tree["spec"].get("ttlSecondsAfterFinished")
-        if ttl_s is None or self.job.deleting:
-            return None
-        if now_s < ended_s + ttl_s:
-            return Requeue(ended_s + ttl_s - now_s)
-        try:
-            fresh = await self.cluster.fresh(Job, self.job.name, self.job.namespace)
-        except NotFoundError:
-            return None
-        newest_s = tree_of(fresh)["spec"].get("ttlSecondsAfterFinished")
-        if fresh.uid == self.job.uid and newest_s is not None and now_s >= ended_s + newest_s:
-            await self.cluster.delete(fresh, propagation="Foreground")
-        return None
 
 
 def _surplus(spec: Tree, active: Sequence[Tree]) -> list[Tree]:
@@ -332,11 +326,3 @@ def _surplus(spec: Tree, active: Sequence[Tree]) -> list[Tree]:
         else:
             seen.add(index)
     return surplus
-
-
-def _ended_s(status: Tree) -> float | None:
-    """When a Job ended; None while it has not."""
-    for entry in status.get("conditions") or ():
-        if entry.get("type") in (COMPLETE, FAILED) and entry.get("status") == "True":
-            return instant_s(entry.get("lastTransitionTime")) or 0.0
-    return None

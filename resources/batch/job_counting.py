@@ -173,3 +173,11 @@ def _by_indexes(spec: Tree, tally: Tally) -> Ending | None:
         if len(chosen) >= needed > 0:
             return Ending(CRITERIA_MET, "SuccessPolicy", f"Matched rules at index {number}")
     return None
+
+
+def ended_at_s(status: Tree) -> float | None:
+    """When a Job ended; None while it has not."""
+    for entry in status.get("conditions") or ():
+        if entry.get("type") in (COMPLETE, FAILED) and entry.get("status") == "True":
+            return instant_s(entry.get("lastTransitionTime")) or 0.0
+    return None

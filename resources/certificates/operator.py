@@ -32,10 +32,17 @@ _LOOK_S = 3600.0
 _KEPT_S = {"Approved": 3600.0, "Denied": 3600.0, "Pending": 24 * 3600.0}
 
 
-def certificates(authority: Authority, authorize: Authorizer) -> Operator:
-    """The operator; `authorize` decides who may approve and sign."""
+def certificates(authority: Authority, authorize: Authorizer, *, signs: bool = True, clears: bool = True) -> Operator:
+    """The operator; `authorize` decides who may approve and sign.
+
+    Without `signs` and `clears` it only judges what is written: somebody else signs, and clears old requests away.
+    """
     app = Operator("certificates")
     gate = Gate(authorize)
+    if signs:
+        _sign(app, authority)
+    if clears:
+        _clear(app)
 
     @app.on.mutate(CertificateSigningRequest, subresource="*")
     def admitted(review: AdmissionReview, clock: Clock) -> None:
@@ -50,6 +57,10 @@ def certificates(authority: Authority, authorize: Authorizer) -> Operator:
     def allowed(review: AdmissionReview) -> None:
         gate.check(review)
 
+    return app
+
+
+def _sign(app: Operator, authority: Authority) -> None:
     @app.on.reconcile(CertificateSigningRequest)
     async def signed(obj: CertificateSigningRequest, cluster: Cluster, clock: Clock) -> None:
         tree = tree_of(obj)
@@ -58,6 +69,8 @@ def certificates(authority: Authority, authorize: Authorizer) -> Operator:
             change = {"metadata": {"resourceVersion": obj.metadata.resource_version}, "status": status}
             await cluster.patch(obj, change, subresource="status")
 
+
+def _clear(app: Operator) -> None:
     @app.on.timer(CertificateSigningRequest, interval_s=_LOOK_S)
     async def cleared(obj: CertificateSigningRequest, cluster: Cluster, clock: Clock) -> None:
         tree = tree_of(obj)
@@ -66,8 +79,6 @@ def certificates(authority: Authority, authorize: Authorizer) -> Operator:
         waits_for_signer = state == APPROVED and not tree["status"].get("certificate") and not has(tree, FAILED)
         if not waits_for_signer and clock.now() - parse_timestamp(since) > _KEPT_S[state]:
             await cluster.delete(obj)
-
-    return app
 
 
 @attrs.frozen

@@ -36,8 +36,11 @@ _REMEMBERED_S = 3.0
 _ATTEMPTS_MAX = 16
 
 
-def quotas(find: Find, gate: Gate) -> Operator:
-    """The operator; it asks to see the writes of those kinds alone that some quota counts."""
+def quotas(find: Find, gate: Gate, *, recounts: bool = True) -> Operator:
+    """The operator; it asks to see the writes of those kinds alone that some quota counts.
+
+    Without `recounts` it only charges: somebody else counts what is there.
+    """
     app = Operator("resource-quotas")
     keeper = Keeper(find, gate)
 
@@ -49,14 +52,17 @@ def quotas(find: Find, gate: Gate) -> Operator:
     def saw(obj: ResourceQuota, event: str) -> None:
         keeper.saw(tree_of(obj), gone=event == "DELETED")
 
+    @app.on.cleanup()
+    def end() -> None:
+        keeper.end()
+
+    if not recounts:
+        return app
+
     @app.on.reconcile(ResourceQuota)
     async def recounted(obj: ResourceQuota) -> Requeue:
         await keeper.recount(tree_of(obj))
         return Requeue(_RECOUNT_S)
-
-    @app.on.cleanup()
-    def end() -> None:
-        keeper.end()
 
     return app
 

@@ -30,8 +30,8 @@ _ROLES: tuple[type[Resource], ...] = (Role, ClusterRole)
 _BINDINGS: tuple[type[Resource], ...] = (RoleBinding, ClusterRoleBinding)
 
 
-def rbac(policy: Policy) -> Operator:
-    """The operator that keeps `policy`, which the API's authorizer and the reviews ask."""
+def rbac(policy: Policy, *, aggregates: bool = True) -> Operator:
+    """The operator that keeps `policy`, which the API's authorizer and the reviews ask; `aggregates`: and ClusterRoles, too."""
     app = Operator("rbac")
     for cls in (*_ROLES, *_BINDINGS):
         _follow(app, cls, policy)
@@ -40,6 +40,9 @@ def rbac(policy: Policy) -> Operator:
     async def begin(cluster: Cluster) -> None:
         # Before anything else of this cluster: who asks before the caches are full is not to be told a wrong no.
         await ensure_policy(cluster.client, policy)
+
+    if not aggregates:
+        return app
 
     @app.on.reconcile(ClusterRole)
     async def aggregated(role: ClusterRole, cluster: Cluster) -> None:

@@ -26,8 +26,11 @@ _NOTE = {
 }  # fmt: skip
 
 
-def service_accounts(authority: Callable[[], str]) -> Operator:
-    """The operator; `authority` gives the PEM certificate of the API's authority (empty: nothing is published)."""
+def service_accounts(authority: Callable[[], str], *, accounts: bool = True) -> Operator:
+    """The operator; `authority` gives the PEM certificate of the API's authority (empty: nothing is published).
+
+    Without `accounts` it makes no ServiceAccounts.
+    """
     app = Operator("service-accounts")
 
     @app.on.reconcile(Namespace, workers=8)
@@ -36,10 +39,10 @@ def service_accounts(authority: Callable[[], str]) -> Operator:
         if obj.deleting:
             return
         # Reading makes them dependencies: who deletes one gets it back.
-        account = await cluster.find(ServiceAccount, ACCOUNT, name)
+        missing = accounts and await cluster.find(ServiceAccount, ACCOUNT, name) is None
         bundle = await cluster.find(ConfigMap, ROOT_CA, name) if ca else None
         wanted: list[Coroutine[Any, Any, Any]] = []  # Any: what they return is not looked at
-        if account is None:
+        if missing:
             wanted.append(_created(cluster.client, ServiceAccount(name=ACCOUNT, namespace=name)))
         if ca and bundle is None:
             made = ConfigMap(name=ROOT_CA, namespace=name, annotations=dict(_NOTE), data={CA_KEY: ca})

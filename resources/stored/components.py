@@ -1,14 +1,15 @@
 """ComponentStatus: how the parts of a control plane are, as old scripts ask with `kubectl get cs`. Computed, not stored.
 
-Scheduler and controllers run in the process that answers, so that an answer says of itself that they run; only the store can be
-in trouble meanwhile.
+Scheduler and controllers that run in the process that answers are healthy, since it answers; only the store can be in trouble
+meanwhile. What does not run in it is asked where it is.
 
 Source: k8s.io/kubernetes/pkg/registry/core/componentstatus/rest.go, k8s.io/kubernetes/pkg/printers/internalversion
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 
 from reconcile.errors import Tree
@@ -17,6 +18,8 @@ from reconcile.kinds import Column, Kind
 from .declaration import Cell, declared
 
 _HEALTHY = "Healthy"
+_STORE = "etcd-0"
+_NAMES = ("scheduler", "controller-manager", _STORE)
 
 
 @lru_cache(maxsize=1)
@@ -33,23 +36,27 @@ def component_kind() -> Kind:
 
 
 class Components:
-    """The parts of a control plane. `store_trouble` says why the store does not serve, or nothing."""
+    """The parts of a control plane. `store_trouble` says why the store does not serve, or nothing.
 
-    def __init__(self, store_trouble: Callable[[], str]) -> None:
-        self._store_trouble = store_trouble
+    `elsewhere` asks, by name, the parts that do not run in this process, in the same manner.
+    """
+
+    def __init__(self, store_trouble: Callable[[], str], elsewhere: Mapping[str, Callable[[], Awaitable[str]]] = {}) -> None:
+        self._store_trouble, self._elsewhere = store_trouble, elsewhere
 
     async def get(self, name: str, namespace: str) -> Tree | None:
         """How one part is."""
-        return next((tree for tree in await self.list(namespace) if tree["metadata"]["name"] == name), None)
+        return await self._component(name) if name in _NAMES else None
 
     async def list(self, namespace: str) -> list[Tree]:
         """How all parts are."""
-        return [_component("scheduler", ""), _component("controller-manager", ""), _component("etcd-0", self._store_trouble())]
+        return list(await asyncio.gather(*map(self._component, _NAMES)))
 
-
-def _component(name: str, trouble: str) -> Tree:
-    condition = {"type": _HEALTHY, "status": "False" if trouble else "True", "message": trouble or "ok"}
-    return {"apiVersion": "v1", "kind": "ComponentStatus", "metadata": {"name": name}, "conditions": [condition]}
+    async def _component(self, name: str) -> Tree:
+        ask = self._elsewhere.get(name)
+        trouble = await ask() if ask is not None else self._store_trouble() if name == _STORE else ""
+        condition = {"type": _HEALTHY, "status": "False" if trouble else "True", "message": trouble or "ok"}
+        return {"apiVersion": "v1", "kind": "ComponentStatus", "metadata": {"name": name}, "conditions": [condition]}
 
 
 def _state(tree: Tree, now_s: float) -> str:  # noqa: ARG001 - a cell's signature

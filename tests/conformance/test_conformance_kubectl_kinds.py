@@ -197,7 +197,8 @@ def test_events_of_both_groups_are_the_same(kubectl: Kubectl) -> None:
 def test_the_server_tells_how_it_is(kubectl: Kubectl) -> None:
     """What monitoring reads, through kubectl's own credentials."""
     ready = kubectl("get", "--raw", "/readyz?verbose")
-    assert ready == "[+]ping ok\n[+]etcd ok\n[+]controllers ok\n[+]informer-sync ok\nreadyz check passed\n"
+    checks = ("ping", "etcd", "controllers", "scheduler", "nodes", "informer-sync")
+    assert ready == "".join(f"[+]{name} ok\n" for name in checks) + "readyz check passed\n"
     assert kubectl("get", "--raw", "/livez?verbose") == "[+]ping ok\n[+]etcd ok\nlivez check passed\n"
     metrics = kubectl("get", "--raw", "/metrics")
     for name in ("etcd_db_total_size_in_bytes", "workqueue_depth", "apiserver_request_total", "process_cpu_seconds_total"):

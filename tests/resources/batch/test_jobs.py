@@ -12,6 +12,7 @@ from reconcile.errors import BadRequestError, InvalidError, Tree
 from reconcile.kinds import kind_of
 from reconcile.resources.batch import Job
 from reconcile.resources.batch.job_controller import job_controller
+from reconcile.resources.batch.job_expiry import job_expiry
 from reconcile.resources.core import Pod
 from reconcile.resources.gc import garbage_collector
 from reconcile.resources.kubelet.simulated import simulated_nodes
@@ -36,7 +37,7 @@ def job(run_s: float = 1, code: int = 0, restarts: str = "Never", **spec: Any) -
 
 
 def parts() -> tuple[Any, ...]:
-    return job_controller(), scheduler(), simulated_nodes(3), garbage_collector()
+    return job_controller(), job_expiry(), scheduler(), simulated_nodes(3), garbage_collector()
 
 
 async def ended(plane: Any, how: str, limit_s: float = 600.0) -> Tree:
