@@ -89,7 +89,7 @@ def assemble(
     operators: list[Operator] = [definitions, webhooks, policies, *guards.operators(), service_addresses(service_cidr)]
 
     def later() -> list[Operator]:
-        chosen = controllers(enabled=choice.enabled)
+        chosen = [*guards.controllers(), *controllers(enabled=choice.enabled)]
         if choice.scheduler:
             from reconcile.resources.scheduler import scheduler
 

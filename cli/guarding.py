@@ -21,6 +21,7 @@ from reconcile.kinds import Kind, kind_of
 from reconcile.registry import Operator
 from reconcile.resources.authentication import IdentityReviews
 from reconcile.resources.authentication.accounts import AccountTokens
+from reconcile.resources.authentication.published import published_authority
 from reconcile.resources.authentication.signing import SigningKey
 from reconcile.resources.authentication.token_request import TokenRequest
 from reconcile.resources.authorization import AccessReviews
@@ -45,7 +46,7 @@ from reconcile.resources.nodes.identity import node_of
 from reconcile.resources.quota.limiting import LimitedPods, Limits, check_claim, limit_ranger
 from reconcile.resources.quota.quotas import quotas
 from reconcile.resources.rbac.bootstrap import node_rules
-from reconcile.resources.rbac.operator import rbac
+from reconcile.resources.rbac.operator import controller_roles, rbac
 from reconcile.resources.rbac.policy import Policy
 from reconcile.resources.scheduling.admission import Classes, PodPriorities, priorities
 from reconcile.resources.scheduling.runtime_classes import PodRuntimes
@@ -97,6 +98,10 @@ class Guards:
             equipping.append(account_secrets(self._ca))
         return [*judging, *equipping]
 
+    def controllers(self) -> list[Operator]:
+        """What nobody waits for: started with the controllers."""
+        return [controller_roles(self.policy), published_authority(self._ca)]
+
     def connect(self, api: ApiServer, front: Front | None) -> None:
         """Let the policy decide what callers may; admit new objects; serve the reviews, and (where there is a front) tokens."""
         self._serving.append((api, front))
@@ -109,6 +114,8 @@ class Guards:
         for kind, answer in reviews:
             api.serve_answers(kind, answer)
         if front is not None:
+            if not self.enabled(ACCOUNT_TOKENS):
+                signing_key(front.pki / SIGNING_KEY)  # whoever makes tokens instead is given the file
             tokens = AccountTokens(SigningKey(lambda: signing_key(front.pki / SIGNING_KEY)), self.clock, api.peek)
             security.add_token_reader(tokens.read)
             respond = _checked(self._restriction.check_token, tokens.respond)

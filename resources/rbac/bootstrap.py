@@ -1,7 +1,7 @@
 """The roles and bindings that every cluster has: for administrators, editors and viewers, for nodes, and for the system's parts.
 
-Left out are the roles of the reference server's own controllers (`system:controller:*`): ours run inside the API server, as
-itself. `system:node` is bound to nobody: the node authorizer holds its rules, and tells nodes apart.
+Those of the reference's controllers are apart, in `controller_policy`: nobody needs them before the API answers. `system:node` is
+bound to nobody: the node authorizer holds its rules, and tells nodes apart.
 
 Source: the default policy of release 1.36, https://kubernetes.io/docs/reference/access-authn-authz/rbac/#default-roles-and-role-bindings
 """
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from reconcile.errors import Tree
 
+from .controller_roles import CONTROLLERS, EVENTS, IN_NAMESPACES, NAMESPACE, Rule
 from .role import GROUP
 
 AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
@@ -21,10 +22,10 @@ _ALL = f"{_WRITE} {_READ}"
 _HEALTH = "/healthz /livez /readyz /version /version/"
 _AUTHN, _AUTHZ, _CERTIFICATES = "authentication.k8s.io", "authorization.k8s.io", "certificates.k8s.io"
 _METRICS, _LEASES, _STORAGE, _SLICES = "metrics.k8s.io", "coordination.k8s.io", "storage.k8s.io", "discovery.k8s.io"
+_DEVICES = "resource.k8s.io"
 
-# (verbs, API groups, resources[, names]): words apart by spaces; the core group is "core". Paths have no group.
-_Rule = tuple[str, ...]
-_EVENTS: tuple[_Rule, ...] = (("create patch update", "core events.k8s.io", "events"),)
+_Rule = Rule  # paths have no group
+_EVENTS: tuple[_Rule, ...] = (EVENTS,)
 
 _VIEW: tuple[_Rule, ...] = (
     (
@@ -48,6 +49,8 @@ _VIEW: tuple[_Rule, ...] = (
     (_READ, "batch", "cronjobs cronjobs/status jobs jobs/status"),
     (_READ, "policy", "poddisruptionbudgets poddisruptionbudgets/status"),
     (_READ, "networking.k8s.io", "ingresses ingresses/status networkpolicies"),
+    (_READ, "events.k8s.io", "events"),
+    (_READ, _DEVICES, "resourceclaims resourceclaims/status resourceclaimtemplates"),
 )  # fmt: skip
 _EDIT: tuple[_Rule, ...] = (
     (_READ, "core", "pods/attach pods/exec pods/portforward pods/proxy secrets services/proxy"),
@@ -69,6 +72,8 @@ _EDIT: tuple[_Rule, ...] = (
     (_WRITE, "batch", "cronjobs jobs"),
     (_WRITE, "policy", "poddisruptionbudgets"),
     (_WRITE, "networking.k8s.io", "ingresses networkpolicies"),
+    (_WRITE, "events.k8s.io", "events"),
+    (_WRITE, _DEVICES, "resourceclaims resourceclaimtemplates"),
     (_ALL, _LEASES, "leases"),
 )  # fmt: skip
 _ADMIN: tuple[_Rule, ...] = (
@@ -100,7 +105,8 @@ _NODE: tuple[_Rule, ...] = (
 )
 _MANAGER: tuple[_Rule, ...] = (
     *_EVENTS,
-    ("create get update", _LEASES, "leases"),
+    ("create", _LEASES, "leases"),
+    ("get update", _LEASES, "leases", "kube-controller-manager"),
     ("create", "core", "secrets serviceaccounts"),
     ("delete", "core", "secrets"),
     ("get", "core", "configmaps namespaces secrets serviceaccounts"),
@@ -112,7 +118,9 @@ _MANAGER: tuple[_Rule, ...] = (
 )
 _SCHEDULER: tuple[_Rule, ...] = (
     *_EVENTS,
-    ("create get list update watch", _LEASES, "leases"),
+    ("create", _LEASES, "leases"),
+    ("get list update watch", _LEASES, "leases", "kube-scheduler"),
+    (_ALL, _LEASES, "leasecandidates"),
     (_READ, "core", "nodes"),
     ("delete get list watch", "core", "pods"),
     ("create", "core", "bindings pods/binding"),
@@ -124,15 +132,21 @@ _SCHEDULER: tuple[_Rule, ...] = (
     (_READ, "core", "persistentvolumeclaims persistentvolumes"),
     ("create", _AUTHN, "tokenreviews"),
     ("create", _AUTHZ, "subjectaccessreviews"),
-    (_READ, _STORAGE, "csidrivers csinodes csistoragecapacities"),
+    (_READ, _STORAGE, "csidrivers csinodes csistoragecapacities volumeattachments"),
     (_READ, "core", "namespaces"),
+    (_READ, _DEVICES, "deviceclasses resourceslices"),
+    ("create delete get list patch update watch", _DEVICES, "resourceclaims"),
+    ("get list patch update watch", _DEVICES, "resourceclaims/status"),
+    ("patch update", _DEVICES, "resourceclaims/binding"),
+    ("update", "core", "pods/finalizers"),
 )
 _ROLES: dict[str, tuple[_Rule, ...]] = {
     "cluster-admin": (("*", "*", "*"), ("*", "*")),
     "system:discovery": (("get", f"{_HEALTH} /api /api/* /apis /apis/* /openapi /openapi/*"),),
     "system:public-info-viewer": (("get", _HEALTH),),
     "system:monitoring": (
-        ("get", "/healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*"),
+        ("get", "/flagz /healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/* /statusz"),
+        ("get", "core", "nodes/metrics"),
     ),
     "system:basic-user": (
         ("create", _AUTHZ, "selfsubjectaccessreviews selfsubjectrulesreviews"), ("create", _AUTHN, "selfsubjectreviews"),
@@ -141,12 +155,12 @@ _ROLES: dict[str, tuple[_Rule, ...]] = {
     "system:node-problem-detector": (("get", "core", "nodes"), ("patch", "core", "nodes/status"), *_EVENTS),
     "system:node-proxier": (
         ("list watch", "core", "endpoints services"), (_READ, "core", "nodes"), *_EVENTS,
-        ("list watch", _SLICES, "endpointslices"),
+        ("list watch", _SLICES, "endpointslices"), ("list watch", "networking.k8s.io", "servicecidrs"),
     ),
     "system:node-bootstrapper": (("create get list watch", _CERTIFICATES, "certificatesigningrequests"),),
     "system:kubelet-api-admin": (
         (_READ, "core", "nodes"), ("proxy", "core", "nodes"),
-        ("*", "core", "nodes/log nodes/metrics nodes/proxy nodes/stats"),
+        ("*", "core", "nodes/configz nodes/healthz nodes/log nodes/metrics nodes/pods nodes/proxy nodes/stats"),
     ),
     "system:auth-delegator": (("create", _AUTHN, "tokenreviews"), ("create", _AUTHZ, "subjectaccessreviews")),
     "system:kube-aggregator": ((_READ, "core", "endpoints services"),),
@@ -215,12 +229,26 @@ def bootstrap_policy() -> Iterator[Tree]:
         yield _binding("ClusterRole", name, name, subjects)
     for component in _LOCKS:
         name = f"system::leader-locking-{component}"
-        leases = (("get watch", _LEASES, "leases", component), ("create list watch", _LEASES, "leases"))
-        yield _role(name, leases, namespace="kube-system")
-        subject = ("User", f"system:{component}")
-        yield _binding("Role", name, name, (subject,), namespace="kube-system")
+        leases = (("create get list update watch", _LEASES, "leases leasecandidates"),)
+        yield _role(name, leases, namespace=NAMESPACE)
+        subjects = (("User", f"system:{component}"), ("ServiceAccount", component))
+        yield _binding("Role", name, name, subjects, namespace=NAMESPACE)
     name = "extension-apiserver-authentication-reader"
-    yield _role(name, ((_READ, "core", "configmaps", "extension-apiserver-authentication"),), namespace="kube-system")
+    yield _role(name, ((_READ, "core", "configmaps", "extension-apiserver-authentication"),), namespace=NAMESPACE)
+    readers = tuple(("User", f"system:{component}") for component in _LOCKS)
+    yield _binding("Role", name, f"system::{name}", readers, namespace=NAMESPACE)
+
+
+def controller_policy() -> Iterator[Tree]:
+    """The roles of the reference's controllers, and their bindings."""
+    for account, rules in CONTROLLERS.items():
+        name = f"system:controller:{account}"
+        yield _role(name, rules)
+        yield _binding("ClusterRole", name, name, (("ServiceAccount", account),))
+    for (namespace, account), rules in IN_NAMESPACES.items():
+        name = f"system:controller:{account}"
+        yield _role(name, rules, namespace=namespace)
+        yield _binding("Role", name, name, (("ServiceAccount", account),), namespace=namespace)
 
 
 def node_rules() -> list[Tree]:
@@ -269,9 +297,15 @@ def _binding(role_kind: str, role: str, name: str, subjects: tuple[tuple[str, st
     kind = "RoleBinding" if namespace else "ClusterRoleBinding"
     return {
         **_head(kind, name, namespace),
-        "subjects": [{"kind": subject, "apiGroup": GROUP, "name": who} for subject, who in subjects],
+        "subjects": [_subject(kind, who) for kind, who in subjects],
         "roleRef": {"apiGroup": GROUP, "kind": role_kind, "name": role},
     }
+
+
+def _subject(kind: str, who: str) -> Tree:
+    if kind == "ServiceAccount":
+        return {"kind": kind, "name": who, "namespace": NAMESPACE}
+    return {"kind": kind, "apiGroup": GROUP, "name": who}
 
 
 def _head(kind: str, name: str, namespace: str, labels: dict[str, str] | None = None) -> Tree:

@@ -9,7 +9,7 @@ Source: K/pkg/controller/clusterroleaggregation, K/pkg/registry/rbac/rest/storag
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from reconcile.client import MERGE_PATCH, Client, Patch
@@ -21,7 +21,7 @@ from reconcile.resources.core.names import selects
 from reconcile.views import tree_of
 
 from .binding import ClusterRoleBinding, RoleBinding
-from .bootstrap import AUTOUPDATE, bootstrap_policy
+from .bootstrap import AUTOUPDATE, bootstrap_policy, controller_policy
 from .escalation import check_binding, check_role
 from .policy import Policy
 from .role import ClusterRole, Role
@@ -39,7 +39,7 @@ def rbac(policy: Policy, *, aggregates: bool = True) -> Operator:
     @app.on.startup()
     async def begin(cluster: Cluster) -> None:
         # Before anything else of this cluster: who asks before the caches are full is not to be told a wrong no.
-        await ensure_policy(cluster.client, policy)
+        await ensure_policy(cluster.client, policy, bootstrap_policy())
 
     if not aggregates:
         return app
@@ -65,8 +65,19 @@ def aggregated_rules(roles: Sequence[Tree]) -> list[Tree]:
     return rules
 
 
-async def ensure_policy(client: Client, policy: Policy) -> None:
-    """Read the policy that is there, and add what every cluster has; what somebody took from it on purpose stays away.
+def controller_roles(policy: Policy) -> Operator:
+    """The operator that gives a cluster the roles of the reference's controllers, once it has the others."""
+    app = Operator("controller-roles")
+
+    @app.on.startup()
+    async def begin(cluster: Cluster) -> None:
+        await ensure_policy(cluster.client, policy, controller_policy())
+
+    return app
+
+
+async def ensure_policy(client: Client, policy: Policy, wanted: Iterable[Tree]) -> None:
+    """Read the policy that is there, and add what is wanted; what somebody took from it on purpose stays away.
 
     Of an object that is there, rules and subjects that are missing are put back, unless it is annotated not to be updated.
     """
@@ -79,10 +90,7 @@ async def ensure_policy(client: Client, policy: Policy) -> None:
     # All at once: the store writes them together.
     kinds = {kind_of(cls).kind: kind_of(cls) for cls in (*_ROLES, *_BINDINGS)}
     await asyncio.gather(
-        *(
-            _ensure(client, policy, kinds[wanted["kind"]], wanted, known.get(_place(wanted["kind"], wanted)))
-            for wanted in bootstrap_policy()
-        )
+        *(_ensure(client, policy, kinds[tree["kind"]], tree, known.get(_place(tree["kind"], tree))) for tree in wanted)
     )
 
 

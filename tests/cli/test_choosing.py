@@ -163,3 +163,8 @@ def test_without_controllers_objects_are_stored_and_nothing_happens(without: Pla
     without.wait("the node is there", lambda: without.objects("nodes", namespace=""))
     assert without.objects("replicasets") == []
     assert "nodeName" not in (without.get("pods", "one") or {})["spec"]
+
+
+def test_the_key_that_signs_tokens_is_there_for_who_makes_them_instead(without: Plane) -> None:
+    """Kube-controller-manager is given the file before anybody has asked for a token."""
+    assert b"PRIVATE KEY" in (without.data_dir / "pki" / "sa.key").read_bytes()

@@ -13,7 +13,8 @@ from reconcile.errors import ForbiddenError, InvalidError, NotFoundError, Tree
 from reconcile.identity import Access, Caller
 from reconcile.kinds import kind_of
 from reconcile.resources.rbac import ClusterRole, ClusterRoleBinding, Role, RoleBinding
-from reconcile.resources.rbac.operator import ensure_policy, rbac
+from reconcile.resources.rbac.bootstrap import bootstrap_policy
+from reconcile.resources.rbac.operator import controller_roles, ensure_policy, rbac
 from reconcile.resources.rbac.policy import Policy
 from reconcile.runtime.client import InProcessClient
 from reconcile.runtime.testing.virtual import VirtualClock, virtual
@@ -130,7 +131,7 @@ async def test_what_was_taken_from_the_first_policy_comes_back_unless_it_is_not_
         await world.plane.patch(ClusterRole, "view", {"metadata": {"labels": {"own": "x"}}})
         await world.plane.delete(ClusterRoleBinding, "cluster-admin")
         fresh = Policy()
-        await ensure_policy(world.client, fresh)
+        await ensure_policy(world.client, fresh, bootstrap_policy())
         assert (await world.plane.get(ClusterRole, "system:discovery"))["rules"]
         assert not (await world.plane.get(ClusterRole, "system:basic-user")).get("rules")
         assert await world.plane.get(ClusterRoleBinding, "cluster-admin")
@@ -282,3 +283,32 @@ async def test_a_bindings_role_can_never_be_changed(clock: VirtualClock, control
         await plane.create(RoleBinding, {"metadata": {"name": "system:b"}, "roleRef": {"kind": "Role", "name": "x"}})
         with pytest.raises(InvalidError, match="cannot change roleRef"):
             await plane.patch(RoleBinding, "system:b", {"roleRef": {"name": "y"}})
+
+
+@pytest.mark.parametrize(
+    ("user", "verb", "resource", "group", "name"),
+    [
+        ("system:kube-scheduler", "list", "resourceslices", "resource.k8s.io", ""),
+        ("system:kube-scheduler", "watch", "volumeattachments", "storage.k8s.io", ""),
+        ("system:kube-scheduler", "update", "leases", "coordination.k8s.io", "kube-scheduler"),
+        ("system:kube-scheduler", "get", "configmaps", "", "extension-apiserver-authentication"),
+        ("system:kube-controller-manager", "create", "serviceaccounts/token", "", "deployment-controller"),
+        ("deployment-controller", "update", "deployments/status", "apps", "web"),
+        ("generic-garbage-collector", "delete", "things", "example.com", "x"),
+        ("clusterrole-aggregation-controller", "escalate", "clusterroles", "rbac.authorization.k8s.io", "admin"),
+        ("token-cleaner", "delete", "secrets", "", "x"),
+        ("bootstrap-signer", "list", "secrets", "", ""),
+    ],
+)
+@virtual
+async def test_the_references_controllers_and_scheduler_may_what_they_need(
+    user: str, verb: str, resource: str, group: str, name: str, clock: VirtualClock, control_plane: Any
+) -> None:
+    """Kube-controller-manager and kube-scheduler take the place of ours without anybody granting them anything."""
+    policy = Policy()
+    part, _, sub = resource.partition("/")
+    access = Access(verb, group, part, sub, "kube-system", name)
+    async with control_plane(clock, rbac(policy), controller_roles(policy)):
+        caller = Caller(user if user.startswith("system:") else f"system:serviceaccount:kube-system:{user}")
+        assert policy(caller, access).allowed
+        assert not policy(Caller("system:serviceaccount:kube-system:default"), access).allowed
