@@ -38,7 +38,8 @@ class ReplicaSetStatus:
 
 @kind(
     "apps", "v1", plural="replicasets", short_names=("rs",), categories=("all",), builtin=True, scale=Scale(),
-    selectable=("status.replicas",), hooks=Hooks(default=default_replica_set, validate=validate_replica_set),
+    selectable_as={"status.replicas": ("status.replicas", "0")},
+    hooks=Hooks(default=default_replica_set, validate=validate_replica_set),
     columns=(
         Column("Desired", type="integer", cell=path_cell("spec", "replicas", absent=0), doc="Pods wanted."),
         Column("Current", type="integer", cell=path_cell("status", "replicas", absent=0), doc="Pods there."),

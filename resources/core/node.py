@@ -157,7 +157,7 @@ def _info(name: str, absent: str = "<unknown>") -> Any:
 
 @kind(
     "", "v1", plural="nodes", namespaced=False, short_names=("no",), builtin=True, has_generation=False,
-    selectable=("spec.unschedulable",),
+    selectable_as={"spec.unschedulable": ("spec.unschedulable", "false")},
     hooks=Hooks(prepare=_prepare_node, validate=validate_node, keeps_status=True, connections=(NODE_PROXY,)),
     columns=(
         Column("Status", cell=_status, doc="Whether it is ready for Pods."),

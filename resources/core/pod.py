@@ -18,9 +18,10 @@ from .pod_validation import validate_pod
 @kind(
     "", "v1", plural="pods", short_names=("po",), categories=("all",), columns=POD_COLUMNS, builtin=True,
     selectable=(
-        "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork",
-        "status.phase", "status.podIP", "status.podIPs", "status.nominatedNodeName",
+        "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "status.phase",
+        "status.podIP", "status.podIPs", "status.nominatedNodeName",
     ),
+    selectable_as={"spec.hostNetwork": ("spec.hostNetwork", "false")},
     hooks=Hooks(
         default=default_pod, prepare=prepare_pod, validate=validate_pod, grace_s=pod_grace_s, actions={"binding": bind},
         parts=POD_PARTS, part_rules=POD_PART_RULES, connections=POD_CONNECTIONS, prepares_changes=False,

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from reconcile.errors import BadRequestError
+from reconcile.errors import BadRequestError, Tree
+from reconcile.kinds import Resource, kind_of
 from reconcile.paths import getter, values
+from reconcile.resources.apps import ReplicaSet
+from reconcile.resources.core import Node, Pod, ReplicationController
+from reconcile.runtime.api.catalog import Catalog
 from reconcile.selectors import label_selector, parse_fields, parse_labels
 
 LABELS = {"app": "web", "tier": "front", "n": "7", "example.com/x": ""}
@@ -66,3 +70,21 @@ def test_paths_read_what_printer_columns_name() -> None:
     assert list(values(".status.conditions[*].type")(tree)) == ["A", "Ready"]
     with pytest.raises(BadRequestError, match="is not understood"):
         getter(".spec[?(broken")
+
+
+@pytest.mark.parametrize(
+    ("cls", "text", "there", "absent"),
+    [
+        (Node, "spec.unschedulable=false", {"spec": {"unschedulable": True}}, {"spec": {}}),
+        (Pod, "spec.hostNetwork=false", {"spec": {"hostNetwork": True}}, {"spec": {}}),
+        (ReplicaSet, "status.replicas=0", {"status": {"replicas": 2}}, {"status": {}}),
+        (ReplicationController, "status.replicas=0", {"status": {"replicas": 2}}, {}),
+    ],
+)
+def test_an_absent_switch_is_off_and_an_absent_count_is_zero(cls: type[Resource], text: str, there: Tree, absent: Tree) -> None:
+    """The reference's fields have a type, whose zero they are without a value: by this the conformance program finds nodes."""
+    catalog = Catalog()
+    catalog.serve(kind_of(cls))
+    selector = catalog.of(kind_of(cls)).fields(text)
+    assert selector.matches(absent)
+    assert not selector.matches(there)
