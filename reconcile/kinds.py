@@ -105,6 +105,8 @@ class Hooks:
     - `validate(tree, old)`: rules beyond the schema, one Cause each.
     - `grace_s(tree, asked_s)`: seconds that a deleted object lingers with deletionTimestamp before somebody deletes it
       with grace 0; 0 deletes at once.
+    - `held(tree)`: whether an object whose deletion has begun is held by what it says itself, beside its finalizers, as a
+      Namespace is by `spec.finalizers`; it goes with the write that lets go of it. Such a kind has no grace.
     - `parts`: further parts of an object that are read, replaced and patched apart from it, like its status: (new tree,
       old tree) -> the top-level fields of the new one that this part may change; e.g. `approval`.
     - `actions`: further subresources written by POST or PUT: (current tree, body) -> new tree; e.g. `binding`.
@@ -121,6 +123,7 @@ class Hooks:
     prepare: Callable[[Tree, Tree | None], None] | None = None
     validate: Callable[[Tree, Tree | None], Iterable[Cause]] | None = None
     grace_s: Callable[[Tree, int | None], int] | None = None
+    held: Callable[[Tree], bool] | None = None
     parts: Mapping[str, Callable[[Tree, Tree], Tree]] = attrs.field(factory=dict)
     actions: Mapping[str, Callable[[Tree, Tree], Tree]] = attrs.field(factory=dict)
     wrong_name: Callable[[str], str] | None = None

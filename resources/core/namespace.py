@@ -1,7 +1,7 @@
 """Namespace: a room of its own for the names of other objects.
 
 A deleted Namespace lingers while spec.finalizers holds anything; the namespace controller empties it and then takes the
-`kubernetes` finalizer away.
+`kubernetes` finalizer away. With the last of them the namespace itself goes.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ def _prepare(tree: Tree, old: Tree | None) -> None:
         spec.pop("finalizers", None)
 
 
-def _grace_s(tree: Tree, asked_s: int | None) -> int:
-    """A namespace lingers as long as something holds it; then it goes at once, whatever was asked for."""
-    return max(1, asked_s or 0) if (tree.get("spec") or {}).get("finalizers") else 0
+def _held(tree: Tree) -> bool:
+    """A namespace lingers as long as something holds it; then it goes at once, whatever grace was asked for."""
+    return bool((tree.get("spec") or {}).get("finalizers"))
 
 
 def _ending(tree: Tree) -> Tree:
@@ -80,7 +80,7 @@ def _finalize(tree: Tree, body: Tree) -> Tree:
     "", "v1", plural="namespaces", namespaced=False, short_names=("ns",), builtin=True, has_generation=False,
     selectable=("status.phase",),
     columns=(Column("Status", cell=path_cell("status", "phase"), doc="Active or Terminating."), AGE),
-    hooks=Hooks(default=_default, prepare=_prepare, grace_s=_grace_s, ending=_ending, actions={"finalize": _finalize}),
+    hooks=Hooks(default=_default, prepare=_prepare, held=_held, ending=_ending, actions={"finalize": _finalize}),
 )  # fmt: skip
 class Namespace(Resource):
     """A room of its own for names; what is in it goes when it goes."""

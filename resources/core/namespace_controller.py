@@ -93,11 +93,8 @@ def namespace_controller() -> Operator:
                 return Requeue(memo["look_s"])
             left = [name for name in obj.spec.finalizers if name != FINALIZER]
             await cluster.act(obj, "finalize", {"metadata": {"name": obj.name}, "spec": {"finalizers": left}})
-            if left:
-                return None
-        elif obj.spec.finalizers:
-            return None  # somebody else's: this runs again when the last is gone
-        await cluster.delete(obj, grace_s=0)
+        elif not obj.spec.finalizers:
+            await cluster.delete(obj)  # somebody took the last one away before it was deleted
         return None
 
     return app

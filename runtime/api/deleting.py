@@ -18,7 +18,7 @@ from reconcile.identity import Caller
 from reconcile.kinds import Kind
 from reconcile.runtime.store import Compare, DeleteRange, KeyValue, Put, StoreError, Txn, WatchStore
 
-from . import refusals
+from . import metadata, refusals
 from .admission import Admission
 from .catalog import Catalog, Served
 from .freshness import is_newest, stands
@@ -93,7 +93,7 @@ class Deleting:
             return Deleted(stored, gone=False)
         cause = cause_of(caller, "")
         compare = (Compare.mod_is(key, stored.revision),)
-        if not meta.get("finalizers") and not meta.get("deletionGracePeriodSeconds"):
+        if not metadata.lingers(kind, tree, meta):
             if options.dry_run:
                 return Deleted(stored, gone=True)
             answered = await self._run(Txn(compare, (DeleteRange(key),)), cause)
@@ -164,13 +164,14 @@ class Deleting:
                 meta["deletionGracePeriodSeconds"] = asked_s
                 meta["deletionTimestamp"] = timestamp(asked_at_s + asked_s)
                 return meta
-            if not grace_s and not finalizers:
+            if not metadata.lingers(kind, tree, meta):
                 return meta
             return meta if changed else None
         hook = kind.hooks.grace_s
         grace_s = max(0, hook(tree, options.grace_s)) if hook is not None else 0
         meta["deletionTimestamp"] = timestamp(now_s + grace_s)
-        meta["deletionGracePeriodSeconds"] = grace_s
+        if kind.hooks.held is None:
+            meta["deletionGracePeriodSeconds"] = grace_s
         if kind.has_generation and meta.get("generation"):
             meta["generation"] += 1
         return meta

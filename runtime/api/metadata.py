@@ -208,3 +208,10 @@ _CHECKS: tuple[tuple[str, Any], ...] = (
     ("labels", check_labels), ("annotations", check_annotations), ("ownerReferences", check_owners),
     ("finalizers", check_finalizers),
 )  # fmt: skip
+
+
+def lingers(kind: Kind, tree: Tree, meta: Tree) -> bool:
+    """Whether an object whose deletion has begun stays for now; `meta` is its metadata as it will be."""
+    if meta.get("finalizers"):
+        return True
+    return kind.hooks.held(tree) if kind.hooks.held is not None else bool(meta.get("deletionGracePeriodSeconds"))

@@ -350,7 +350,7 @@ class Writing:
         meta = new["metadata"]
         cause = cause_of(write.caller, write.manager)
         compare = (Compare.mod_is(key, old.revision),)
-        gone = "deletionTimestamp" in meta and not meta.get("finalizers") and not meta.get("deletionGracePeriodSeconds")
+        gone = "deletionTimestamp" in meta and not metadata.lingers(served.kind, new, meta)
         made = await served.made(new, self._encoded)
         operation = DeleteRange(key) if gone else Put(key, made.value, attachment=made)
         try:

@@ -120,9 +120,27 @@ async def test_a_namespace_lingers_until_it_is_finalized(clock: VirtualClock, co
             left = await plane.get(Namespace, "team")
             assert "deletionTimestamp" in left["metadata"]
             assert left["status"]["phase"] == "Terminating"
+            assert "deletionGracePeriodSeconds" not in left["metadata"]
         await plane.client.act(kind_of(Namespace), "team", "finalize", {"spec": {"finalizers": []}})
-        await plane.delete(Namespace, "team", grace_s=0)
+        # With this write, as on the reference server: kube-controller-manager does not delete it another time.
         assert "team" not in [n["metadata"]["name"] for n in await plane.all(Namespace)]
+
+
+@virtual
+async def test_a_namespace_with_finalizers_of_both_kinds_waits_for_both(clock: VirtualClock, control_plane: PlaneOf) -> None:
+    """One of spec.finalizers and one of metadata.finalizers: whichever is taken away last lets it go."""
+    async with control_plane(clock) as plane:
+        for name in ("one", "other"):
+            await plane.create(Namespace, {"metadata": {"name": name, "finalizers": ["x.com/y"]}})
+            await plane.delete(Namespace, name)
+        kind, own = kind_of(Namespace), {"metadata": {"finalizers": None}}
+        none: Tree = {"spec": {"finalizers": []}}
+        await plane.patch(Namespace, "one", own)
+        await plane.client.act(kind, "other", "finalize", none)
+        assert {"one", "other"} <= {n["metadata"]["name"] for n in await plane.all(Namespace)}
+        await plane.client.act(kind, "one", "finalize", none)
+        await plane.patch(Namespace, "other", own)
+        assert not {"one", "other"} & {n["metadata"]["name"] for n in await plane.all(Namespace)}
 
 
 @virtual
