@@ -79,7 +79,7 @@ def assemble(
 
     caller = WebhookCaller(locate)
     webhooks = webhook_configurations(lambda *found: serving[0].configure_webhooks(*found), caller.close)
-    policies = admission_policies(lambda *found: serving[0].configure_policies(*found, exempt=EXEMPT))
+    policies = _policies(serving)
     places: list[ApiPlace] = []  # filled by `connect`, too
     api_access = api_service(
         service_cidr, lambda: places[0] if places else None, lambda: serving[0].find("", "v1", "endpoints")
@@ -121,6 +121,13 @@ def assemble(
     started = [*choice.parts(), "nodes"]
     parts = Parts(kinds, Namespace, bootstrap_objects(), operators, later, connect, wire_tables, descriptions, started)
     return Assembly(parts, node)
+
+
+def _policies(serving: list[ApiServer]) -> Operator:
+    return admission_policies(
+        lambda *found: serving[0].configure_mutating_policies(*found, exempt=EXEMPT),
+        lambda *found: serving[0].configure_policies(*found, exempt=EXEMPT),
+    )
 
 
 def _elsewhere(choice: Choice, clock: Clock) -> dict[str, Callable[[], Awaitable[str]]]:

@@ -14,7 +14,7 @@ from reconcile.handling import Cluster
 from reconcile.kinds import Kind, Resource
 from reconcile.registry import Operator
 
-from .stored.policies import validating_policy_kinds, webhook_kinds
+from .stored.policies import mutating_policy_kinds, validating_policy_kinds, webhook_kinds
 
 Configure = Callable[[Iterable[Tree], Iterable[Tree]], None]
 EXEMPT = frozenset(
@@ -41,10 +41,11 @@ def webhook_configurations(configure: Configure, close: Callable[[], Awaitable[N
     return app
 
 
-def admission_policies(configure: Configure) -> Operator:
-    """The operator that calls `configure(policies, bindings)` with what is there."""
+def admission_policies(mutating: Configure, validating: Configure) -> Operator:
+    """The operator that calls each of both with (policies, bindings) as they are."""
     app = Operator("admission-policies")
-    _follow(app, validating_policy_kinds(), configure)
+    _follow(app, mutating_policy_kinds(), mutating)
+    _follow(app, validating_policy_kinds(), validating)
     return app
 
 

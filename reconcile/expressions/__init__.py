@@ -3,8 +3,10 @@
 It needs the extra `cel` (`pip install reconcile-toolkit[cel]`), which brings cel-cpp; `available` tells whether it is there.
 Nothing is loaded before the first expression is compiled.
 
-    language    compile and evaluate
-    functions   the functions that the reference server adds to the language
+    language       compile and evaluate
+    mutations      expressions that say how an object is to be changed
+    functions      the functions that the reference server adds to the language
+    authorization  the one variable that asks somebody
 
 Source: https://kubernetes.io/docs/reference/using-api/cel/
 """

@@ -8,7 +8,6 @@ Source: https://kubernetes.io/docs/reference/using-api/cel/#kubernetes-quantity-
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
@@ -22,48 +21,41 @@ from cel_expr_python import cel
 
 from reconcile.quantities import parse_quantity
 
+from . import authorization
+from .addresses import addresses
+from .declaring import LIST, Tagged, function, is_made_by, overload, tagged
 from .macros import FUNCTIONS
+from .mutations import TYPED, typed
 
-Tagged = dict[str, str]
-_QUANTITY, _SEMVER, _URL, _IP, _CIDR = "kubernetes.Quantity", "kubernetes.Semver", "kubernetes.URL", "net.IP", "net.CIDR"
+_QUANTITY, _SEMVER, _URL = "kubernetes.Quantity", "kubernetes.Semver", "kubernetes.URL"
 _SEMVER_TEXT = re.compile(
     r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-((?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)"
     r"(?:\.(?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*))?(?:\+[0-9a-zA-Z-]+(?:\.[0-9a-zA-Z-]+)*)?"
 )
 _T = cel.Type
-_LIST = _T.List(_T.DYN)
+_MESSAGE = _T.Map(_T.STRING, _T.DYN)
 
 
 @cache
 def extension() -> cel.CelExtension:
     """All of it, as an extension of the language."""
-    return cel.CelExtension("kubernetes", [*_lists(), *_macros(), *_texts(), *_numbers(), *_addresses()])
-
-
-def _function(
-    name: str, result: Any, parameters: Sequence[Any], run: Callable[..., Any], *, member: bool = True, id_: str = ""
-) -> cel.FunctionDecl:  # fmt: skip
-    return cel.FunctionDecl(name, [_overload(id_ or name, result, parameters, run, member=member)])
-
-
-def _overload(id_: str, result: Any, parameters: Sequence[Any], run: Callable[..., Any], *, member: bool = True) -> cel.Overload:
-    text = f"kubernetes_{id_.replace('.', '_')}_{len(parameters)}"
-    return cel.Overload(text, return_type=result, parameters=list(parameters), is_member=member, impl=run)
+    return cel.CelExtension("kubernetes", [*_lists(), *_macros(), *_texts(), *_numbers(), *addresses(), *_authorization()])
 
 
 def _macros() -> list[cel.FunctionDecl]:
     """What macros of two variables are written with (see `macros`)."""
     pairs, map_of, merged = FUNCTIONS
     either = [
-        _overload(f"{pairs}list", _LIST, [_LIST], lambda items: _pairs(enumerate(items))),
-        _overload(
-            f"{pairs}map", _LIST, [_T.Map(_T.DYN, _T.DYN)],
+        overload(f"{pairs}list", LIST, [LIST], lambda items: _pairs(enumerate(items))),
+        overload(
+            f"{pairs}map", LIST, [_T.Map(_T.DYN, _T.DYN)],
             lambda items: _pairs(items.items()),
         ),
     ]  # fmt: skip
     return [
-        cel.FunctionDecl(pairs, either), _function(map_of, _T.Map(_T.DYN, _T.DYN), [_LIST], dict),
-        _function(merged, _T.Map(_T.DYN, _T.DYN), [_LIST], _merged),
+        cel.FunctionDecl(pairs, either), function(map_of, _T.Map(_T.DYN, _T.DYN), [LIST], dict),
+        function(merged, _T.Map(_T.DYN, _T.DYN), [LIST], _merged),
+        function(TYPED, _MESSAGE, [_T.STRING, _MESSAGE], lambda name, value: typed(name, _again(value)), member=False),
     ]  # fmt: skip
 
 
@@ -103,13 +95,13 @@ def _merged(maps: Sequence[dict[Any, Any]]) -> dict[Any, Any]:
 
 def _lists() -> list[cel.FunctionDecl]:
     return [
-        _function("isSorted", _T.BOOL, [_LIST], lambda items: all(a <= b for a, b in pairwise(items))),
-        _function("sum", _T.DYN, [_LIST], sum),
-        _function("min", _T.DYN, [_LIST], lambda items: min(_filled(items, "min"))),
-        _function("max", _T.DYN, [_LIST], lambda items: max(_filled(items, "max"))),
-        _function("sets.contains", _T.BOOL, [_LIST, _LIST], _contains, member=False),
-        _function("sets.equivalent", _T.BOOL, [_LIST, _LIST], lambda a, b: _contains(a, b) and _contains(b, a), member=False),
-        _function("sets.intersects", _T.BOOL, [_LIST, _LIST], lambda a, b: any(item in b for item in a), member=False),
+        function("isSorted", _T.BOOL, [LIST], lambda items: all(a <= b for a, b in pairwise(items))),
+        function("sum", _T.DYN, [LIST], sum),
+        function("min", _T.DYN, [LIST], lambda items: min(_filled(items, "min"))),
+        function("max", _T.DYN, [LIST], lambda items: max(_filled(items, "max"))),
+        function("sets.contains", _T.BOOL, [LIST, LIST], _contains, member=False),
+        function("sets.equivalent", _T.BOOL, [LIST, LIST], lambda a, b: _contains(a, b) and _contains(b, a), member=False),
+        function("sets.intersects", _T.BOOL, [LIST, LIST], lambda a, b: any(item in b for item in a), member=False),
     ]  # fmt: skip
 
 
@@ -125,19 +117,20 @@ def _contains(items: list[Any], wanted: list[Any]) -> bool:
 
 def _texts() -> list[cel.FunctionDecl]:
     return [
-        _function("find", _T.STRING, [_T.STRING, _T.STRING], _find),
+        function("find", _T.STRING, [_T.STRING, _T.STRING], _find),
         cel.FunctionDecl("findAll", [
-            _overload("findAll", _T.List(_T.STRING), [_T.STRING, _T.STRING], _find_all),
-            _overload("findAll", _T.List(_T.STRING), [_T.STRING, _T.STRING, _T.INT], _find_all),
+            overload("findAll", _T.List(_T.STRING), [_T.STRING, _T.STRING], _find_all),
+            overload("findAll", _T.List(_T.STRING), [_T.STRING, _T.STRING, _T.INT], _find_all),
         ]),
-        _function("isURL", _T.BOOL, [_T.STRING], lambda text: _is(_url, text), member=False),
-        _function("url", _T.DYN, [_T.STRING], _url, member=False),
-        _function("getScheme", _T.STRING, [_T.DYN], lambda url: urlsplit(_of(url, _URL)).scheme),
-        _function("getHost", _T.STRING, [_T.DYN], lambda url: urlsplit(_of(url, _URL)).netloc.rpartition("@")[2]),
-        _function("getHostname", _T.STRING, [_T.DYN], lambda url: urlsplit(_of(url, _URL)).hostname or ""),
-        _function("getPort", _T.STRING, [_T.DYN], lambda url: str(urlsplit(_of(url, _URL)).port or "")),
-        _function("getEscapedPath", _T.STRING, [_T.DYN], lambda url: urlsplit(_of(url, _URL)).path),
-        _function("getQuery", _T.DYN, [_T.DYN], lambda url: parse_qs(urlsplit(_of(url, _URL)).query, keep_blank_values=True)),
+        function("jsonpatch.escapeKey", _T.STRING, [_T.STRING], _escaped_key, member=False),
+        function("isURL", _T.BOOL, [_T.STRING], lambda text: is_made_by(_url, text), member=False),
+        function("url", _T.DYN, [_T.STRING], _url, member=False),
+        function("getScheme", _T.STRING, [_T.DYN], lambda url: urlsplit(tagged(url, _URL)).scheme),
+        function("getHost", _T.STRING, [_T.DYN], lambda url: urlsplit(tagged(url, _URL)).netloc.rpartition("@")[2]),
+        function("getHostname", _T.STRING, [_T.DYN], lambda url: urlsplit(tagged(url, _URL)).hostname or ""),
+        function("getPort", _T.STRING, [_T.DYN], lambda url: str(urlsplit(tagged(url, _URL)).port or "")),
+        function("getEscapedPath", _T.STRING, [_T.DYN], lambda url: urlsplit(tagged(url, _URL)).path),
+        function("getQuery", _T.DYN, [_T.DYN], lambda url: parse_qs(urlsplit(tagged(url, _URL)).query, keep_blank_values=True)),
     ]  # fmt: skip
 
 
@@ -151,6 +144,10 @@ def _find_all(text: str, pattern: str, limit: int = -1) -> list[str]:
     return found if limit < 0 else found[:limit]
 
 
+def _escaped_key(text: str) -> str:
+    return text.replace("~", "~0").replace("/", "~1")
+
+
 def _url(text: str) -> Tagged:
     parts = urlsplit(text)
     parts.port  # noqa: B018  # raises where it is no number
@@ -162,20 +159,20 @@ def _url(text: str) -> Tagged:
 def _numbers() -> list[cel.FunctionDecl]:
     two = [_T.DYN, _T.DYN]
     return [
-        _function("isQuantity", _T.BOOL, [_T.STRING], lambda text: _is(_quantity, text), member=False),
-        _function("quantity", _T.DYN, [_T.STRING], _quantity, member=False),
-        _function("sign", _T.INT, [_T.DYN], lambda q: (_amount(q) > 0) - (_amount(q) < 0)),
-        _function("isInteger", _T.BOOL, [_T.DYN], lambda q: _amount(q) == int(_amount(q))),
-        _function("asInteger", _T.INT, [_T.DYN], _integer),
-        _function("asApproximateFloat", _T.DOUBLE, [_T.DYN], lambda q: float(_amount(q))),
-        _function("add", _T.DYN, two, lambda q, other: _quantity(str(_amount(q) + _amount(other)))),
-        _function("sub", _T.DYN, two, lambda q, other: _quantity(str(_amount(q) - _amount(other)))),
-        _function("isSemver", _T.BOOL, [_T.STRING], lambda text: _is(_semver, text), member=False),
-        _function("semver", _T.DYN, [_T.STRING], _semver, member=False),
-        *(_function(name, _T.INT, [_T.DYN], _part(at)) for at, name in enumerate(("major", "minor", "patch"))),
-        _function("isGreaterThan", _T.BOOL, two, lambda a, b: _compared(a, b) > 0),
-        _function("isLessThan", _T.BOOL, two, lambda a, b: _compared(a, b) < 0),
-        _function("compareTo", _T.INT, two, lambda a, b: _compared(a, b)),
+        function("isQuantity", _T.BOOL, [_T.STRING], lambda text: is_made_by(_quantity, text), member=False),
+        function("quantity", _T.DYN, [_T.STRING], _quantity, member=False),
+        function("sign", _T.INT, [_T.DYN], lambda q: (_amount(q) > 0) - (_amount(q) < 0)),
+        function("isInteger", _T.BOOL, [_T.DYN], lambda q: _amount(q) == int(_amount(q))),
+        function("asInteger", _T.INT, [_T.DYN], _integer),
+        function("asApproximateFloat", _T.DOUBLE, [_T.DYN], lambda q: float(_amount(q))),
+        function("add", _T.DYN, two, lambda q, other: _quantity(str(_amount(q) + _amount(other)))),
+        function("sub", _T.DYN, two, lambda q, other: _quantity(str(_amount(q) - _amount(other)))),
+        function("isSemver", _T.BOOL, [_T.STRING], lambda text: is_made_by(_semver, text), member=False),
+        function("semver", _T.DYN, [_T.STRING], _semver, member=False),
+        *(function(name, _T.INT, [_T.DYN], _part(at)) for at, name in enumerate(("major", "minor", "patch"))),
+        function("isGreaterThan", _T.BOOL, two, lambda a, b: _compared(a, b) > 0),
+        function("isLessThan", _T.BOOL, two, lambda a, b: _compared(a, b) < 0),
+        function("compareTo", _T.INT, two, lambda a, b: _compared(a, b)),
     ]  # fmt: skip
 
 
@@ -184,7 +181,7 @@ def _quantity(text: str) -> Tagged:
 
 
 def _amount(value: Any) -> Decimal:
-    return Decimal(value) if type(value) is int else Decimal(_of(value, _QUANTITY))
+    return Decimal(value) if type(value) is int else Decimal(tagged(value, _QUANTITY))
 
 
 def _integer(quantity: Any) -> int:
@@ -201,12 +198,12 @@ def _semver(text: str) -> Tagged:
 
 
 def _part(at: int) -> Callable[[Any], int]:
-    return lambda version: int(_of(version, _SEMVER).partition("-")[0].split(".")[at])
+    return lambda version: int(tagged(version, _SEMVER).partition("-")[0].split(".")[at])
 
 
 def _compared(one: Any, other: Any) -> int:
     if isinstance(one, dict) and _SEMVER in one:
-        a, b = (_precedence(_of(version, _SEMVER)) for version in (one, other))
+        a, b = (_precedence(tagged(version, _SEMVER)) for version in (one, other))
     else:
         a, b = _amount(one), _amount(other)  # type: ignore[assignment]  # both are of one type
     return (a > b) - (a < b)
@@ -219,82 +216,20 @@ def _precedence(version: str) -> tuple[Any, ...]:
     return (*map(int, numbers.split(".")), not pre, identifiers)
 
 
-def _addresses() -> list[cel.FunctionDecl]:
+def _authorization() -> list[cel.FunctionDecl]:
+    named = {"subresource": "subresource", "namespace": "namespace", "name": "name", "fieldSelector": "fields"}
+    one = [_T.DYN, _T.STRING]
     return [
-        _function("isIP", _T.BOOL, [_T.STRING], lambda text: _is(_ip, text), member=False),
-        cel.FunctionDecl("ip", [
-            _overload("ip", _T.DYN, [_T.STRING], _ip, member=False),
-            _overload("ip_of_cidr", _T.DYN, [_T.DYN], lambda cidr: {_IP: _of(cidr, _CIDR).partition("/")[0]}),
-        ]),
-        _function("ip.isCanonical", _T.BOOL, [_T.STRING], lambda text: _of(_ip(text), _IP) == text, member=False),
-        _function("family", _T.INT, [_T.DYN], lambda ip: _address(ip).version),
-        _function("isUnspecified", _T.BOOL, [_T.DYN], lambda ip: _address(ip).is_unspecified),
-        _function("isLoopback", _T.BOOL, [_T.DYN], lambda ip: _address(ip).is_loopback),
-        _function("isLinkLocalUnicast", _T.BOOL, [_T.DYN], lambda ip: _address(ip).is_link_local),
-        _function("isLinkLocalMulticast", _T.BOOL, [_T.DYN], lambda ip: _address(ip) in _LINK_LOCAL[_address(ip).version]),
-        _function("isGlobalUnicast", _T.BOOL, [_T.DYN], _global_unicast),
-        _function("isCIDR", _T.BOOL, [_T.STRING], lambda text: _is(_cidr, text), member=False),
-        _function("cidr", _T.DYN, [_T.STRING], _cidr, member=False),
-        _function("containsIP", _T.BOOL, [_T.DYN, _T.DYN], lambda cidr, ip: _any_address(ip) in _network(cidr)),
-        _function("containsCIDR", _T.BOOL, [_T.DYN, _T.DYN], _contains_network),
-        _function("masked", _T.DYN, [_T.DYN], lambda cidr: {_CIDR: str(_network(cidr))}),
-        _function("prefixLength", _T.INT, [_T.DYN], lambda cidr: _network(cidr).prefixlen),
+        function("path", _T.DYN, one, authorization.path_check),
+        function("group", _T.DYN, one, authorization.group_check),
+        function("serviceAccount", _T.DYN, [*one, _T.STRING], authorization.service_account),
+        function("resource", _T.DYN, one, authorization.resource_check),
+        *(function(name, _T.DYN, one, authorization.narrowed(part)) for name, part in named.items()),
+        function("labelSelector", _T.DYN, one, authorization.narrowed("labels")),  # which no policy here looks at
+        function("check", _T.DYN, one, authorization.decided),
+        function("allowed", _T.BOOL, [_T.DYN], authorization.allowed),
+        function("reason", _T.STRING, [_T.DYN], authorization.reason),
+        # Nothing goes wrong when a decision is made: whoever decides is in this process.
+        function("errored", _T.BOOL, [_T.DYN], lambda _decision: False),
+        function("error", _T.STRING, [_T.DYN], lambda _decision: ""),
     ]  # fmt: skip
-
-
-_LINK_LOCAL = {4: ipaddress.ip_network("224.0.0.0/24"), 6: ipaddress.ip_network("ff02::/16")}
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-def _ip(text: str) -> Tagged:
-    return {_IP: str(ipaddress.ip_address(text))}
-
-
-def _address(value: Any) -> _Address:
-    return ipaddress.ip_address(_of(value, _IP))
-
-
-def _any_address(value: Any) -> _Address:
-    return ipaddress.ip_address(value) if isinstance(value, str) else _address(value)
-
-
-def _global_unicast(value: Any) -> bool:
-    """Go's IsGlobalUnicast: private addresses are global in its sense."""
-    address = _address(value)
-    broadcast = address == ipaddress.IPv4Address("255.255.255.255")
-    return not (address.is_unspecified or address.is_loopback or address.is_multicast or address.is_link_local or broadcast)
-
-
-def _cidr(text: str) -> Tagged:
-    if "/" not in text:
-        raise ValueError(f"network address parse error: {text!r} is no CIDR, such as 10.0.0.0/8")
-    return {_CIDR: str(ipaddress.ip_interface(text))}
-
-
-def _network(value: Any) -> _Network:
-    return ipaddress.ip_interface(_of(value, _CIDR)).network
-
-
-def _contains_network(cidr: Any, other: Any) -> bool:
-    outer, inner = _network(cidr), _network(_cidr(other) if isinstance(other, str) else other)
-    return outer.version == inner.version and inner.subnet_of(outer)  # type: ignore[arg-type]  # of one version
-
-
-def _is(make: Callable[[str], Any], text: str) -> bool:
-    try:
-        make(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _of(value: Any, tag: str) -> str:
-    """The value behind a tag.
-
-    Raises:
-        ValueError: it is something else.
-    """
-    if isinstance(value, dict) and tag in value:
-        return str(value[tag])
-    raise ValueError(f"no such overload: a {tag} is needed, not {value!r}")

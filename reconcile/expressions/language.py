@@ -7,7 +7,7 @@ has for a key that is missing. Beside plain JSON values, Timestamp and Duration 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
@@ -23,6 +23,8 @@ _OPTIONAL = (
     "cel.bind({name}, size({before}{name}) == 0 ? optional.none() : optional.of({before}{name}[0]),\n"  # the text begins a line
     "{text}\n)"
 )
+_NAME = re.compile(r"\w+")
+_PRIMITIVES = frozenset({"BOOL", "BYTES", "DOUBLE", "DYN", "INT", "LIST", "MAP", "NULL", "STRING", "TIMESTAMP", "TYPE", "UINT"})
 _COLUMN = re.compile(r"<input>:(\d+):(\d+): ")
 _TEXTS = (
     (re.compile(r'^\w+: Key not found in map : "?(.*?)"?$'), r"no such key: \1"),
@@ -78,45 +80,81 @@ class Expression:
         return value
 
 
-def compile_expression(text: str, variables: tuple[str, ...], *, optional: frozenset[str] = frozenset()) -> Expression:
+def compile_expression(
+    text: str, variables: tuple[str, ...], *, optional: frozenset[str] = frozenset(), written: str = ""
+) -> Expression:  # fmt: skip
     """Compile `text`, in which the variables are known; those in `optional` are optionals, with hasValue() and orValue().
+
+    Where there is something `written`, that is evaluated: the same expression in words that the library knows.
 
     Raises:
         BrokenExpressionError: it does not compile.
         ModuleNotFoundError: the extra `cel` is not installed (see `available`).
     """
-    if not text.strip():
-        raise BrokenExpressionError("it is empty")
-    if len(text) > TEXT_LENGTH_MAX:
-        raise BrokenExpressionError(f"it has {len(text)} characters; {TEXT_LENGTH_MAX} are allowed")
-    whole = expanded(text)
+    _bounded(text)
+    whole = expanded(written or text)
+    exact = whole == text
     for name in sorted(optional):
         whole = _OPTIONAL.format(name=name, before=_BEFORE, text=whole)
     try:
         compiled = _environment(variables, optional).compile(whole)
     except RuntimeError as error:
-        exact = expanded(text) == text
         raise BrokenExpressionError(_located(str(error), len(optional), exact=exact)) from error
     return Expression(text, compiled, optional)
+
+
+def check_expression(text: str, variables: tuple[str, ...], messages: Mapping[str, Sequence[str]]) -> Any:
+    """The type (the library's own) that `text` comes to, in which `JSONPatch` and these messages with their fields are known.
+
+    Raises:
+        BrokenExpressionError: it does not compile.
+    """
+    from cel_expr_python import cel
+
+    from .messages import pool_of
+
+    _bounded(text)
+    whole = expanded(text)
+    environment = cel.NewEnv(pool_of(messages), variables=dict.fromkeys(variables, cel.Type.DYN), extensions=_extensions())
+    try:
+        return environment.compile(whole).return_type()
+    except RuntimeError as error:
+        raise BrokenExpressionError(_located(str(error), 0, exact=whole == text)) from error
+
+
+def spelled(type_: Any) -> str:
+    """A type of the library's in the language's own words: `list(string)`."""
+    name = _NAME.sub(lambda found: found[0].lower() if found[0] in _PRIMITIVES else found[0], type_.name())
+    return name.replace("<", "(").replace(">", ")")
+
+
+def _bounded(text: str) -> None:
+    if not text.strip():
+        raise BrokenExpressionError("it is empty")
+    if len(text) > TEXT_LENGTH_MAX:
+        raise BrokenExpressionError(f"it has {len(text)} characters; {TEXT_LENGTH_MAX} are allowed")
 
 
 @lru_cache(maxsize=32)
 def _environment(variables: tuple[str, ...], optional: frozenset[str]) -> Any:
     from cel_expr_python import cel
-    from cel_expr_python.ext import ext_bindings, ext_encoders, ext_math, ext_optional, ext_strings
-
-    from .functions import extension
 
     types: dict[str, Any] = dict.fromkeys(variables, cel.Type.DYN)
     for name in optional:
         types[_BEFORE + name] = cel.Type.List(cel.Type.DYN)
-    return cel.NewEnv(
-        variables=types,
-        extensions=[
-            extension(), ext_strings.ExtStrings(), ext_optional.ExtOptional(), ext_bindings.ExtBindings(), ext_math.ExtMath(),
-            ext_encoders.ExtEncoders(),
-        ],
-    )  # fmt: skip
+    return cel.NewEnv(variables=types, extensions=_extensions())
+
+
+def _extensions() -> list[Any]:
+    """The language's libraries, and ours; made anew, for environments keep them."""
+    from cel_expr_python.ext import ext_bindings, ext_encoders, ext_math, ext_optional, ext_strings
+
+    from .functions import extension
+
+    return [
+        extension(), ext_strings.ExtStrings(), ext_optional.ExtOptional(), ext_bindings.ExtBindings(), ext_math.ExtMath(),
+        ext_encoders.ExtEncoders(),
+    ]  # fmt: skip
 
 
 def _told(text: str) -> str:

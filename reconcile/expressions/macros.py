@@ -12,13 +12,11 @@ Source: https://github.com/google/cel-go/blob/master/ext/comprehensions.go
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+
+from .scanning import arguments_from, outside_of_text
 
 _MACRO = re.compile(r"\.\s*(all|exists|existsOne|exists_one|transformList|transformMapEntry|transformMap)\s*\(")
 _NAME = re.compile(r"\s*([A-Za-z_]\w*)\s*")
-_STRING = re.compile(r"""[rRbB]{0,2}(?:\"{3}.*?\"{3}|'{3}.*?'{3}|'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")""", re.DOTALL)
-_COMMENT = re.compile(r"//[^\n]*")
-_OPENING, _CLOSING = "([{", ")]}"
 _PAIRS, _MAP, _MERGED = "pairs__", "mapOf__", "merged__"
 FUNCTIONS = (_PAIRS, _MAP, _MERGED)
 """The functions that the result needs, all of them members of lists (the first also of maps)."""
@@ -31,12 +29,11 @@ def expanded(text: str) -> str:
 
 def _expanded(text: str, depth: int) -> str:
     made, at = [], 0
-    for start in _starts(text):
+    for found in outside_of_text(_MACRO, text):
+        start = found.start()
         if start < at:
             continue  # inside of what was expanded already
-        found = _MACRO.match(text, start)
-        assert found is not None, "that is how it was found"
-        parts = _arguments(text, found.end())
+        parts = arguments_from(text, found.end())
         if parts is None:
             return text  # no end: the compiler says where
         arguments, end = parts
@@ -73,39 +70,3 @@ def _written(macro: str, arguments: list[str], depth: int) -> str | None:
         case "transformMapEntry":
             return f".{_PAIRS}().map({pair}, {condition}{body}).{_MERGED}()"
     return f".{_PAIRS}().{'exists_one' if macro == 'existsOne' else macro}({pair}, {body})"
-
-
-def _starts(text: str) -> Iterator[int]:
-    """Where macros begin, outside of strings and comments."""
-    at = 0
-    while at < len(text):
-        skipped = _STRING.match(text, at) or _COMMENT.match(text, at)
-        if skipped:
-            at = skipped.end()
-            continue
-        if _MACRO.match(text, at):
-            yield at
-        at += 1
-
-
-def _arguments(text: str, at: int) -> tuple[list[str], int] | None:
-    """The arguments from behind the opening parenthesis on, and where the call ends; None: it does not."""
-    arguments = list[str]()
-    begun, open_ = at, 0
-    while at < len(text):
-        skipped = _STRING.match(text, at) or _COMMENT.match(text, at)
-        if skipped:
-            at = skipped.end()
-            continue
-        sign = text[at]
-        if sign in _OPENING:
-            open_ += 1
-        elif sign in _CLOSING:
-            if not open_:
-                return [*arguments, text[begun:at]], at + 1
-            open_ -= 1
-        elif sign == "," and not open_:
-            arguments.append(text[begun:at])
-            begun = at + 1
-        at += 1
-    return None

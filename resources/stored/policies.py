@@ -16,17 +16,22 @@ from reconcile.resources.core.cells import AGE, NONE, path_cell
 from reconcile.resources.core.names import duplicate, forbidden, invalid, required
 
 from .declaration import at, count_cell, declared
-from .policy_rules import validate_binding, validate_policy
+from .policy_rules import validate_binding, validate_mutating_binding, validate_mutating_policy, validate_policy
 
 _ADMISSION = "admissionregistration.k8s.io/v1"
 _FLOW = "flowcontrol.apiserver.k8s.io/v1"
 _CATEGORIES = ("api-extensions",)
 _UNSET = "<unset>"
+_MATCHING: dict[str, Any] = {
+    "spec.matchResources.matchPolicy": "Equivalent", "spec.matchResources.namespaceSelector": {},
+    "spec.matchResources.objectSelector": {}, "spec.matchResources.resourceRules[].scope": "*",
+    "spec.matchResources.excludeResourceRules[].scope": "*",
+}  # fmt: skip
 
 
 def policy_kinds() -> list[Kind]:
     """Webhooks, admission policies, priority and fairness, and API services."""
-    return [*webhook_kinds(), *validating_policy_kinds(), *_mutating_policies(), *_fairness(), _api_service()]
+    return [*webhook_kinds(), *validating_policy_kinds(), *mutating_policy_kinds(), *_fairness(), _api_service()]
 
 
 def webhook_kinds() -> list[Kind]:
@@ -67,17 +72,18 @@ def validating_policy_kinds() -> list[Kind]:
         ),
         declared(
             _ADMISSION, "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", "Puts such rules into force.",
-            columns=reference, hooks=Hooks(validate=validate_binding), **common,
+            columns=reference, hooks=Hooks(validate=validate_binding), defaults=_MATCHING, **common,
         ),
     ]  # fmt: skip
 
 
-def _mutating_policies() -> list[Kind]:
+def mutating_policy_kinds() -> list[Kind]:
+    """MutatingAdmissionPolicy and its binding."""
     common, reference, parameters, defaults = _policy_parts()
     return [
         declared(
             _ADMISSION, "MutatingAdmissionPolicy", "mutatingadmissionpolicies", "Changes in CEL of what is written.",
-            defaults=defaults, **common,
+            defaults=defaults, hooks=Hooks(validate=validate_mutating_policy), **common,
             columns=(
                 Column("Mutations", cell=count_cell("spec", "mutations"), type="integer", doc="How many changes."),
                 parameters, AGE,
@@ -85,7 +91,7 @@ def _mutating_policies() -> list[Kind]:
         ),
         declared(
             _ADMISSION, "MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", "Puts such changes into force.",
-            columns=reference, **common,
+            columns=reference, hooks=Hooks(validate=validate_mutating_binding), defaults=_MATCHING, **common,
         ),
     ]  # fmt: skip
 
@@ -100,7 +106,7 @@ def _policy_parts() -> tuple[dict[str, Any], tuple[Column, ...], Column, dict[st
     defaults: dict[str, Any] = {
         "spec.failurePolicy": "Fail", "spec.matchConstraints.matchPolicy": "Equivalent",
         "spec.matchConstraints.namespaceSelector": {}, "spec.matchConstraints.objectSelector": {},
-        "spec.matchConstraints.resourceRules[].scope": "*",
+        "spec.matchConstraints.resourceRules[].scope": "*", "spec.matchConstraints.excludeResourceRules[].scope": "*",
     }  # fmt: skip
     common: dict[str, Any] = {"namespaced": False, "categories": _CATEGORIES}
     return common, reference, Column("ParamKind", cell=_parameter_kind, doc="The kind of its parameters."), defaults

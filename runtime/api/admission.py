@@ -3,8 +3,8 @@
 Who registers for a kind sees each write in the version of that kind, whatever version the client writes in.
 
 Mutators run first, then defaults, then what completes new objects, then the schema's rules, then validators. They are called
-in the order in which they were added, those for all kinds first; policies and then webhooks are asked last. A dry run calls
-them too (`review.dry_run` tells).
+in the order in which they were added, those for all kinds first; policies and then webhooks are asked last, and mutating ones
+see one another's changes (see `rounds`). A dry run calls them too (`review.dry_run` tells).
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from reconcile.errors import ApiError, ForbiddenError, ReconcileError, Tree
 from reconcile.handling import AdmissionReview
 from reconcile.kinds import Kind
 
+from .rounds import Round
+
 if TYPE_CHECKING:
-    from .policies import Policies
+    from .policies import MutatingPolicies, ValidatingPolicies
     from .webhooks import Webhooks
 
 Admit = Callable[[AdmissionReview], Awaitable[None] | None]
@@ -38,7 +40,8 @@ class Admission:
         self._mutators: dict[_Key, list[Admit]] = {}
         self._validators: dict[_Key, list[Admit]] = {}
         self._initializers: dict[_Key, list[Admit]] = {}
-        self.policies: Policies | None = None
+        self.mutating_policies: MutatingPolicies | None = None
+        self.policies: ValidatingPolicies | None = None
         self.webhooks: Webhooks | None = None
 
     def add_mutator(self, kind: Kind | None, admit: Admit) -> Callable[[], None]:
@@ -82,16 +85,24 @@ class Admission:
 
     def mutates(self, kind: Kind) -> bool:
         """Whether a mutator wants to see writes of this kind (its tree must then be its own)."""
-        return (bool(self._mutators) and bool(_of(self._mutators, kind))) or (
-            self.webhooks is not None and self.webhooks.mutates(kind)
-        )
+        return (bool(self._mutators) and bool(_of(self._mutators, kind))) or bool(self._groups(kind))
 
     async def mutate(self, kind: Kind, review: AdmissionReview) -> None:
         """Call the mutators. Raises what refuses."""
         for admit in _of(self._mutators, kind):
             await _call(admit, review)
-        if self.webhooks is not None and self.webhooks.mutates(kind):
-            await self.webhooks.mutate(review)
+        rounds = [(group, Round()) for group in self._groups(kind)]
+        for group, round_ in rounds:
+            await group.mutate(review, round_)
+        if any(round_.changed for _, round_ in rounds):
+            for group, round_ in rounds:
+                round_.second = True
+                await group.mutate(review, round_)
+
+    def _groups(self, kind: Kind) -> list[MutatingPolicies | Webhooks]:
+        """Who may change writes of a kind beside the registered functions, in their order."""
+        groups = (self.mutating_policies, self.webhooks)
+        return [group for group in groups if group is not None and group.mutates(kind)]
 
     async def validate(self, kind: Kind, make: Callable[[], AdmissionReview]) -> Sequence[str]:
         """Call the validators; the review is made only if there are any. Returns their warnings, raises what refuses."""

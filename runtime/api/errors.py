@@ -4,6 +4,8 @@ ApiError
 ├── StoreReadError             500, values in the store that are no objects: which, stands in the causes
 ├── InternalError
 │   └── CorruptObjectError     500, the one value that was asked for is no object
+├── ForbiddenError
+│   └── PolicyFailedError      403 Invalid, a policy that mutates cannot be applied
 ├── ExpiredError
 │   └── ContinueExpiredError   410, with a token that goes on inconsistently in metadata.continue
 └── UnavailableError
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconcile.errors import ApiError, Cause, ExpiredError, InternalError, Tree, UnavailableError
+from reconcile.errors import ApiError, Cause, ExpiredError, ForbiddenError, InternalError, Tree, UnavailableError
 from reconcile.kinds import Kind
 
 _CORRUPT = 7  # ErrCodeCorruptObj of k8s.io/apiserver/pkg/storage/errors.go
@@ -37,6 +39,15 @@ class ContinueExpiredError(ExpiredError):
     def status(self) -> Tree:
         """The Status object that goes over the wire."""
         return {**super().status(), "metadata": {"continue": self.continue_token}}
+
+
+class PolicyFailedError(ForbiddenError):
+    """A policy that mutates cannot be applied to an object. HTTP 403, but reason Invalid, as on the reference server.
+
+    Source: k8s.io/apiserver/pkg/admission/plugin/policy/generic/policy_dispatcher.go
+    """
+
+    reason = "Invalid"
 
 
 class FutureRevisionError(UnavailableError):

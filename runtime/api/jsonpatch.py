@@ -14,9 +14,15 @@ from typing import Any
 
 from reconcile.errors import BadRequestError, InvalidError
 
-_REFUSED = "the server rejected our request due to an error in our request"
+REFUSED = "the server rejected our request due to an error in our request"
 _INDEX = re.compile(r"0|[1-9][0-9]*")
 OPERATIONS_MAX = 10_000
+
+
+class TestFailedError(InvalidError):
+    """A `test` operation found another value."""
+
+    __test__ = False  # it is no test, whatever its name says
 
 
 class _Absent:
@@ -32,7 +38,8 @@ def apply_json_patch(document: Any, operations: Any) -> Any:
 
     Raises:
         BadRequestError: this is no JSON patch.
-        InvalidError: an operation cannot be done, or a `test` failed.
+        InvalidError: an operation cannot be done.
+        TestFailedError: a `test` failed.
     """
     if not isinstance(operations, list):
         raise BadRequestError("a JSON patch is a list of operations, each with op and path")
@@ -89,13 +96,13 @@ def _apply(document: Any, operation: Any) -> Any:
         case "test":
             found = _get(document, path, missing=_ABSENT)
             if not equal(found, operation["value"]) and not (found is _ABSENT and operation["value"] is None):
-                raise _refused(f"testing value {operation['path']} failed: test failed")
+                raise TestFailedError(f"{REFUSED}: testing value {operation['path']} failed: test failed")
             return document
     raise BadRequestError(f"JSON patch: unexpected kind: {name}; use add, remove, replace, move, copy or test")
 
 
 def _refused(detail: str) -> InvalidError:
-    return InvalidError(f"{_REFUSED}: {detail}")
+    return InvalidError(f"{REFUSED}: {detail}")
 
 
 def _get(document: Any, path: Sequence[str], missing: Any = None) -> Any:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .answering import Part, Respond, RespondAbout
     from .catalog import Read, Virtual
     from .history import PastState, Span
+    from .policies import Surroundings
     from .watching import Following
     from .webhooks import Call
 
@@ -230,15 +231,33 @@ class ApiServer:
     def configure_policies(
         self, policies: Iterable[Tree], bindings: Iterable[Tree], *, exempt: frozenset[tuple[str, str]]
     ) -> None:  # fmt: skip
-        """From now on judge writes by these admission policies, but for those of the `exempt` (group, plural)."""
+        """From now on judge writes by these ValidatingAdmissionPolicies, but for those of the `exempt` (group, plural)."""
         policies = list(policies)
         if not policies:
             self._admission.policies = None
             return
-        from .policies import Policies  # few have any
+        from .policies import ValidatingPolicies  # few have any
 
-        self._admission.policies = Policies(
-            self.clock, self.find, self._namespace_around, self._in_version, self._parameters, exempt, policies, bindings
+        self._admission.policies = ValidatingPolicies(self._surroundings(), exempt, policies, bindings)
+
+    def configure_mutating_policies(
+        self, policies: Iterable[Tree], bindings: Iterable[Tree], *, exempt: frozenset[tuple[str, str]]
+    ) -> None:  # fmt: skip
+        """From now on have writes changed by these MutatingAdmissionPolicies, but for those of the `exempt` (group, plural)."""
+        policies = list(policies)
+        if not policies:
+            self._admission.mutating_policies = None
+            return
+        from .policies import MutatingPolicies
+
+        self._admission.mutating_policies = MutatingPolicies(self._surroundings(), exempt, policies, bindings)
+
+    def _surroundings(self) -> Surroundings:
+        from .policies import Surroundings
+
+        return Surroundings(
+            self.clock, self.find, self._namespace_around, self._in_version, self._kind_named, self._parameters,
+            lambda kind: self._catalog.of(kind).schema, self._writing.completed, self.security.authorize,
         )  # fmt: skip
 
     async def _in_version(self, tree: Tree, kind: Kind) -> Tree:
@@ -262,20 +281,16 @@ class ApiServer:
         tree = await self._namespace_around(review)
         return None if tree is None else tree["metadata"].get("labels") or {}
 
-    async def _parameters(
-        self, kind: tuple[str, str], namespace: str, name: str, selector: Tree | None
-    ) -> Sequence[Tree]:  # fmt: skip
+    def _kind_named(self, api_version: str, kind: str) -> Kind | None:
+        return next((known for known in self.kinds() if (known.api_version, known.kind) == (api_version, kind)), None)
+
+    async def _parameters(self, kind: Kind, namespace: str, name: str, selector: Tree | None) -> Sequence[Tree]:
         """The objects that a policy is parametrised with, by their name or by their labels."""
-        served = next((known for known in self.kinds() if (known.api_version, known.kind) == kind), None)
-        if served is None:
-            raise LookupError(f"failed to find resource referenced by paramKind: '{kind[0]}, Kind={kind[1]}'")
-        if served.namespaced and not namespace:
-            raise LookupError("cannot use namespaced paramRef in policy binding that matches cluster-scoped resources")
-        within = namespace if served.namespaced else ""
+        within = namespace if kind.namespaced else ""
         if name:
-            found = self.peek(served, name, within)
+            found = self.peek(kind, name, within)
             return [found] if found is not None else []
-        return [item.tree for item in (await self.list(served, within, labels=str(label_selector(selector)))).items]
+        return [item.tree for item in (await self.list(kind, within, labels=str(label_selector(selector)))).items]
 
     # Reading
 

@@ -54,6 +54,13 @@ def _granular(value: Any, schema: Tree) -> bool:
     return isinstance(value, list) and _list_kind(schema) != "atomic"
 
 
+def atomic(value: Any, schema: Tree) -> bool:
+    """Whether a list or map is replaced as a whole; what has no schema is owned in parts."""
+    if isinstance(value, list) and "items" not in schema:
+        return False
+    return isinstance(value, dict | list) and not _granular(value, schema)
+
+
 def _list_kind(schema: Tree) -> str:
     kind = schema.get("x-kubernetes-list-type")
     if kind:

@@ -9,6 +9,7 @@ import pytest
 from reconcile.client import MERGE_PATCH, Patch
 from reconcile.errors import ApiError, ForbiddenError, InvalidError, Tree
 from reconcile.handling import AdmissionReview
+from reconcile.identity import Access, Caller, Decision
 from reconcile.runtime.api.stored import Notes
 
 pytest.importorskip("cel_expr_python")
@@ -118,7 +119,9 @@ async def test_variables_are_computed_when_they_are_used(serving: Any) -> None:
         await s.make("a", replicas=4)
         assert "variables.doubled < 10" in await refusal(s.make("b", replicas=5))
         enforce(s, [policy("variables.broken == 1", variables=variables)])
-        assert "resulted in error: no such key: nosuch" in await refusal(s.make("b"))
+        assert 'resulted in error: composited variable "broken" fails to evaluate: no such key: nosuch' in await refusal(
+            s.make("b")
+        )
 
 
 async def test_a_policy_is_asked_about_what_it_matches(serving: Any) -> None:
@@ -171,7 +174,89 @@ async def test_failure_policy_ignore_lets_pass_what_cannot_be_judged(serving: An
             enforce(s, [policy("object.spec.nosuch", failurePolicy="Ignore", **spec)], bindings)
             await s.make(f"free{s.store.revision}")
             enforce(s, [policy("object.spec.nosuch", failurePolicy="Fail", **spec)], bindings)
-            assert TITLE in await refusal(s.make("a"))
+            assert "ValidatingAdmissionPolicy 'p'" in await refusal(s.make("a"))
+
+
+async def test_a_condition_that_is_false_counts_before_one_that_has_no_value(serving: Any) -> None:
+    """A policy is not asked about what it says it is not for, whatever else is wrong with its conditions."""
+    broken, false = ({"name": name, "expression": text} for name, text in (("b", "object.spec.nosuch"), ("f", "1 > 2")))
+    async with serving() as s:
+        enforce(s, [policy("false", matchConditions=[broken, false])])
+        await s.make("a")
+        enforce(s, [policy("false", matchConditions=[broken, broken])])
+        why = "expression 'object.spec.nosuch' resulted in error: no such key: nosuch"
+        assert await refusal(s.make("b")) == TITLE.replace('"a"', '"b"') + f"[{why}, {why}]"
+
+
+async def test_what_is_wrong_with_a_policy_or_a_binding_is_told_as_such(serving: Any) -> None:
+    """Who is refused for a reason that has nothing to do with the object must know whose fault it is."""
+    forbidden = 'sites.example.com "a" is forbidden: '
+    async with serving() as s:
+        enforce(s, [policy("true", paramKind={"apiVersion": "example.com/v1", "kind": "Nosuch"})])
+        assert await refusal(s.make("a")) == (
+            f"{forbidden}ValidatingAdmissionPolicy 'p' denied request: failed to configure policy: failed to find resource "
+            "referenced by paramKind: 'example.com/v1, Kind=Nosuch'"
+        )
+        reference = {"name": "x", "namespace": "n", "parameterNotFoundAction": "Deny"}
+        s.api.serve(s.room)
+        enforce(s, [policy("true", paramKind={"apiVersion": "example.com/v1", "kind": "Room"})], [binding(paramRef=reference)])
+        assert await refusal(s.make("a")) == (
+            f"{TITLE}failed to configure binding: paramRef.namespace must not be provided for a cluster-scoped `paramKind`"
+        )
+
+
+async def test_an_audit_annotation_without_a_value_denies(serving: Any) -> None:
+    """There is no audit log to write it to; but a policy refuses here what it would refuse elsewhere."""
+    async with serving() as s:
+        for text, says in (
+            ("object.spec.nosuch", "expression 'object.spec.nosuch' resulted in error: no such key: nosuch"),
+            ("object.spec.replicas", "valueExpression 'object.spec.replicas' resulted in unsupported return type"),
+        ):
+            enforce(s, [policy(auditAnnotations=[{"key": "k", "valueExpression": text}])], [binding(actions=("Audit",))])
+            assert says in await refusal(s.make("a"))
+        annotations = [{"key": "k", "valueExpression": text} for text in ("'a'", "null", "''")]
+        enforce(s, [policy(auditAnnotations=annotations)])
+        await s.make("a")
+        ignored = [{"key": "k", "valueExpression": "object.spec.nosuch"}]
+        enforce(s, [policy(auditAnnotations=ignored, failurePolicy="Ignore")])
+        await s.make("b")
+
+
+async def test_policies_ask_whether_somebody_may(serving: Any) -> None:
+    """The caller, a service account, a resource, a path, and the resource of the request itself."""
+
+    def decide(caller: Caller, access: Access) -> Decision:
+        asked.append((caller, access))
+        return Decision(access.verb in ("read", "sing"), "no" if access.verb == "dance" else "")
+
+    asked: list[tuple[Caller, Access]] = []
+    ann = Caller("ann", ("people",))
+    pods = "authorizer.group('g').resource('pods').subresource('log').namespace('x').name('p')"
+    async with serving() as s:
+        s.api.security.authorize_with(decide)
+        for text in (
+            f"{pods}.fieldSelector('a=b').labelSelector('c=d').check('read').allowed()",
+            "!authorizer.group('').resource('pods').check('dance').allowed()",
+            "authorizer.group('').resource('pods').check('dance').reason() == 'no'",
+            "authorizer.serviceAccount('ns', 'bot').path('/x').check('sing').allowed()",
+            "authorizer.requestResource.check('read').allowed()",
+            "!authorizer.path('/x').check('get').errored() && authorizer.path('/x').check('get').error() == ''",
+        ):
+            enforce(s, [policy(text)])
+            await s.api.create(s.site, {"metadata": {"generateName": "a"}, "spec": {}}, "n", caller=ann)
+        assert asked[0] == (ann, Access("read", "g", "pods", "log", "x", "p", "*", fields="a=b"))
+        groups = ("system:serviceaccounts", "system:serviceaccounts:ns")
+        assert asked[3] == (Caller("system:serviceaccount:ns:bot", groups), Access("sing", path="/x"))
+        assert (asked[4][1].resource, asked[4][1].group, asked[4][1].namespace) == ("sites", "example.com", "n")
+        for text, says in (
+            ("authorizer.path(' ').check('get').allowed()", "path must not be empty"),
+            ("authorizer.group('').resource('').check('get').allowed()", "resource must not be empty"),
+            ("authorizer.serviceAccount('ns', '-').path('/x').check('get').allowed()", "Invalid service account name"),
+            ("authorizer.serviceAccount('n.s', 'a').path('/x').check('get').allowed()", "Invalid service account namespace"),
+            ("authorizer.check('get').allowed()", "no such overload"),
+        ):
+            enforce(s, [policy(text)])
+            assert says in await refusal(s.make("a"))
 
 
 async def test_rules_are_asked_once_for_each_of_their_parameters(serving: Any) -> None:

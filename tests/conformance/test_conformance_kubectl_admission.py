@@ -211,3 +211,78 @@ def test_an_admission_policy_is_in_force_until_its_binding_goes(kubectl: Kubectl
         lambda: kubectl.run("scale", "deployment", "few", "--replicas=4").returncode == 0,
     )
     assert kubectl.run("delete", "validatingadmissionpolicy", namespace).returncode == 0
+
+
+MUTATING = """
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicy
+metadata: {name: NAME}
+spec:
+  reinvocationPolicy: Never
+  matchConstraints:
+    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: NAME}}
+    resourceRules:
+    - {apiGroups: [apps], apiVersions: [v1], operations: [CREATE], resources: [deployments]}
+  mutations:
+  - patchType: ApplyConfiguration
+    applyConfiguration:
+      expression: |
+        Object{
+          spec: Object.spec{
+            template: Object.spec.template{
+              spec: Object.spec.template.spec{
+                containers: [Object.spec.template.spec.containers{name: "sidecar", image: "proxy:1"}]
+              }
+            }
+          }
+        }
+  - patchType: JSONPatch
+    jsonPatch:
+      expression: |
+        [JSONPatch{op: "add", path: "/metadata/labels/" + jsonpatch.escapeKey("example.com/marked"), value: "yes"}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicyBinding
+metadata: {name: NAME}
+spec: {policyName: NAME}
+"""
+
+
+def test_a_mutating_policy_adds_a_container_until_its_binding_goes(kubectl: Kubectl, namespace: str, plane: Plane) -> None:
+    """Sidecars are what such policies are mostly for; and kubectl can apply the object again without taking them away."""
+    pytest.importorskip("cel_expr_python")
+    text = MUTATING.replace("NAME", namespace)
+    kubectl("apply", "-f", "-", stdin=text)
+    containers = ("-o", "jsonpath={.spec.template.spec.containers[*].name} {.metadata.labels}")
+    try:
+        plane.wait(
+            "it is in force",
+            lambda: "sidecar" in kubectl("create", "deployment", "try", "--image=x", "--dry-run=server", *containers),
+        )
+        kubectl("create", "deployment", "web", "--image=x")
+        shown = kubectl("get", "deployment", "web", *containers)
+        assert shown.startswith("x sidecar ")
+        assert '"example.com/marked":"yes"' in shown
+        plain = kubectl("create", "deployment", "web", "--image=x", "--dry-run=client", "-o", "yaml")
+        kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=plain)
+        assert "sidecar" in kubectl("get", "deployment", "web", *containers)
+        assert kubectl("get", "mutatingadmissionpolicy", namespace).splitlines()[1].split()[1:3] == ["2", "<unset>"]
+        wrong = text.replace("Object{\n", "Object.spec{\n", 1)
+        assert "must evaluate to Object but got Object.spec" in kubectl("apply", "-f", "-", stdin=wrong, code=1)
+        broken = text.replace("image:", "nosuch:")
+        kubectl("apply", "-f", "-", stdin=broken)
+        plane.wait(
+            "it fails",
+            lambda: (
+                f"policy '{namespace}' with binding '{namespace}' denied request: error applying "
+                "patch: failed to convert patch object to typed object: .spec.template.spec.containers[0].nosuch: field not "
+                "declared in schema" in kubectl.run("create", "deployment", "no", "--image=x", "--dry-run=server").stderr
+            ),
+        )
+    finally:
+        kubectl.run("delete", "mutatingadmissionpolicybinding", namespace)
+    plane.wait(
+        "it is out of force",
+        lambda: "sidecar" not in kubectl("create", "deployment", "try", "--image=x", "--dry-run=server", *containers),
+    )
+    assert kubectl.run("delete", "mutatingadmissionpolicy", namespace).returncode == 0

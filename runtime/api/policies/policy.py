@@ -1,6 +1,6 @@
-"""One ValidatingAdmissionPolicy and one binding of it, compiled.
+"""Admission policies and their bindings, compiled.
 
-Source: k8s.io/apiserver/pkg/admission/plugin/policy/validating/validator.go
+Source: k8s.io/apiserver/pkg/admission/plugin/policy/validating/validator.go, .../mutating/compilation.go
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import attrs
 
 from reconcile.errors import Tree
 from reconcile.expressions import BrokenExpressionError, EvaluationError, Expression, available, compile_expression
+from reconcile.expressions.mutations import Mutation, compile_mutation
 from reconcile.runtime.api.matching import Match, match_of
 
-VARIABLES = ("object", "oldObject", "request", "params", "namespaceObject", "variables")
+VARIABLES = ("object", "oldObject", "request", "params", "namespaceObject", "authorizer", "variables")
 _USED = re.compile(r"\bvariables\.([A-Za-z_]\w*)")
 _MESSAGE_BYTES_MAX = 5 << 10
 _EXTRA = "expressions need the extra: pip install 'reconcile-toolkit[cel]'"
@@ -41,7 +42,7 @@ class Broken:
 
 @attrs.frozen
 class Policy:
-    """A policy. `problem` says why it cannot be evaluated at all."""
+    """What policies that validate and policies that mutate have in common. `problem` says why it cannot be evaluated at all."""
 
     name: str
     match: Match
@@ -50,34 +51,94 @@ class Policy:
     """apiVersion and kind of its parameters."""
     conditions: tuple[Expression, ...] = ()
     variables: Mapping[str, Expression] = attrs.field(factory=dict)
-    rules: tuple[Rule, ...] = ()
     problem: str = ""
+
+    def holds(self, values: Mapping[str, Any]) -> bool:
+        """Whether all match conditions are true for `values` (all variables but `variables`). They see no namespace.
+
+        Raises:
+            EvaluationError: none is false, and one has no value.
+        """
+        seen, known, broken = {**values, "namespaceObject": None}, dict[str, Any](), list[str]()
+        for condition in self.conditions:
+            try:
+                if self.value(condition, seen, known) is not True:
+                    return False
+            except EvaluationError as error:
+                broken.append(str(error))
+        if broken:
+            raise EvaluationError(broken[0] if len(broken) == 1 else f"[{', '.join(broken)}]")
+        return True
+
+    def value(self, expression: Expression, values: Mapping[str, Any], known: dict[str, Any]) -> Any:
+        """The value of an expression; the variables that it names are computed first, each once for what is `known`.
+
+        Raises:
+            EvaluationError: it has none.
+        """
+        try:
+            return self._value(expression, values, known)
+        except EvaluationError as error:
+            raise EvaluationError(f"expression '{expression.text}' resulted in error: {error}") from error
+
+    def _value(self, expression: Expression, values: Mapping[str, Any], known: dict[str, Any]) -> Any:
+        for name in _USED.findall(expression.text):
+            if name not in known and name in self.variables:
+                known[name] = self._composed(name, values, known)
+        return expression.evaluate({**values, "variables": known})
+
+    def _composed(self, name: str, values: Mapping[str, Any], known: dict[str, Any]) -> Any:
+        try:
+            return self._value(self.variables[name], values, known)
+        except EvaluationError as error:
+            raise EvaluationError(f'composited variable "{name}" fails to evaluate: {error}') from error
+
+
+@attrs.frozen
+class ValidatingPolicy(Policy):
+    """A ValidatingAdmissionPolicy."""
+
+    rules: tuple[Rule, ...] = ()
+    annotations: tuple[Expression, ...] = ()
+    """What would stand in the audit log. There is none; but an expression without a value counts as broken."""
 
     def broken(self, values: Mapping[str, Any]) -> list[Broken]:
         """The rules that do not hold for `values` (all variables but `variables`)."""
-        known: dict[str, Any] = {}
         try:
-            if not all(self._value(condition, values, known) is True for condition in self.conditions):
+            if not self.holds(values):
                 return []
         except EvaluationError as error:
-            return self._failed(f"match condition resulted in error: {error}")
+            return self._failed(str(error))
+        known: dict[str, Any] = {}
         found = []
         for rule in self.rules:
             try:
-                holds = self._value(rule.expression, values, known) is True
+                holds = self.value(rule.expression, values, known) is True
             except EvaluationError as error:
-                found += self._failed(f"expression '{_line(rule.expression)}' resulted in error: {error}")
+                found += self._failed(str(error))
                 continue
             if not holds:
                 found.append(Broken(self._message(rule, values, known), rule.reason))
         return found
 
-    def _value(self, expression: Expression, values: Mapping[str, Any], known: dict[str, Any]) -> Any:
-        """The value of an expression; the variables that it names are computed first, each once for a write."""
-        for name in _USED.findall(expression.text):
-            if name not in known and name in self.variables:
-                known[name] = self._value(self.variables[name], values, known)
-        return expression.evaluate({**values, "variables": known})
+    def unannotated(self, values: Mapping[str, Any]) -> list[Broken]:
+        """The audit annotations that have no value, where that matters. They deny, whatever a binding's actions are."""
+        found, known = list[Broken](), dict[str, Any]()
+        try:
+            if not self.annotations or not self.holds(values):
+                return []
+        except EvaluationError:
+            return []  # which is told with the rules
+        for expression in self.annotations:
+            try:
+                value = self.value(expression, values, known)
+            except EvaluationError as error:
+                found += self._failed(str(error))
+                continue
+            if value is not None and not isinstance(value, str):
+                why = "resulted in unsupported return type. Return type must be either string or null."
+                found.append(Broken(f"valueExpression '{expression.text}' {why}", "Invalid"))
+        return found
 
     def _message(self, rule: Rule, values: Mapping[str, Any], known: dict[str, Any]) -> str:
         if rule.message_expression is not None:
@@ -85,12 +146,29 @@ class Policy:
                 said = self._value(rule.message_expression, values, known)
             except EvaluationError:
                 said = ""
-            if isinstance(said, str) and said.strip() and "\n" not in said and len(said.encode()) <= _MESSAGE_BYTES_MAX:
-                return said
-        return rule.message.strip() or f"failed expression: {_line(rule.expression)}"
+            said = said.strip() if isinstance(said, str) else ""
+            if said and "\n" not in said and len(said.encode()) <= _MESSAGE_BYTES_MAX:
+                return str(said)
+        return rule.message.strip() or f"failed expression: {rule.expression.text.strip()}"
 
     def _failed(self, why: str) -> list[Broken]:
         return [] if self.ignores_failure else [Broken(why, "Invalid")]
+
+
+@attrs.frozen
+class MutatingPolicy(Policy):
+    """A MutatingAdmissionPolicy."""
+
+    mutations: tuple[Mutation, ...] = ()
+    reinvoked: bool = False
+
+    def mutation(self, mutation: Mutation, values: Mapping[str, Any]) -> Any:
+        """What one of its mutations comes to for `values` (all variables but `variables`).
+
+        Raises:
+            EvaluationError: it has no value.
+        """
+        return self.value(mutation.expression, values, {})
 
 
 @attrs.frozen
@@ -106,36 +184,36 @@ class Binding:
     actions: frozenset[str]
 
 
-def policy_of(tree: Tree) -> Policy:
+def validating_policy_of(tree: Tree) -> ValidatingPolicy:
     """Compile a policy; what does not compile ends in its `problem`."""
-    spec = tree.get("spec") or {}
-    constraints, kind = spec.get("matchConstraints") or {}, spec.get("paramKind")
-    bare = Policy(
-        tree["metadata"]["name"],
-        match_of(constraints, constraints.get("resourceRules") or (), constraints.get("excludeResourceRules") or ()),
-        spec.get("failurePolicy") == "Ignore", (kind["apiVersion"], kind["kind"]) if kind else None,
-    )  # fmt: skip
+    spec, common = _spec(tree), _common(tree)
     if not available():
-        return attrs.evolve(bare, problem=_EXTRA)
+        return ValidatingPolicy(**common, problem=_EXTRA)
     try:
-        variables: dict[str, Expression] = {}
-        for given in spec.get("variables") or ():
-            # Those that were declared before can be used; an order also keeps them from going in circles.
-            unknown = [name for name in _USED.findall(given["expression"]) if name not in variables]
-            if unknown:
-                raise BrokenExpressionError(f"variable {given['name']}: undefined field '{unknown[0]}'")
-            variables[given["name"]] = _compiled(given["expression"])
-        return attrs.evolve(
-            bare, conditions=tuple(_compiled(given["expression"]) for given in spec.get("matchConditions") or ()),
-            variables=variables, rules=tuple(_rule(given) for given in spec.get("validations") or ()),
+        return ValidatingPolicy(
+            **common, **_compiled_parts(spec), rules=tuple(_rule(given) for given in spec.get("validations") or ()),
+            annotations=tuple(_compiled(given["valueExpression"]) for given in spec.get("auditAnnotations") or ()),
         )  # fmt: skip
     except BrokenExpressionError as error:
-        return attrs.evolve(bare, problem=f"compilation failed: {error}")
+        return ValidatingPolicy(**common, problem=f"compilation failed: {error}")
+
+
+def mutating_policy_of(tree: Tree) -> MutatingPolicy:
+    """Compile a policy; what does not compile ends in its `problem`."""
+    spec, common = _spec(tree), _common(tree)
+    if not available():
+        return MutatingPolicy(**common, problem=_EXTRA)
+    try:
+        mutations = tuple(_mutation(given) for given in spec.get("mutations") or ())
+        reinvoked = spec.get("reinvocationPolicy") == "IfNeeded"
+        return MutatingPolicy(**common, **_compiled_parts(spec), mutations=mutations, reinvoked=reinvoked)
+    except BrokenExpressionError as error:
+        return MutatingPolicy(**common, problem=f"compilation failed: {error}")
 
 
 def binding_of(tree: Tree) -> Binding:
     """Read a binding."""
-    spec = tree.get("spec") or {}
+    spec = _spec(tree)
     given = spec.get("matchResources")
     match = (
         match_of(given, given.get("resourceRules") or (), given.get("excludeResourceRules") or ()) if given is not None else None
@@ -146,6 +224,32 @@ def binding_of(tree: Tree) -> Binding:
     )  # fmt: skip
 
 
+def _spec(tree: Tree) -> Tree:
+    return tree.get("spec") or {}
+
+
+def _common(tree: Tree) -> dict[str, Any]:
+    spec = _spec(tree)
+    constraints, kind = spec.get("matchConstraints") or {}, spec.get("paramKind")
+    match = match_of(constraints, constraints.get("resourceRules") or (), constraints.get("excludeResourceRules") or ())
+    return {
+        "name": tree["metadata"]["name"], "match": match, "ignores_failure": spec.get("failurePolicy") == "Ignore",
+        "parameter_kind": (kind["apiVersion"], kind["kind"]) if kind else None,
+    }  # fmt: skip
+
+
+def _compiled_parts(spec: Tree) -> dict[str, Any]:
+    variables: dict[str, Expression] = {}
+    for given in spec.get("variables") or ():
+        # Those that were declared before can be used; an order also keeps them from going in circles.
+        unknown = [name for name in _USED.findall(given["expression"]) if name not in variables]
+        if unknown:
+            raise BrokenExpressionError(f"variable {given['name']}: undefined field '{unknown[0]}'")
+        variables[given["name"]] = _compiled(given["expression"])
+    conditions = tuple(_compiled(given["expression"]) for given in spec.get("matchConditions") or ())
+    return {"conditions": conditions, "variables": variables}
+
+
 def _rule(given: Tree) -> Rule:
     message = given.get("messageExpression")
     return Rule(
@@ -154,9 +258,11 @@ def _rule(given: Tree) -> Rule:
     )  # fmt: skip
 
 
+def _mutation(given: Tree) -> Mutation:
+    if given.get("patchType") == "JSONPatch":
+        return compile_mutation(given["jsonPatch"]["expression"], VARIABLES, "JSONPatch")
+    return compile_mutation(given["applyConfiguration"]["expression"], VARIABLES, "Object")
+
+
 def _compiled(text: str) -> Expression:
     return compile_expression(text, VARIABLES)
-
-
-def _line(expression: Expression) -> str:
-    return expression.text.strip().replace("\n", " ")

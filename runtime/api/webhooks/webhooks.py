@@ -1,6 +1,6 @@
 """Who is asked about a write, in which order, and what happens when nobody answers.
 
-Mutating webhooks are asked one after the other; one that says so is asked again when a later one changed the object.
+Mutating webhooks are asked one after the other; one that says so is asked again when somebody changed the object after it.
 Validating ones are asked all at once, and the first refusal in their order is the client's.
 """
 
@@ -17,6 +17,7 @@ from reconcile.handling import AdmissionReview
 from reconcile.kinds import Kind
 from reconcile.runtime.api.jsonpatch import apply_json_patch
 from reconcile.runtime.api.matching import Served
+from reconcile.runtime.api.rounds import Round
 
 from .configuration import BrokenConditionError, Webhook, webhooks_of
 from .review import API_VERSION, WrongAnswerError, answer_of, denied, request_of
@@ -73,41 +74,45 @@ class Webhooks:
         """Whether some webhook may want to see writes of this kind."""
         return bool(self._validating or self._mutating) and (kind.group, kind.plural) not in self._exempt
 
-    async def mutate(self, review: AdmissionReview) -> None:
+    async def mutate(self, review: AdmissionReview, round_: Round) -> None:
         """Ask the mutating webhooks; `review.tree` becomes what they make of it. Raises what refuses."""
-        last_change = -1
-        for at, webhook in enumerate(self._mutating):
-            if await self._mutated(webhook, review):
-                last_change = at
-        for at, webhook in enumerate(self._mutating):
-            if webhook.reinvoked and at < last_change:
-                await self._mutated(webhook, review)
+        round_.begin(review.tree)
+        for webhook in self._mutating:
+            key = (webhook.configuration, webhook.name)
+            if not round_.skips(key):
+                asked, changed = await self._mutated(webhook, review)
+                if asked:
+                    round_.asked(key, changed=changed, reinvoked=webhook.reinvoked)
+        round_.end(review.tree)
 
     async def validate(self, review: AdmissionReview) -> None:
         """Ask the validating webhooks; about a deletion the mutating ones too, which can but refuse it. Raises what refuses."""
-        asked = [*self._mutating, *self._validating] if review.operation == "DELETE" else self._validating
-        answers = await asyncio.gather(*(self._asked(webhook, review) for webhook in asked), return_exceptions=True)
+        wanted = [*self._mutating, *self._validating] if review.operation == "DELETE" else self._validating
+        answers = await asyncio.gather(*(self._asked(webhook, review) for webhook in wanted), return_exceptions=True)
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer
 
-    async def _mutated(self, webhook: Webhook, review: AdmissionReview) -> bool:
-        """Ask one; whether it changed the object."""
-        patched = await self._asked(webhook, review)
+    async def _mutated(self, webhook: Webhook, review: AdmissionReview) -> tuple[bool, bool]:
+        """Ask one; whether it was asked, and whether it changed the object."""
+        asked, patched = await self._asked(webhook, review)
         if patched is None or patched == review.tree:
-            return False
+            return asked, False
         review.tree = patched
-        return True
+        return True, True
 
-    async def _asked(self, webhook: Webhook, review: AdmissionReview) -> Tree | None:
-        """Ask one webhook about a write, if it wants to know. Returns the object as it would have it, None: as it is."""
+    async def _asked(self, webhook: Webhook, review: AdmissionReview) -> tuple[bool, Tree | None]:
+        """Ask one webhook about a write, if it wants to know.
+
+        Returns whether it did, and the object as it would have it, None: as it is.
+        """
         kind = review.kind
         shown = webhook.match.version_for(kind, review, self._served)
         if shown is None:
-            return None
+            return False, None
         labels = None if webhook.match.namespaces.empty else await self._labels_around(review)
         if not webhook.match.wants(review, labels):
-            return None
+            return False, None
         uid = self._clock.uid()
         new = None if review.operation == "DELETE" else await self._convert(review.tree, shown)
         old = None if review.old is None else await self._convert(review.old, shown)
@@ -115,13 +120,13 @@ class Webhooks:
         try:
             values = {"object": request["object"], "oldObject": request["oldObject"], "request": request}
             if webhook.conditions and not webhook.conditions_hold(values):
-                return None
+                return False, None
             if review.dry_run and webhook.has_side_effects:
                 raise BadRequestError(f"admission webhook {webhook.name} does not support dry run", details={})
-            return await self._answered(webhook, review, request, uid)
+            return True, await self._answered(webhook, review, request, uid)
         except (OSError, TimeoutError, WrongAnswerError, BrokenConditionError) as error:
             _failed(webhook, error)
-            return None
+            return True, None
 
     async def _answered(self, webhook: Webhook, review: AdmissionReview, request: Tree, uid: str) -> Tree | None:
         body = {"kind": "AdmissionReview", "apiVersion": API_VERSION, "request": request}

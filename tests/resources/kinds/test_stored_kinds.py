@@ -93,7 +93,7 @@ SAMPLES: dict[str, tuple[Tree, list[Any]]] = {
     ),
     "admissionregistration.k8s.io/v1.MutatingAdmissionPolicy": (
         {"spec": {"matchConstraints": RULES, "reinvocationPolicy": "Never",
-                  "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}]}},
+                  "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{}]"}}]}},
         [1, "<unset>"],
     ),
     "admissionregistration.k8s.io/v1.MutatingAdmissionPolicyBinding": ({"spec": {"policyName": "p"}}, ["p", "<unset>"]),
