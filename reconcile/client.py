@@ -23,6 +23,13 @@ JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
+WHOLE = "*"
+"""In place of a subresource, for a merge patch: the status and all else at once.
+
+That is one write where a server of ours makes it. Others are asked for two, the status first.
+"""
+WHOLE_HEADER = "Reconcile-Whole"
+"""The HTTP header by which a server of ours says that it does so, and a client of ours that it wants it."""
 
 
 @attrs.frozen
@@ -111,6 +118,7 @@ class Client(Protocol):
     ) -> Tree:  # fmt: skip
         """Change part of an object; APPLY_PATCH creates it where it is absent (`field_manager` is then mandatory).
 
+        With `subresource=WHOLE` a MERGE_PATCH may change the status and all else, in as few writes as the server makes it.
         `strict` refuses fields that the kind does not have, instead of dropping them (fieldValidation=Strict).
         """
 

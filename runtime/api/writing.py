@@ -14,7 +14,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Literal
 
-from reconcile.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, Patch
+from reconcile.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, WHOLE, Patch
 from reconcile.clock import Clock, timestamp
 from reconcile.errors import (
     AlreadyExistsError,
@@ -54,7 +54,9 @@ Changing = Callable[[Stored], Tree | Awaitable[Tree]]
 class Write:
     """One write in progress: who asks, and how."""
 
-    __slots__ = ("applies", "caller", "dry_run", "field_validation", "manager", "may_create", "notes", "subresource", "tracked")
+    __slots__ = (
+        "applies", "caller", "dry_run", "field_validation", "manager", "may_create", "notes", "subresource", "tracked", "whole",
+    )  # fmt: skip
 
     def __init__(
         self, caller: Caller, manager: str, dry_run: bool, field_validation: str, notes: Notes | None, subresource: str
@@ -65,6 +67,7 @@ class Write:
         self.field_validation = field_validation
         self.notes = notes
         self.subresource = subresource
+        self.whole = False
         self.applies = False
         self.may_create: Callable[[], None] | None = None
         self.tracked = False
@@ -136,9 +139,12 @@ class Writing:
     ) -> Stored:  # fmt: skip
         """See ApiServer.patch."""
         served = self._catalog.stored(kind)
+        whole = subresource == WHOLE and patch.media_type == MERGE_PATCH
+        subresource = "" if whole else subresource
         self._has(served, subresource)
         write = Write(caller, manager, dry_run, field_validation, notes, subresource)
         write.may_create = may_create
+        write.whole = whole and served.kind.status
         if patch.media_type == APPLY_PATCH:
             return await self._apply(served, name, patch.body, namespace, write, force)
         change = self._patcher(served, patch)
@@ -281,7 +287,8 @@ class Writing:
             given = await given
         if given is old.tree and served.is_stored_as(stored):
             return old
-        new = await self._prepared(served, old, given, namespace, name, write)
+        prepared = self._prepared_whole if write.whole else self._prepared
+        new = await prepared(served, old, given, namespace, name, write)
         if new is None:
             if served.is_stored_as(stored):
                 return old
@@ -289,6 +296,21 @@ class Writing:
         if write.dry_run:
             return Stored(kind, new)
         return await self._replace(served, key, old, new, write)
+
+    async def _prepared_whole(
+        self, served: Served, old: Stored, given: Tree, namespace: str, name: str, write: Write
+    ) -> Tree | None:
+        """As if the status were written, and then the rest; each is judged by what holds for it. None: nothing changes."""
+        write.subresource = "status"
+        first = await self._prepared(served, old, given, namespace, name, write)
+        write.subresource = ""
+        if first is None:
+            return await self._prepared(served, old, given, namespace, name, write)
+        owners = first["metadata"].get("managedFields")
+        if owners is not None:
+            given = {**given, "metadata": {**given["metadata"], "managedFields": owners}}
+        then = await self._prepared(served, Stored(served.kind, first), given, namespace, name, write)
+        return first if then is None else then
 
     async def _prepared(self, served: Served, old: Stored, given: Tree, namespace: str, name: str, write: Write) -> Tree | None:
         """The object as it shall be stored; None: nothing changes."""

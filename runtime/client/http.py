@@ -14,16 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-import http
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal, Self, cast
+from typing import Any, NamedTuple, Self, cast
 from urllib.parse import quote, urlencode
 
 import orjson
 
 from reconcile.causality import CAUSE_HEADER, TRACEPARENT, TRIGGER, Cause, spans
-from reconcile.client import APPLY_PATCH, DeleteOptions, Page, Patch, WatchEvent
+from reconcile.client import APPLY_PATCH, WHOLE, WHOLE_HEADER, DeleteOptions, Page, Patch, WatchEvent
 from reconcile.clock import Clock
 from reconcile.errors import (
     ApiError,
@@ -33,10 +31,10 @@ from reconcile.errors import (
     Tree,
     UnauthorizedError,
     UnavailableError,
-    error_from_status,
 )  # fmt: skip
 from reconcile.kinds import Kind
 
+from .answers import halves, identified, refused, revision_of, slim, standing_on, watch_event
 from .connection import Answer, Connection
 from .connections import Connections, Request
 from .discovered import ACCEPT, kinds_of_discovery, kinds_of_resources
@@ -47,12 +45,20 @@ from .urls import group_path, resource_path
 _JSON = "application/json"
 _WATCH_S_MIN, _WATCH_S_MAX = 300, 600
 _SILENCE_S_MAX = 30.0
-_END_OF_INITIAL = "k8s.io/initial-events-end"
 _DEFAULT_OPTIONS = DeleteOptions()
-_SHARED, _SHARED_METADATA = ("apiVersion", "kind"), ("namespace", "creationTimestamp")
 REQUESTS_MAX = 64
 _BUSY_RETRIES_MAX, _BUSY_S_MAX = 5, 10.0
+_WHOLE, _WANTS_WHOLE = WHOLE_HEADER.lower(), f"{WHOLE_HEADER}: status\r\n"
 Query = dict[str, str]
+
+
+class Exchanged(NamedTuple):
+    """The object that a server answered with, and the answer's headers, whose names are in lower case."""
+
+    tree: Tree
+    headers: Mapping[str, str]
+
+
 LogIn = Callable[[], Awaitable[tuple[Access, float]]]
 """Gives an access and until when it holds, in seconds since the epoch (0: for ever)."""
 
@@ -78,6 +84,7 @@ class HttpClient:
         self._connections: Connections | None = None
         self._retired: Connections | None = None
         self._slim = slim
+        self._makes_whole = False
         self._turn = asyncio.Semaphore(requests_max)
         self._log_in = log_in
         self._logged_in_until_s = -1.0 if log_in is not None else 0.0
@@ -112,16 +119,17 @@ class HttpClient:
             query["limit"] = str(limit)
         if continue_token:
             query["continue"] = continue_token
-        answer = await self.request("GET", _path(kind, namespace), query)
+        answer, headers = await self._exchange("GET", _path(kind, namespace), query)
+        self._makes_whole = _WHOLE in headers
         metadata = answer.get("metadata") or {}
         if not metadata.get("resourceVersion"):
             # A proxy, most likely. Taken for an empty list, it would make everything look deleted.
             raise UnavailableError(f"{self.access.server}{_path(kind, namespace)} answers with something that is no list")
         remaining = metadata.get("remainingItemCount")
-        items = [_identified(item, kind) for item in answer.get("items") or ()]
+        items = [identified(item, kind) for item in answer.get("items") or ()]
         if self._slim:
             for item in items:
-                _slim(item)
+                slim(item)
         return Page(items, int(metadata.get("resourceVersion") or 0), metadata.get("continue") or "", remaining)
 
     async def watch(
@@ -139,7 +147,7 @@ class HttpClient:
                 # A server from before WatchList says that it does not know it: list, then watch.
                 since, page = await self._everything(kind, namespace, labels, fields)
             for tree in page:
-                yield WatchEvent("ADDED", tree, _revision(tree) or since)
+                yield WatchEvent("ADDED", tree, revision_of(tree) or since)
             yield WatchEvent("BOOKMARK", {}, since, initial_end=True)
         elif not since:
             # Without a revision a Kubernetes server begins with the current state; here 0 means from now on.
@@ -152,7 +160,7 @@ class HttpClient:
     ) -> Tree:
         """Create; metadata.generateName is honoured."""
         namespace = namespace or str((tree.get("metadata") or {}).get("namespace") or "")
-        return await self.request("POST", _path(kind, namespace), _writing(field_manager, dry_run), _identified(tree, kind))
+        return await self.request("POST", _path(kind, namespace), _writing(field_manager, dry_run), identified(tree, kind))
 
     async def update(
         self, kind: Kind, tree: Tree, namespace: str = "", *,
@@ -161,7 +169,7 @@ class HttpClient:
         """Replace. A resourceVersion in the tree is a precondition."""
         metadata = tree.get("metadata") or {}
         path = _path(kind, namespace or str(metadata.get("namespace") or ""), str(metadata.get("name") or ""), subresource)
-        body = tree if subresource == "scale" else _identified(tree, kind)
+        body = tree if subresource == "scale" else identified(tree, kind)
         return await self.request("PUT", path, _writing(field_manager, dry_run), body)
 
     async def patch(
@@ -175,10 +183,27 @@ class HttpClient:
         if strict:
             query["fieldValidation"] = "Strict"
         body = patch.body
+        if subresource == WHOLE:
+            return await self._patch_whole(kind, name, namespace, query, patch)
         if patch.media_type == APPLY_PATCH and not subresource and isinstance(body, dict):
-            body = _identified(body, kind)
+            body = identified(body, kind)
         path = _path(kind, namespace, name, subresource)
         return await self.request("PATCH", path, query, body, content_type=patch.media_type)
+
+    async def _patch_whole(self, kind: Kind, name: str, namespace: str, query: Query, patch: Patch) -> Tree:
+        """A merge patch of the status and the rest: one request to servers that say that they do that, else one for each."""
+        path, media = _path(kind, namespace, name), patch.media_type
+        if self._makes_whole or not kind.status:
+            made = await self._exchange("PATCH", path, query, patch.body, content_type=media, further=_WANTS_WHOLE)
+            self._makes_whole = _WHOLE in made.headers
+            if self._makes_whole or not kind.status:
+                return made.tree
+            # Another server than the one that said so has taken the rest, and left the status out.
+            status, _ = halves(patch.body)
+            return await self.request("PATCH", f"{path}/status", query, standing_on(status, made.tree), content_type=media)
+        status, rest = halves(patch.body)
+        tree = await self.request("PATCH", f"{path}/status", query, status, content_type=media)
+        return await self.request("PATCH", path, query, standing_on(rest, tree), content_type=media)
 
     async def delete(self, kind: Kind, name: str, namespace: str = "", options: DeleteOptions = _DEFAULT_OPTIONS) -> Tree:
         """Delete. Returns the object as it lingers; of one that is gone, what the server says about it: name and uid."""
@@ -197,7 +222,7 @@ class HttpClient:
         if answer.get("kind") != "Status":
             return answer
         metadata = {"name": name, "uid": (answer.get("details") or {}).get("uid", "")}
-        return _identified({"metadata": {**metadata, **({"namespace": namespace} if namespace else {})}}, kind)
+        return identified({"metadata": {**metadata, **({"namespace": namespace} if namespace else {})}}, kind)
 
     async def act(self, kind: Kind, name: str, action: str, body: Tree, namespace: str = "") -> Tree:
         """Write one of the kind's further subresources. Returns what the server says: mostly a Status."""
@@ -234,27 +259,35 @@ class HttpClient:
         Raises:
             ApiError: the server refused; UnavailableError: it cannot be reached.
         """
+        return (await self._exchange(method, path, query, body, content_type=content_type, accept=accept)).tree
+
+    async def _exchange(
+        self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None, *,
+        content_type: str = _JSON, accept: str = _JSON, further: str = "",
+    ) -> Exchanged:  # fmt: skip
+        """The same with the answer's headers; `further` are more lines of headers to send."""
         told = spans()
         if told is None:
-            return await self._request(method, path, query, body, content_type, accept, "")
+            return await self._exchanged(method, path, query, body, content_type, accept, further, "")
         attributes = {"http.request.method": method, "url.path": path, "server.address": self.access.server}
         span = told.begin(method, "client", attributes, clock=self._clock)
         status, error_text = 200, "given up"
         try:
-            tree = await self._request(method, path, query, body, content_type, accept, span.traceparent)
+            made = await self._exchanged(method, path, query, body, content_type, accept, further, span.traceparent)
             error_text = ""
-            if method != "GET" and (revision := _revision(tree)):
+            if method != "GET" and (revision := revision_of(made.tree)):
                 told.wrote(revision, span.traceparent)
-            return tree
+            return made
         except ApiError as error:
             status, error_text = error.code, str(error)
             raise
         finally:
             span.end({"http.response.status_code": status}, error_text)
 
-    async def _request(
-        self, method: str, path: str, query: Mapping[str, str] | None, body: Any, content_type: str, accept: str, trace: str
-    ) -> Tree:  # fmt: skip
+    async def _exchanged(
+        self, method: str, path: str, query: Mapping[str, str] | None, body: Any, content_type: str, accept: str, further: str,
+        trace: str,
+    ) -> Exchanged:  # fmt: skip
         data = orjson.dumps(body) if body is not None else None
         target = f"{path}?{urlencode(query)}" if query else path
         busy, identified_anew = 0, False
@@ -262,9 +295,9 @@ class HttpClient:
             while True:
                 connections = await self._ready()
                 shown = self.access
-                lines = self._lines(accept, content_type if data else "", trace)
+                lines = self._lines(accept, content_type if data else "", trace) + further
                 try:
-                    raw = await self._ask(connections, Request(method, target, lines, data))
+                    answer = await self._ask(connections, Request(method, target, lines, data))
                     break
                 except UnauthorizedError:
                     if identified_anew or not await self._identify_anew(shown):
@@ -278,18 +311,18 @@ class HttpClient:
                         raise
                     await self._clock.sleep(min(float(after_s), _BUSY_S_MAX) * (1 + self._clock.random.random() / 4))
         try:
-            return cast(Tree, orjson.loads(raw))
+            return Exchanged(cast(Tree, orjson.loads(answer.body)), answer.headers)
         except ValueError:
-            raise UnavailableError(f"{self.access.server}{path} answers with {raw[:80]!r}, which is no JSON") from None
+            raise UnavailableError(f"{self.access.server}{path} answers with {answer.body[:80]!r}, which is no JSON") from None
 
-    async def _ask(self, connections: Connections, request: Request) -> bytes:
+    async def _ask(self, connections: Connections, request: Request) -> Answer:
         try:
             answer = await connections.ask(request)
         except OSError as error:
             raise self._unavailable(error) from error
         if answer.status >= 400:
-            raise _refused(answer)
-        return answer.body
+            raise refused(answer)
+        return answer
 
     async def _ready(self) -> Connections:
         """Connections for the access of now; logs in where that is due."""
@@ -348,11 +381,11 @@ class HttpClient:
                     await self._identify_anew(shown)  # the informer comes back
                 if status >= 400:
                     body = [line async for line in _pieces(connection, self._timeout_s)]
-                    raise _refused(Answer(status, {}, b"".join(body)))
+                    raise refused(Answer(status, {}, b"".join(body)))
                 async for line in _lines(_pieces(connection, limit_s + _SILENCE_S_MAX)):
-                    event = _event(orjson.loads(line))
+                    event = watch_event(orjson.loads(line))
                     if self._slim and event.type != "BOOKMARK":
-                        _slim(event.object)
+                        slim(event.object)
                     yield event
         except OSError as error:
             raise self._unavailable(error) from error
@@ -418,34 +451,6 @@ async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield rest
 
 
-def _event(line: Tree) -> WatchEvent:
-    type_, tree = line["type"], line["object"]
-    if type_ == "ERROR":
-        raise error_from_status(tree)
-    if type_ == "BOOKMARK":
-        annotations = (tree.get("metadata") or {}).get("annotations") or {}
-        return WatchEvent("BOOKMARK", {}, _revision(tree), annotations.get(_END_OF_INITIAL) == "true")
-    return WatchEvent(cast(Literal["ADDED", "MODIFIED", "DELETED"], type_), tree, _revision(tree))
-
-
-def _refused(answer: Answer) -> ApiError:
-    status, raw, retry_after = answer.status, answer.body, answer.headers.get("retry-after", "")
-    try:
-        tree = orjson.loads(raw)
-    except ValueError:
-        tree = None
-    told = {"retryAfterSeconds": int(retry_after)} if retry_after.isdigit() else {}
-    if isinstance(tree, dict) and tree.get("kind") == "Status":
-        return error_from_status({"code": status, **tree, "details": {**told, **(tree.get("details") or {})}})
-    try:
-        phrase = http.HTTPStatus(status).phrase
-    except ValueError:
-        phrase = "failed"
-    text = raw.decode("utf-8", "replace").strip()[:500]
-    message = "the server could not find the requested resource" if status == 404 else text or phrase
-    return error_from_status({"message": message, "code": status, "details": told})
-
-
 def _path(kind: Kind, namespace: str, name: str = "", subresource: str = "") -> str:
     return resource_path(kind.group, kind.version, kind.plural, namespace if kind.namespaced else "", name, subresource)
 
@@ -464,30 +469,6 @@ def _writing(field_manager: str, dry_run: bool) -> Query:
     if dry_run:
         query["dryRun"] = "All"
     return query
-
-
-def _identified(tree: Tree, kind: Kind) -> Tree:
-    """Items of a real server's lists do not say what they are."""
-    if "kind" in tree and "apiVersion" in tree:
-        return tree
-    return {"apiVersion": kind.api_version, "kind": kind.kind, **tree}
-
-
-def _slim(tree: Tree) -> None:
-    """Drop what no handler reads, and share what many objects say alike; a string takes 50 bytes and more."""
-    for name in _SHARED:
-        if type(text := tree.get(name)) is str:
-            tree[name] = sys.intern(text)
-    meta = tree.get("metadata")
-    if isinstance(meta, dict):
-        meta.pop("managedFields", None)
-        for name in _SHARED_METADATA:
-            if type(text := meta.get(name)) is str:
-                meta[name] = sys.intern(text)
-
-
-def _revision(tree: Tree) -> int:
-    return int((tree.get("metadata") or {}).get("resourceVersion") or 0)
 
 
 def _preferred_first(group: Tree) -> list[str]:

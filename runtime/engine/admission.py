@@ -1,4 +1,8 @@
-"""Puts mutate and validate handlers into the API server's write path, where that is in the same process."""
+"""Puts mutate and validate handlers into the API server's write path, where that is in the same process, and finalizers too.
+
+There an object is born with the finalizer of an operator that has something to do before it goes: no write of its own is
+needed for that, and no handler has to wait for it. Elsewhere, and for what was there before, `Operation.hold` adds it.
+"""
 
 from __future__ import annotations
 
@@ -47,6 +51,30 @@ def install(operation: Operation, handler: Handler, hooks: AdmissionHooks | None
         return [add(kind, _admit(operation, handler, kind)) for kind in meant]
     kind = None if handler.cls is None or handler.cls is Resource else kind_of(handler.cls)
     return [add(kind, _admit(operation, handler, kind))]
+
+
+def install_finalizer(
+    operation: Operation, kind: Kind, needed: Callable[[Resource], bool], hooks: object
+) -> list[Callable[[], None]]:
+    """Give new objects of a kind the operator's finalizer where it is needed, if the hooks can do that."""
+    add = getattr(hooks, "add_initializer", None)
+    if add is None:
+        return []
+    finalizer, cls = operation.operator.finalizer, class_of(kind)
+
+    def begin(review: AdmissionReview) -> None:
+        tree = review.tree
+        there = tree["metadata"].get("finalizers") or []
+        if finalizer in there or review.kind.version != kind.version:
+            return  # one in another version gets it a moment later
+        try:
+            wanted = needed(typed(cls, tree, frozen=True))
+        except Exception:  # noqa: BLE001 - a filter of the user's: it fails again, and is reported, where handlers are chosen
+            return
+        if wanted:
+            tree["metadata"]["finalizers"] = [*there, finalizer]
+
+    return [add(kind, begin)]
 
 
 def _admit(operation: Operation, handler: Handler, kind: Kind | None) -> Admit:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from reconcile.causality import TRIGGER, Trigger
-from reconcile.client import MERGE_PATCH, Patch
+from reconcile.client import MERGE_PATCH, WHOLE, Patch
 from reconcile.conditions import PendingConditions
 from reconcile.errors import ConflictError, DeclarationError, TemporaryError, Tree
 from reconcile.handling import AdmissionReview, Stopped
@@ -28,6 +28,7 @@ from .threads import in_thread
 if TYPE_CHECKING:
     from .consistency import OwnWrites
     from .operation import Operation
+    from .progress import Progress
 
 log = logging.getLogger("reconcile.handler")
 
@@ -125,31 +126,30 @@ class Attempt(Subject):
         if self.writes is not None:
             self.writes.deleted(self.key, kind, target, uid)
 
-    async def finish(self) -> None:
-        """Write what the handler changed: the status and its conditions once, and the `patch`; nothing if nothing changed."""
+    async def finish(self, progress: Progress | None = None) -> None:
+        """Write what the handler changed (see `left`), and the progress, at once; nothing if nothing changed."""
+        await self.write(*self.left(), progress)
+
+    def left(self) -> tuple[Tree, Tree]:
+        """What the handler left to be written, as merge patches: the status with its conditions, and the rest of `patch`."""
         before: Tree = tree_of(self.cached) if self.cached is not None else {}
         body, status = dict(self.patch or {}), self._status_patch(before.get("status") or {})
         if isinstance(body.get("status"), dict) and self.kind.status:
             status = {**body.pop("status"), **status}
-        if status:
-            if self.kind.status:
-                await self._write({"status": status}, before, "status")
-            else:
-                body["status"] = status
-        if body:
-            await self._write(body, before, "")
+        return status, body
 
     async def finish_after(self, error: Exception) -> None:
-        """Write what the handler said about its object before it failed: that is worth knowing.
-
-        Not after a conflict: then what it saw is old, and it will say it again.
-        """
-        if isinstance(error, ConflictError):
-            return
+        """Write what the handler said about its object before it failed: that is worth knowing."""
         try:
-            await self.finish()
+            await self.write(*self.left_after(error))
         except Exception as second:  # noqa: BLE001 - the failure itself is reported already
             log.debug("the status of %s could not be written after a failure: %r", self.key, second)
+
+    def left_after(self, error: Exception) -> tuple[Tree, Tree]:
+        """What the handler left when it failed. Nothing after a conflict: what it saw is old, and it will say it again."""
+        if isinstance(error, ConflictError):
+            return {}, {}
+        return self.left()
 
     def _status_patch(self, before: Tree) -> Tree:
         touched = self.obj.__dict__.get("status")
@@ -160,8 +160,27 @@ class Attempt(Subject):
             after = {**after, "conditions": self.said.merged(after.get("conditions"))}
         return merge_patch(before, after)
 
-    async def _write(self, body: Tree, before: Tree, subresource: str) -> None:
-        meta = before["metadata"]
+    async def write(self, status: Tree, body: Tree, progress: Progress | None = None) -> Tree | None:
+        """Write patches of the object's status and of the rest, and what is new of the progress: in one write, if that can be.
+
+        Returns the object as it is then; None if there was nothing to write.
+        """
+        new = progress.patch() if progress is not None else None
+        noted = _annotated(body, new[0]["metadata"]["annotations"]) if new is not None else None
+        body = noted or body
+        if not status and not body:
+            return None
+        if not self.kind.status and status:
+            status, body = {}, {**body, "status": status}
+        subresource = "" if not status else WHOLE if body else "status"
+        tree = await self._write({**body, "status": status} if status else body, subresource)
+        if noted is not None and new is not None and progress is not None:
+            progress.kept(new[1])
+        return tree
+
+    async def _write(self, body: Tree, subresource: str) -> Tree:
+        assert self.cached is not None, "what is written about has been read"
+        meta = tree_of(self.cached)["metadata"]
         # The uid keeps the patch off an object that took the name since. Lists are replaced as a whole, so a patch with
         # one stands on what was read: the revision makes it fail, and the handler run again, if that is old.
         guard = {"uid": meta["uid"]} if meta.get("uid") else {}
@@ -174,6 +193,16 @@ class Attempt(Subject):
             subresource=subresource, field_manager=self.operation.domain,
         )  # fmt: skip
         self.wrote(kind, tree)
+        return tree
+
+
+def _annotated(body: Tree, notes: Tree) -> Tree | None:
+    """The merge patch with these annotations; None where it takes all of them away, so that they are to be written after it."""
+    meta = body.get("metadata", {})
+    known = meta.get("annotations", {}) if isinstance(meta, dict) else None
+    if not isinstance(known, dict):
+        return None
+    return {**body, "metadata": {**meta, "annotations": {**known, **notes}}}
 
 
 def _part(name: str) -> Callable[[Attempt], Any]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -26,7 +27,9 @@ from reconcile.views import tree_of
 from .attempt import Attempt, Call
 from .consistency import OwnWrites
 from .filter import Predicate, compiled
+from .gathering import Gathering, Part
 from .informer import Change, Informer
+from .journal import Attempted
 from .progress import Progress, at, digest, essence, short_hash
 from .queue import HELD_S_MAX, Item, ObjectKey, WorkQueue, backoff_s
 from .status import differences
@@ -61,6 +64,19 @@ class Due:
     old: Any = None  # Any: an object, or the value of a field
     new: Any = None  # Any: as `old`
     diff: tuple[Any, ...] = ()  # Any: kopf's diff items
+
+
+@attrs.frozen(eq=False)
+class Tried:
+    """A handler that was called: whether it is `done` with (None: it succeeded, or it does not matter that it did not).
+
+    `left` are the patches of the status and of the rest that are still to be written.
+    """
+
+    done: bool | None
+    attempt: Attempt
+    noted: Attempted
+    left: tuple[Tree, Tree] | None = None
 
 
 @attrs.frozen(eq=False)
@@ -156,6 +172,7 @@ class Lifecycle:
         creating = (
             self._resumes and keeper.cached is not None and self._creation_pending(item.key, tree_of(keeper.cached), progress)
         )
+        gathering = Gathering(self.operation, keeper, progress)
         try:
             for compiled_ in self._living:
                 obj = keeper.cached
@@ -167,8 +184,9 @@ class Lifecycle:
                         continue
                     due = self._due(compiled_, item.key, tree_of(obj), progress)
                     if due is not None and self._may_run(compiled_, item.key, due.state):
-                        await self._run(compiled_, item, obj, due, progress)
+                        await self._run(compiled_, item, obj, due, progress, gathering)
         finally:
+            await gathering.write()
             await self.operation.keep(keeper, progress)
 
     def _due(self, compiled_: Compiled, key: ObjectKey, tree: Tree, progress: Progress) -> Due | None:
@@ -262,48 +280,99 @@ class Lifecycle:
         self.queue.add_after(key, wait_s, reason="retry")
         return False
 
-    async def _run(self, compiled_: Compiled, item: Item, obj: Resource, due: Due, progress: Progress) -> bool:
-        """Run one handler; whether it is done with (it may also be done with because it never will succeed)."""
+    async def _run(
+        self, compiled_: Compiled, item: Item, obj: Resource, due: Due, progress: Progress, gathering: Gathering | None = None
+    ) -> bool:
+        """Run one handler; whether it is done with (it may also be done with because it never will succeed).
+
+        What it leaves to be written is gathered where others may add to it.
+        """
         key, handler = item.key, compiled_.handler
         before = self._trouble.get(key, {}).get(compiled_.id)
         failures = before.failures if before is not None and not before.stopped else 0
-        attempt = Attempt(self.operation, handler, obj, key=key, failures=failures, writes=self.writes)
+        shown = gathering.shown() if gathering is not None else obj
+        attempt = Attempt(self.operation, handler, shown, key=key, failures=failures, writes=self.writes)
         attempt.old, attempt.new, attempt.diff = due.old, due.new, due.diff
         attempt.reason = _REASONS.get(handler.trigger, handler.trigger)
         attempt.first_s = before.first_s if before is not None and not before.stopped else self.operation.clock.now()
         declared: list[Handler] = []
         token = DECLARED.set(declared)
         try:
-            done = await self._tried(compiled_, item, attempt, due, failures)
+            tried = await self._tried(compiled_, item, attempt, due, declared, gathering)
         finally:
             DECLARED.reset(token)
-        if done is not None:
-            return done
+        if tried.done is not None:
+            return tried.done
         if declared and not await self._parts(compiled_, declared, item, obj, due, progress):
             return False
-        self._succeeded(compiled_, key, due, progress, tree_of(obj))
+        if tried.left is None:
+            self._well(compiled_, key)
+            self._mark(compiled_, key, due, progress, tree_of(obj))
+        else:
+            assert gathering is not None, "what is left is gathered"
+            await self._gather(compiled_, tried, due, progress, gathering, tree_of(obj))
         return True
 
-    async def _tried(self, compiled_: Compiled, item: Item, attempt: Attempt, due: Due, failures: int) -> bool | None:
-        """Call a handler once: None if it succeeded (or its error does not matter), else whether it is done with."""
+    async def _tried(
+        self, compiled_: Compiled, item: Item, attempt: Attempt, due: Due, declared: list[Handler], gathering: Gathering | None
+    ) -> Tried:
+        """Call a handler once, and write what it leaves, or tell it."""
         with self.operation.noted(compiled_.handler, self.informer.kind, item) as noted:
             try:
-                await compiled_.call.run(attempt, noted.trigger)
+                async with gathering.beside() if gathering is not None else nullcontext():
+                    await compiled_.call.run(attempt, noted.trigger)
+                if gathering is not None and not declared:
+                    left = attempt.left()
+                    return Tried(None, attempt, noted, left if any(left) else None)
+                if gathering is not None:
+                    await gathering.write()  # what sub-handlers write is written at once, and comes after this
                 await attempt.finish()
             except Exception as error:  # noqa: BLE001 - whatever a handler raises is judged, and hurts nobody else
-                judged, delay_s = self._judge(compiled_, attempt, error, due.state, failures)
+                judged, delay_s = self._judge(compiled_, attempt, error, due.state)
                 self.operation.engine.journal.failed(noted, error, None if judged.stop else delay_s)
-                await attempt.finish_after(error)
-                return None if judged.ignored else judged.stop
-        return None
+                if gathering is None:
+                    await attempt.finish_after(error)
+                elif any(left := attempt.left_after(error)):
+                    await gathering.add(Part(attempt, noted, *left))
+                return Tried(None if judged.ignored else judged.stop, attempt, noted)
+        return Tried(None, attempt, noted)
 
-    def _succeeded(self, compiled_: Compiled, key: ObjectKey, due: Due, progress: Progress, tree: Tree) -> None:
-        troubles, handler = self._trouble.get(key), compiled_.handler
+    async def _gather(
+        self, compiled_: Compiled, tried: Tried, due: Due, progress: Progress, gathering: Gathering, tree: Tree
+    ) -> None:
+        """Leave what a handler changed to be written with what the others change; it has succeeded when that is written."""
+        attempt, key, seen = tried.attempt, tried.attempt.key, progress.seen(compiled_.id)
+        known = self._seen.get(key, {}).get(compiled_.id)
+
+        def failed(error: Exception) -> None:
+            judged, delay_s = self._judge(compiled_, attempt, error, due.state)
+            self.operation.engine.journal.failed(tried.noted, error, None if judged.stop else delay_s)
+            if judged.ignored:
+                self._well(compiled_, key)
+                return
+            progress.restore(compiled_.id, seen)
+            if known is not None:
+                self._seen[key][compiled_.id] = known
+            else:
+                self._seen.get(key, {}).pop(compiled_.id, None)
+
+        assert tried.left is not None, "something is left"
+        await gathering.add(Part(attempt, tried.noted, *tried.left, lambda: self._well(compiled_, key), failed))
+        # Only now: what is marked as done, and kept so, must not come before what it did.
+        self._mark(compiled_, key, due, progress, tree)
+
+    def _well(self, compiled_: Compiled, key: ObjectKey) -> None:
+        """The handler failed on the object before, or did not; it does not now."""
+        troubles = self._trouble.get(key)
         if troubles is not None:
             troubles.pop(compiled_.id, None)
             if not troubles:
                 del self._trouble[key]
-        self.operation.succeeded(handler, self.informer.kind, key)
+        self.operation.succeeded(compiled_.handler, self.informer.kind, key)
+
+    def _mark(self, compiled_: Compiled, key: ObjectKey, due: Due, progress: Progress, tree: Tree) -> None:
+        """Note what the handler has seen, so that it does not run for that again."""
+        handler = compiled_.handler
         if handler.trigger == "resume":
             self._seen.setdefault(key, {})[compiled_.id] = _RESUMED
         elif handler.trigger in ("create", "delete"):
@@ -343,8 +412,8 @@ class Lifecycle:
         )
         return False
 
-    def _judge(self, compiled_: Compiled, attempt: Attempt, error: Exception, state: str, failures: int) -> tuple[Verdict, float]:
-        handler, now = compiled_.handler, self.operation.clock.monotonic()
+    def _judge(self, compiled_: Compiled, attempt: Attempt, error: Exception, state: str) -> tuple[Verdict, float]:
+        handler, now, failures = compiled_.handler, self.operation.clock.monotonic(), attempt.failures
         judged = verdict(handler, error, failures, self.operation.clock.now() - attempt.first_s)
         if judged.ignored:
             self.operation.failed(handler, error, about=attempt.cached, failures=failures, retry_s=None, quiet=True)

@@ -19,7 +19,7 @@ from reconcile.registry import Handler, Operator
 from reconcile.views import tree_of
 
 from .activities import run_activity
-from .admission import install
+from .admission import install, install_finalizer
 from .alarm import Alarm
 from .attempt import Attempt
 from .attending import Attending
@@ -239,6 +239,9 @@ class Operation:
         deleters = self._deleters.setdefault(informer, [])
         deleters.extend(compiled(h) for h in lifecycle if h.trigger == "delete" and not h.optional)
         deleters.extend(daemon.matches for daemon in holding)
+        if deleters:
+            needed = self._needed(deleters)
+            self._uninstall.extend(install_finalizer(self, kind, needed, self.engine.admission))
         if lifecycle or holding:
             made.append(Lifecycle(self, lifecycle, informer, keeper=(lifecycle or [holding[0].handler])[0]))
         made.extend(daemons)
@@ -385,15 +388,19 @@ class Operation:
         obj = attempt.cached
         if obj is None:
             return
-        predicates = self._deleters.get(self.following(attempt.kind))
         has = self.operator.finalizer in (tree_of(obj)["metadata"].get("finalizers") or ())
-        needed = bool(predicates) and any(predicate(obj) for predicate in predicates or ())
+        needed = self._needed(self._deleters.get(self.following(attempt.kind), ()))(obj)
         if needed and not has:
             there = tree_of(obj)["metadata"].get("finalizers") or ()
             await self._finalizers(attempt, [*there, self.operator.finalizer])
         elif has and not needed:
             # Left by an older version of the operator, or the filters no longer match: nobody else would remove it.
             await self.release(attempt)
+
+    @staticmethod
+    def _needed(predicates: Sequence[Predicate]) -> Predicate:
+        """Whether something is to be done before an object goes."""
+        return lambda obj: any(predicate(obj) for predicate in predicates)
 
     async def release(self, attempt: Attempt) -> None:
         """Let the object go, as far as this operator is concerned."""

@@ -100,6 +100,13 @@ class Progress:
         """The handler has succeeded on a state with this digest."""
         self._marks[handler_id] = saw
 
+    def restore(self, handler_id: str, saw: str | None) -> None:
+        """Take a mark back: what the handler left could not be written."""
+        if saw is None:
+            self._marks.pop(handler_id, None)
+        else:
+            self._marks[handler_id] = saw
+
     def forget(self, prefix: str) -> None:
         """What handlers whose ids begin so have done counts no more."""
         for handler_id in [known for known in self._marks if known.startswith(prefix)]:

@@ -209,7 +209,7 @@ class Reconciling:
                 if children is not None:
                     await children.prune()
                     result = result if result is not None else children.result
-                await attempt.finish()
+                await attempt.finish(self.operation.progress_of(obj) if children is not None else None)
                 self._arrange(noted, result)
             except Exception as error:  # noqa: BLE001 - whatever a handler raises is judged, and hurts nobody else
                 self._keep_reads(key, reads, also_before=True)

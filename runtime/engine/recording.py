@@ -12,7 +12,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from reconcile.client import APPLY_PATCH, Client, DeleteOptions, Page, Patch, WatchEvent
+from reconcile.client import APPLY_PATCH, WHOLE, Client, DeleteOptions, Page, Patch, WatchEvent
 from reconcile.errors import Tree
 from reconcile.kinds import Kind
 from reconcile.permissions import Permissions, permissions_from, permissions_tree
@@ -71,7 +71,8 @@ class RecordingClient:
     ) -> Tree:  # fmt: skip
         """Note `patch`; an apply may create, and takes the right to."""
         applies = patch.media_type == APPLY_PATCH and not subresource
-        self._note(kind, *(("create", "patch") if applies else ("patch",)), part=subresource)
+        for part in ("", "status") if subresource == WHOLE else (subresource,):
+            self._note(kind, *(("create", "patch") if applies else ("patch",)), part=part)
         return await self._client.patch(
             kind, name, patch, namespace, subresource=subresource, field_manager=field_manager, force=force, dry_run=dry_run,
             strict=strict,

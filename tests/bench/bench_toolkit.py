@@ -305,7 +305,7 @@ async def embedded(operator: str, root: Path) -> Figures:
     for kind in (EVENT, *(cls.__kind__ for op in program.operators for cls in op.kinds)):
         api.serve(kind)
     client = InProcessClient(api)
-    engine = Engine(client, clock)
+    engine = Engine(client, clock, admission=api)
 
     async def start() -> None:
         for one in program.operators:

@@ -48,7 +48,7 @@ def test_children_told_by_name_are_found_by_a_stale_read(experiment: Make) -> No
     assert found.failure.plan[0].kind == "stale"
     assert "configmaps/shop-data" in told(found)
     # And the plan of the worst outcome: the second shop is there, its data is not.
-    worst = convergence.check(read_plan("stale:by-name:8:9"))
+    worst = convergence.check(read_plan("stale:by-name:6:8"))
     assert worst is not None
     assert worst.difference is not None
     assert list(worst.difference.lost) == ["configmaps/shop-data"]

@@ -70,7 +70,7 @@ async def connect(
     upgrading = any("upgrade" in value.lower() for value in request.every("Connection"))
     upgrade = request.headers.get("Upgrade", "") if upgrading else ""
     if upgrade and connection.upgraded:
-        request.must("create")  # a WebSocket begins as a GET, and can do all that a POST can
+        request.must("create", location.subresource)  # a WebSocket begins as a GET, and can do all that a POST can
     asked = Asked(
         request.method, location.name, location.namespace, quote(unquote(location.rest), safe=_SAFE),
         tuple(parse_qsl(request.raw_query, keep_blank_values=True)), request.raw_query, upgrade,

@@ -24,7 +24,7 @@ class Request:
     """What a client asks. `path` is still percent-encoded; `headers` ignores case; `read` gives the whole body.
 
     A `read` of more than the server takes raises TooLargeError. `must` raises where the caller may not do
-    with the object what the verb says, which is another one than that of the request.
+    with the object, or with a part of it, what the verb says: more than the request says by itself.
     """
 
     method: str
@@ -35,7 +35,7 @@ class Request:
     peer_cert: Tree | None = None
     caller: Caller = ANONYMOUS
     raw_query: str = ""
-    must: Callable[[str], None] = lambda _verb: None
+    must: Callable[[str, str], None] = lambda _verb, _part: None
     trace: str = ""
     """The traceparent of the span in which it is answered, if it is in one."""
 

@@ -126,7 +126,7 @@ class Face:
                     return Answer(200, (await self.metrics.text()).encode(), CONTENT_TYPE)
                 return self._document(request)
             # An apply that finds no object creates one, which is another permission; and there are stranger ones.
-            request.must = lambda verb: self._check(request.caller, attrs.evolve(access, verb=verb))
+            request.must = lambda verb, part: self._check(request.caller, attrs.evolve(access, verb=verb, subresource=part))
             return await self._objects.answer(request, location)
 
     def _check(self, caller: Caller, access: Access) -> None:

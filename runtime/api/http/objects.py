@@ -14,7 +14,17 @@ import attrs
 
 from reconcile.causality import CAUSE_HEADER, TRACEPARENT, TRIGGER, Trigger, parse_traceparent
 from reconcile.causality import Cause as CauseOfWrite
-from reconcile.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, DeleteOptions, Patch, Propagation
+from reconcile.client import (
+    APPLY_PATCH,
+    JSON_PATCH,
+    MERGE_PATCH,
+    STRATEGIC_PATCH,
+    WHOLE,
+    WHOLE_HEADER,
+    DeleteOptions,
+    Patch,
+    Propagation,
+)
 from reconcile.errors import BadRequestError, Cause, InvalidError, Tree
 from reconcile.kinds import Kind
 from reconcile.runtime.api import refusals
@@ -41,6 +51,7 @@ _PROPAGATIONS = ("Background", "Foreground", "Orphan")
 _UNREADABLE_VERB = "unsafe-delete-ignore-read-errors"
 _CAUSE_CHARACTERS = 500
 _TEXT = "text/plain"
+_MAKES_WHOLE = ((WHOLE_HEADER, "status"),)
 
 
 class Objects:
@@ -140,7 +151,8 @@ class Objects:
             metadata["continue"] = listing.continue_token
         if listing.remaining:
             metadata["remainingItemCount"] = listing.remaining
-        return await self.renderer.many(kind, listing.items, metadata, rendering, include)
+        answer = await self.renderer.many(kind, listing.items, metadata, rendering, include)
+        return attrs.evolve(answer, headers=(*answer.headers, *_MAKES_WHOLE))
 
     # Writing
 
@@ -178,13 +190,17 @@ class Objects:
         body = bodies.decode_patch(raw, content_type, kind, validation, notes.warnings)
         if media == APPLY_PATCH and body.get("apiVersion", kind.api_version) != kind.api_version and not location.subresource:
             raise _wrong_version(body["apiVersion"], kind)
+        whole = media == MERGE_PATCH and not location.subresource and WHOLE_HEADER in request.headers
+        if whole and kind.status:
+            request.must("patch", "status")
         stored = await self._api.patch(
-            kind, location.name, Patch(media, body), location.namespace, subresource=location.subresource,
+            kind, location.name, Patch(media, body), location.namespace, subresource=WHOLE if whole else location.subresource,
             caller=request.caller, field_manager=_manager(request), force=force,
             dry_run=_dry_run(request.query.get("dryRun")), field_validation=validation, notes=notes,
-            may_create=lambda: request.must("create"),
+            may_create=lambda: request.must("create", location.subresource),
         )  # fmt: skip
-        return self.renderer.one(stored, rendering, 201 if notes.created else 200, warning_headers(notes.warnings))
+        headers = (*warning_headers(notes.warnings), *(_MAKES_WHOLE if whole else ()))
+        return self.renderer.one(stored, rendering, 201 if notes.created else 200, headers)
 
     async def _delete(self, request: Request, location: Location, kind: Kind, rendering: Rendering) -> Answer:
         options, notes = await self._delete_options(request, one=True), Notes()
@@ -251,7 +267,7 @@ class Objects:
         options = _deletion(request, tree)
         if options.ignores_read_error:
             _check_unreadable(tree, one=one)
-            request.must(_UNREADABLE_VERB)
+            request.must(_UNREADABLE_VERB, "")
         return options
 
     def _wire(self) -> Messages:
