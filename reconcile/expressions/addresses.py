@@ -10,7 +10,8 @@ from typing import Any
 
 from cel_expr_python import cel
 
-from .declaring import DYN, Tagged, function, is_made_by, overload, tagged
+from .declaring import DYN, Tagged, again, function, is_made_by, overload, tagged
+from .macros import TEXT
 
 _T = cel.Type
 _IP, _CIDR = "net.IP", "net.CIDR"
@@ -19,6 +20,7 @@ _IP, _CIDR = "net.IP", "net.CIDR"
 def addresses() -> list[cel.FunctionDecl]:
     """The functions."""
     return [
+        function(TEXT, DYN, [DYN], _text, member=False),
         function("isIP", _T.BOOL, [_T.STRING], lambda text: is_made_by(_ip, text), member=False),
         cel.FunctionDecl("ip", [
             overload("ip", DYN, [_T.STRING], _ip, member=False),
@@ -43,6 +45,13 @@ def addresses() -> list[cel.FunctionDecl]:
 _LINK_LOCAL = {4: ipaddress.ip_network("224.0.0.0/24"), 6: ipaddress.ip_network("ff02::/16")}
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _text(value: Any) -> Any:
+    """An address or a network as text; everything else as it is."""
+    if isinstance(value, dict) and len(value) == 1:
+        return value.get(_IP, value.get(_CIDR, again(value)))
+    return again(value)
 
 
 def _ip(text: str) -> Tagged:

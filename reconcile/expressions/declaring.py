@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from cel_expr_python import cel
@@ -43,3 +44,24 @@ def tagged(value: Any, tag: str) -> str:
     if isinstance(value, dict) and tag in value:
         return str(value[tag])
     raise ValueError(f"no such overload: a {tag} is needed, not {value!r}")
+
+
+def again(value: Any) -> Any:
+    """A value as the library takes it back: times come out of it as Python's, and go in as messages."""
+    if isinstance(value, dict):
+        return {key: again(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [again(each) for each in value]
+    if isinstance(value, datetime):
+        from google.protobuf.timestamp_pb2 import Timestamp
+
+        made = Timestamp()
+        made.FromDatetime(value)
+        return made
+    if isinstance(value, timedelta):
+        from google.protobuf.duration_pb2 import Duration
+
+        lasting = Duration()
+        lasting.FromTimedelta(value)
+        return lasting
+    return value

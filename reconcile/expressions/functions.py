@@ -1,4 +1,4 @@
-"""The functions that the reference server adds to CEL: lists, sets, regular expressions, quantities, versions, URLs, addresses.
+"""The functions that the reference server adds to CEL, all together; those of texts, URLs, quantities and versions.
 
 What the language has no type for (a quantity, an address) is a map with one entry, its tag, and a value in one form only, so
 that equal ones are equal. Not there: `format`, and list functions that share a name with one of strings (`indexOf`).
@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache
-from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -23,7 +21,9 @@ from reconcile.quantities import parse_quantity
 
 from . import authorization
 from .addresses import addresses
-from .declaring import LIST, Tagged, function, is_made_by, overload, tagged
+from .declaring import LIST, Tagged, again, function, is_made_by, overload, tagged
+from .formats import formats
+from .lists import lists
 from .macros import FUNCTIONS
 from .mutations import TYPED, typed
 
@@ -38,8 +38,9 @@ _MESSAGE = _T.Map(_T.STRING, _T.DYN)
 
 @cache
 def extension() -> cel.CelExtension:
-    """All of it, as an extension of the language."""
-    return cel.CelExtension("kubernetes", [*_lists(), *_macros(), *_texts(), *_numbers(), *addresses(), *_authorization()])
+    """All of it, as an extension of the language. It goes behind that of strings: some of their functions it has for lists."""
+    parts = (lists, _macros, _texts, _numbers, formats, addresses, _authorization)
+    return cel.CelExtension("kubernetes", [each for part in parts for each in part()])
 
 
 def _macros() -> list[cel.FunctionDecl]:
@@ -55,33 +56,12 @@ def _macros() -> list[cel.FunctionDecl]:
     return [
         cel.FunctionDecl(pairs, either), function(map_of, _T.Map(_T.DYN, _T.DYN), [LIST], dict),
         function(merged, _T.Map(_T.DYN, _T.DYN), [LIST], _merged),
-        function(TYPED, _MESSAGE, [_T.STRING, _MESSAGE], lambda name, value: typed(name, _again(value)), member=False),
+        function(TYPED, _MESSAGE, [_T.STRING, _MESSAGE], lambda name, value: typed(name, again(value)), member=False),
     ]  # fmt: skip
 
 
 def _pairs(items: Iterable[tuple[Any, Any]]) -> list[dict[str, Any]]:
-    return [{"key": key, "value": _again(value)} for key, value in items]
-
-
-def _again(value: Any) -> Any:
-    """A value as the library takes it back: times come out of it as Python's, and go in as messages."""
-    if isinstance(value, dict):
-        return {key: _again(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_again(each) for each in value]
-    if isinstance(value, datetime):
-        from google.protobuf.timestamp_pb2 import Timestamp
-
-        made = Timestamp()
-        made.FromDatetime(value)
-        return made
-    if isinstance(value, timedelta):
-        from google.protobuf.duration_pb2 import Duration
-
-        lasting = Duration()
-        lasting.FromTimedelta(value)
-        return lasting
-    return value
+    return [{"key": key, "value": again(value)} for key, value in items]
 
 
 def _merged(maps: Sequence[dict[Any, Any]]) -> dict[Any, Any]:
@@ -91,28 +71,6 @@ def _merged(maps: Sequence[dict[Any, Any]]) -> dict[Any, Any]:
             raise ValueError(f"insert failed: key '{next(iter(found.keys() & each.keys()))}' already exists")
         found |= each
     return found
-
-
-def _lists() -> list[cel.FunctionDecl]:
-    return [
-        function("isSorted", _T.BOOL, [LIST], lambda items: all(a <= b for a, b in pairwise(items))),
-        function("sum", _T.DYN, [LIST], sum),
-        function("min", _T.DYN, [LIST], lambda items: min(_filled(items, "min"))),
-        function("max", _T.DYN, [LIST], lambda items: max(_filled(items, "max"))),
-        function("sets.contains", _T.BOOL, [LIST, LIST], _contains, member=False),
-        function("sets.equivalent", _T.BOOL, [LIST, LIST], lambda a, b: _contains(a, b) and _contains(b, a), member=False),
-        function("sets.intersects", _T.BOOL, [LIST, LIST], lambda a, b: any(item in b for item in a), member=False),
-    ]  # fmt: skip
-
-
-def _filled(items: list[Any], name: str) -> list[Any]:
-    if not items:
-        raise ValueError(f"{name} called on empty list")
-    return items
-
-
-def _contains(items: list[Any], wanted: list[Any]) -> bool:
-    return all(item in items for item in wanted)
 
 
 def _texts() -> list[cel.FunctionDecl]:
@@ -167,8 +125,14 @@ def _numbers() -> list[cel.FunctionDecl]:
         function("asApproximateFloat", _T.DOUBLE, [_T.DYN], lambda q: float(_amount(q))),
         function("add", _T.DYN, two, lambda q, other: _quantity(str(_amount(q) + _amount(other)))),
         function("sub", _T.DYN, two, lambda q, other: _quantity(str(_amount(q) - _amount(other)))),
-        function("isSemver", _T.BOOL, [_T.STRING], lambda text: is_made_by(_semver, text), member=False),
-        function("semver", _T.DYN, [_T.STRING], _semver, member=False),
+        cel.FunctionDecl("isSemver", [
+            overload("isSemver", _T.BOOL, [_T.STRING], lambda text: is_made_by(_semver, text), member=False),
+            overload("isSemver", _T.BOOL, [_T.STRING, _T.BOOL], _is_semver, member=False),
+        ]),
+        cel.FunctionDecl("semver", [
+            overload("semver", _T.DYN, [_T.STRING], _semver, member=False),
+            overload("semver", _T.DYN, [_T.STRING, _T.BOOL], _semver, member=False),
+        ]),
         *(function(name, _T.INT, [_T.DYN], _part(at)) for at, name in enumerate(("major", "minor", "patch"))),
         function("isGreaterThan", _T.BOOL, two, lambda a, b: _compared(a, b) > 0),
         function("isLessThan", _T.BOOL, two, lambda a, b: _compared(a, b) < 0),
@@ -191,10 +155,31 @@ def _integer(quantity: Any) -> int:
     return int(amount)
 
 
-def _semver(text: str) -> Tagged:
+def _is_semver(text: str, normalize: bool) -> bool:
+    return is_made_by(lambda given: _semver(given, normalize), text)
+
+
+def _semver(text: str, normalize: bool = False) -> Tagged:
+    if normalize:
+        text = _normalized(text)
     if not _SEMVER_TEXT.fullmatch(text):
         raise ValueError(f"{text!r} is no version of the form MAJOR.MINOR.PATCH")
     return {_SEMVER: text.partition("+")[0]}
+
+
+def _normalized(text: str) -> str:
+    """`v1.02` as `1.2.0`: without the v and zeros in front, and with all three numbers.
+
+    Source: k8s.io/apiserver/pkg/cel/library/semverlib.go, normalizeAndParse
+    """
+    parts = text.removeprefix("v").split(".", 2)
+    for at, part in enumerate(parts):
+        if len(part) > 1:
+            bare = part.lstrip("0")
+            parts[at] = bare if bare[:1].isdigit() else "0" + bare
+    if len(parts) < 3 and re.search(r"[-+]", parts[-1]):
+        raise ValueError("short version cannot contain PreRelease/Build meta data")
+    return ".".join([*parts, "0", "0"][: max(3, len(parts))])
 
 
 def _part(at: int) -> Callable[[Any], int]:

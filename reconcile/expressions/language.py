@@ -152,8 +152,8 @@ def _extensions() -> list[Any]:
     from .functions import extension
 
     return [
-        extension(), ext_strings.ExtStrings(), ext_optional.ExtOptional(), ext_bindings.ExtBindings(), ext_math.ExtMath(),
-        ext_encoders.ExtEncoders(),
+        ext_strings.ExtStrings(), ext_optional.ExtOptional(), ext_bindings.ExtBindings(), ext_math.ExtMath(),
+        ext_encoders.ExtEncoders(), extension(),
     ]  # fmt: skip
 
 

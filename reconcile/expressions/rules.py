@@ -23,8 +23,6 @@ IMMUTABLE = "self==oldSelf"
 _VARIABLES = ("self", "oldSelf")
 _LITERAL = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
 _OLD = re.compile(r"\boldSelf\b")
-# The library has not the library of formats.
-_BEYOND = re.compile(r"\bformat\.\w+\(")
 
 
 @attrs.frozen
@@ -67,15 +65,13 @@ class Rule:
 
 
 def evaluated(text: str) -> bool:
-    """Whether a rule is evaluated here: it needs no expression language, or the language is there and has what it uses."""
-    return text.replace(" ", "") == IMMUTABLE or (available() and not _BEYOND.search(_LITERAL.sub("''", text)))
+    """Whether a rule is evaluated here: it needs no expression language, or the language is there."""
+    return text.replace(" ", "") == IMMUTABLE or available()
 
 
 def why_not_evaluated() -> str:
     """What a user can do about rules that are not."""
-    if not available():
-        return "install the extra: pip install 'reconcile-toolkit[cel]'"
-    return "the library of formats is not there"
+    return "install the extra: pip install 'reconcile-toolkit[cel]'"
 
 
 def compile_rule(rule: Tree) -> Rule:

@@ -187,10 +187,11 @@ async def test_without_the_extra_rules_are_told_and_not_enforced(
 
 
 @virtual
-async def test_rules_beyond_the_library_are_told_too(clock: VirtualClock, declaring: Declare) -> None:
-    """Their definition is a good one elsewhere."""
+async def test_rules_can_name_formats(clock: VirtualClock, declaring: Declare) -> None:
+    """They come to optionals, which no function of the library makes by itself."""
     async with declaring(clock) as plane:
-        await plane.declare(definition(version(spec=spec(rule("!format.dns1123Label().validate('a b').hasValue()")))))
-        told = await plane.condition(NAME, "reconcile.dev/RulesEnforced", "False")
-        assert "the library of formats" in told["message"]
-        await plane.create(widget(size=11))
+        said = "format.dns1123Label().validate(self.__namespace__).value().join('; ')"
+        named = {**rule("!format.dns1123Label().validate(self.__namespace__).hasValue()"), "messageExpression": said}
+        await plane.declare(definition(version(spec=spec(named))))
+        assert "a lowercase RFC 1123 label must consist of" in await refused(plane, namespace="A b")
+        await plane.create(widget(namespace="a-b"))
