@@ -32,6 +32,7 @@ from reconcile.resources.controllers import (
     ACCOUNTS,
     AGGREGATION,
     CLEARING,
+    POLICY_STATUS,
     QUOTAS,
     ROOT_CA,
     SIGNING,
@@ -100,7 +101,10 @@ class Guards:
 
     def controllers(self) -> list[Operator]:
         """What nobody waits for: started with the controllers."""
-        return [controller_roles(self.policy), published_authority(self._ca)]
+        from reconcile.resources.policy_status import policy_status
+
+        status = [policy_status(lambda: self._api.kinds())] if self.enabled(POLICY_STATUS) else []
+        return [controller_roles(self.policy), published_authority(self._ca), *status]
 
     def connect(self, api: ApiServer, front: Front | None) -> None:
         """Let the policy decide what callers may; admit new objects; serve the reviews, and (where there is a front) tokens."""

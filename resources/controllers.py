@@ -25,6 +25,7 @@ ACCOUNTS, ACCOUNT_TOKENS, ROOT_CA = (
 SIGNING, CLEARING = "certificatesigningrequest-signing-controller", "certificatesigningrequest-cleaner-controller"
 AGGREGATION, QUOTAS = "clusterrole-aggregation-controller", "resourcequota-controller"
 VOLUMES = "persistentvolume-binder-controller"
+POLICY_STATUS = "validatingadmissionpolicy-status-controller"
 
 _MADE_ALONE = {
     "deployment-controller": "apps.deployment_controller:deployment_controller",
@@ -45,7 +46,7 @@ _MADE_ALONE = {
     "replicationcontroller-controller": "apps.replicaset_controller:replication_controller",
     "disruption-controller": "policy.budget_controller:disruption_controller",
 }  # in the order in which they are started
-_MADE_WITH_OTHERS = (ACCOUNTS, ACCOUNT_TOKENS, ROOT_CA, SIGNING, CLEARING, AGGREGATION, QUOTAS, VOLUMES)
+_MADE_WITH_OTHERS = (ACCOUNTS, ACCOUNT_TOKENS, ROOT_CA, SIGNING, CLEARING, AGGREGATION, QUOTAS, VOLUMES, POLICY_STATUS)
 """Parts of operators that judge writes as well, or need what only the composition has."""
 
 NAMES = tuple(sorted((*_MADE_ALONE, *_MADE_WITH_OTHERS)))

@@ -14,8 +14,6 @@ from typing import Any
 
 from reconcile.errors import ReconcileError
 
-from .macros import expanded
-
 TEXT_LENGTH_MAX = 10_000
 _BEFORE = "before__"
 # A value that may be absent is an optional in the language, and the library makes those from expressions only.
@@ -26,6 +24,11 @@ _OPTIONAL = (
 _NAME = re.compile(r"\w+")
 _PRIMITIVES = frozenset({"BOOL", "BYTES", "DOUBLE", "DYN", "INT", "LIST", "MAP", "NULL", "STRING", "TIMESTAMP", "TYPE", "UINT"})
 _COLUMN = re.compile(r"<input>:(\d+):(\d+): ")
+_COMPLAINTS = (
+    (re.compile(r"^undefined field '(.*?)' not found in struct '.*'$"), r"undefined field '\1'"),
+    (re.compile(r"^expression of type '(.*)' cannot be the operand of a select operation$"),
+     r"type '\1' does not support field selection"),
+)  # fmt: skip
 _TEXTS = (
     (re.compile(r'^\w+: Key not found in map : "?(.*?)"?$'), r"no such key: \1"),
     (re.compile(r"^\w+: Index error: index=(-?\d+).*$"), r"index out of bounds: \1"),
@@ -91,6 +94,8 @@ def compile_expression(
         BrokenExpressionError: it does not compile.
         ModuleNotFoundError: the extra `cel` is not installed (see `available`).
     """
+    from .macros import expanded
+
     _bounded(text)
     whole = expanded(written or text)
     exact = whole == text
@@ -99,7 +104,7 @@ def compile_expression(
     try:
         compiled = _environment(variables, optional).compile(whole)
     except RuntimeError as error:
-        raise BrokenExpressionError(_located(str(error), len(optional), exact=exact)) from error
+        raise BrokenExpressionError(told(str(error), exact=exact, lines=len(optional))) from error
     return Expression(text, compiled, optional)
 
 
@@ -111,15 +116,16 @@ def check_expression(text: str, variables: tuple[str, ...], messages: Mapping[st
     """
     from cel_expr_python import cel
 
+    from .macros import expanded
     from .messages import pool_of
 
     _bounded(text)
     whole = expanded(text)
-    environment = cel.NewEnv(pool_of(messages), variables=dict.fromkeys(variables, cel.Type.DYN), extensions=_extensions())
+    environment = cel.NewEnv(pool_of(messages), variables=dict.fromkeys(variables, cel.Type.DYN), extensions=extensions())
     try:
         return environment.compile(whole).return_type()
     except RuntimeError as error:
-        raise BrokenExpressionError(_located(str(error), 0, exact=whole == text)) from error
+        raise BrokenExpressionError(told(str(error), exact=whole == text)) from error
 
 
 def spelled(type_: Any) -> str:
@@ -142,10 +148,10 @@ def _environment(variables: tuple[str, ...], optional: frozenset[str]) -> Any:
     types: dict[str, Any] = dict.fromkeys(variables, cel.Type.DYN)
     for name in optional:
         types[_BEFORE + name] = cel.Type.List(cel.Type.DYN)
-    return cel.NewEnv(variables=types, extensions=_extensions())
+    return cel.NewEnv(variables=types, extensions=extensions())
 
 
-def _extensions() -> list[Any]:
+def extensions() -> list[Any]:
     """The language's libraries, and ours; made anew, for environments keep them."""
     from cel_expr_python.ext import ext_bindings, ext_encoders, ext_math, ext_optional, ext_strings
 
@@ -165,12 +171,23 @@ def _told(text: str) -> str:
     return text
 
 
-def _located(text: str, lines: int, *, exact: bool) -> str:
-    """The compiler's complaints, one after the other, with line and (where it is `exact`) column in the text as it was given."""
-    text = text.removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]")
-    # For members, the library points one column behind the place.
-    found = [
-        f"ERROR: <input>:{max(1, int(at[1]) - lines)}:{at[2] + ':' if exact else ''} {line[at.end() :]}"
-        for line in text.splitlines() if (at := _COLUMN.search(line))
-    ]  # fmt: skip
-    return "; ".join(found) or text
+def told(text: str, *, exact: bool, lines: int = 0) -> str:
+    """The compiler's complaints in the reference's words, with line and (where that is `exact`) column and the line itself.
+
+    `lines` stand before the text as it was given.
+    """
+    found = list[str]()
+    ours = True
+    for line in text.removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]").splitlines():
+        at = _COLUMN.search(line)
+        if at is None:
+            if ours and exact and not lines and line.startswith(" | "):
+                found.append(line)
+            continue
+        ours = "'*error*'" not in line  # which follows from what was complained about before
+        if ours:
+            why = line[at.end() :]
+            for pattern, words in _COMPLAINTS:
+                why = pattern.sub(words, why)
+            found.append(f"ERROR: <input>:{max(1, int(at[1]) - lines)}:{at[2] + ':' if exact else ''} {why}")
+    return "\n".join(found) or text

@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.duration_pb2 import DESCRIPTOR as DURATION
 from google.protobuf.struct_pb2 import DESCRIPTOR as STRUCT
+from google.protobuf.timestamp_pb2 import DESCRIPTOR as TIMESTAMP
 
 ANYTHING = ".google.protobuf.Value"
 _JSON_PATCH = ("op", "path", "from")
@@ -32,7 +34,8 @@ def pool_of(messages: Mapping[str, Sequence[str]]) -> DescriptorPool:
 def pool_with(file: FileDescriptorProto) -> DescriptorPool:
     """A pool with what a file describes, and what it needs."""
     pool = DescriptorPool()
-    pool.AddSerializedFile(STRUCT.serialized_pb)
+    for known in (STRUCT, TIMESTAMP, DURATION):
+        pool.AddSerializedFile(known.serialized_pb)
     pool.Add(file)
     return pool
 

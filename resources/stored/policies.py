@@ -5,7 +5,7 @@ Source: k8s.io/kubernetes/pkg/apis/{admissionregistration,flowcontrol}, k8s.io/k
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from reconcile.errors import Cause, Tree
@@ -16,8 +16,8 @@ from reconcile.resources.core.cells import AGE, NONE, path_cell
 from reconcile.resources.core.names import duplicate, forbidden, invalid, required
 
 from .declaration import at, count_cell, declared
-from .policy_rules import validate_binding, validate_mutating_binding, validate_mutating_policy, validate_policy
 
+Validate = Callable[[Tree, Tree | None], Iterable[Cause]]
 _ADMISSION = "admissionregistration.k8s.io/v1"
 _FLOW = "flowcontrol.apiserver.k8s.io/v1"
 _CATEGORIES = ("api-extensions",)
@@ -64,7 +64,7 @@ def validating_policy_kinds() -> list[Kind]:
     return [
         declared(
             _ADMISSION, "ValidatingAdmissionPolicy", "validatingadmissionpolicies", "Rules in CEL for what is written.",
-            status=True, defaults=defaults, hooks=Hooks(validate=validate_policy), **common,
+            status=True, defaults=defaults, hooks=Hooks(validate=_later("validate_policy")), **common,
             columns=(
                 Column("Validations", cell=count_cell("spec", "validations"), type="integer", doc="How many rules."),
                 parameters, AGE,
@@ -72,7 +72,7 @@ def validating_policy_kinds() -> list[Kind]:
         ),
         declared(
             _ADMISSION, "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", "Puts such rules into force.",
-            columns=reference, hooks=Hooks(validate=validate_binding), defaults=_MATCHING, **common,
+            columns=reference, hooks=Hooks(validate=_later("validate_binding")), defaults=_MATCHING, **common,
         ),
     ]  # fmt: skip
 
@@ -83,7 +83,7 @@ def mutating_policy_kinds() -> list[Kind]:
     return [
         declared(
             _ADMISSION, "MutatingAdmissionPolicy", "mutatingadmissionpolicies", "Changes in CEL of what is written.",
-            defaults=defaults, hooks=Hooks(validate=validate_mutating_policy), **common,
+            defaults=defaults, hooks=Hooks(validate=_later("validate_mutating_policy")), **common,
             columns=(
                 Column("Mutations", cell=count_cell("spec", "mutations"), type="integer", doc="How many changes."),
                 parameters, AGE,
@@ -91,7 +91,7 @@ def mutating_policy_kinds() -> list[Kind]:
         ),
         declared(
             _ADMISSION, "MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", "Puts such changes into force.",
-            columns=reference, hooks=Hooks(validate=validate_mutating_binding), defaults=_MATCHING, **common,
+            columns=reference, hooks=Hooks(validate=_later("validate_mutating_binding")), defaults=_MATCHING, **common,
         ),
     ]  # fmt: skip
 
@@ -154,6 +154,18 @@ def _api_service() -> Kind:
             AGE,
         ),
     )  # fmt: skip
+
+
+def _later(name: str) -> Validate:
+    """A rule of `policy_rules`, which is loaded when somebody writes a policy: few do."""
+
+    def validate(tree: Tree, old: Tree | None) -> Iterable[Cause]:
+        from . import policy_rules
+
+        rule: Validate = getattr(policy_rules, name)
+        return rule(tree, old)
+
+    return validate
 
 
 def _validate_webhooks(tree: Tree, old: Tree | None) -> Iterator[Cause]:  # noqa: ARG001 - a hook's signature

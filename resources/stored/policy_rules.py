@@ -13,6 +13,7 @@ import attrs
 from reconcile.errors import Cause, Tree
 from reconcile.expressions import BrokenExpressionError, available, compile_expression
 from reconcile.expressions.mutations import compile_mutation
+from reconcile.expressions.names import RESERVED
 from reconcile.resources.core.names import (
     check_selector,
     duplicate,
@@ -32,12 +33,6 @@ _REASONS = ("Unauthorized", "Forbidden", "RequestEntityTooLarge", "Invalid")
 _REINVOCATIONS = ("IfNeeded", "Never")
 _PATCH_TYPES = ("ApplyConfiguration", "JSONPatch")
 _NAME = re.compile(r"[A-Za-z_]\w*")
-_RESERVED = frozenset(
-    {
-        "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let",
-        "loop", "package", "namespace", "return", "var", "void", "while",
-    }
-)  # fmt: skip
 _USED = re.compile(r"\bvariables\.([A-Za-z_]\w*)")
 _NAMED = {"BOOL": "bool", "STRING": "string"}
 _EXTRA = "expressions need the extra: pip install 'reconcile-toolkit[cel]'"
@@ -137,7 +132,7 @@ def _common(spec: Tree, scope: _Scope, *, mutates: bool = False) -> Iterator[Cau
         path, name = f"spec.variables[{number}]", str(variable.get("name") or "")
         if not name.strip():
             yield required(f"{path}.name", "name is not specified")
-        elif not _NAME.fullmatch(name) or name in _RESERVED:
+        elif not _NAME.fullmatch(name) or name in RESERVED:
             yield invalid(f"{path}.name", name, "must be a valid CEL identifier")
         if name in scope.known:
             yield duplicate(f"{path}.name", name)

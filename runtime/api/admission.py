@@ -20,8 +20,6 @@ from reconcile.errors import ApiError, ForbiddenError, ReconcileError, Tree
 from reconcile.handling import AdmissionReview
 from reconcile.kinds import Kind
 
-from .rounds import Round
-
 if TYPE_CHECKING:
     from .policies import MutatingPolicies, ValidatingPolicies
     from .webhooks import Webhooks
@@ -91,7 +89,12 @@ class Admission:
         """Call the mutators. Raises what refuses."""
         for admit in _of(self._mutators, kind):
             await _call(admit, review)
-        rounds = [(group, Round()) for group in self._groups(kind)]
+        groups = self._groups(kind)
+        if not groups:
+            return
+        from .rounds import Round
+
+        rounds = [(group, Round()) for group in groups]
         for group, round_ in rounds:
             await group.mutate(review, round_)
         if any(round_.changed for _, round_ in rounds):

@@ -15,20 +15,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reconcile.errors import Cause, Tree
+from reconcile.expressions.names import escaped
 from reconcile.expressions.rules import Rule, compile_rule, evaluated
 
 from .refusals import value_duplicate, value_forbidden, value_invalid, value_required
 
 Check = Callable[[Any, Any], list[Cause] | None]
 View = Callable[[Any], Any]
-_RESERVED = frozenset(
-    {
-        "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let",
-        "loop", "package", "namespace", "return", "var", "void", "while",
-    }
-)  # fmt: skip
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_ESCAPES = (("__", "__underscores__"), (".", "__dot__"), ("-", "__dash__"), ("/", "__slash__"))
 _DURATION = re.compile(r"([+-]?)((?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|ms|s|m|h))+")
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -108,17 +101,6 @@ def _object_view(schema: Tree, whole: bool) -> View | None:
         return made
 
     return view
-
-
-def escaped(name: str) -> str:
-    """A field's name as expressions write it: `namespace` is `__namespace__`, `x-y` is `x__dash__y`."""
-    if name in _RESERVED:
-        return f"__{name}__"
-    if "__" not in name and _IDENTIFIER.fullmatch(name):
-        return name
-    for text, word in _ESCAPES:
-        name = name.replace(text, word)
-    return name
 
 
 def _time(value: Any) -> Any:

@@ -204,6 +204,11 @@ def test_an_admission_policy_is_in_force_until_its_binding_goes(kubectl: Kubectl
         kubectl("create", "deployment", "few", "--image=x", "--replicas=2")
         assert said in kubectl("scale", "deployment", "few", "--replicas=4", code=1)
         assert "compilation failed" in kubectl("apply", "-f", "-", stdin=text.replace("object.spec", "nosuch.spec"), code=1)
+        kubectl("apply", "-f", "-", stdin=text.replace("object.spec.replicas", "object.spec.relicas"))
+        plane.wait(
+            "what is wrong is told",
+            lambda: "undefined field 'relicas'" in kubectl("describe", "validatingadmissionpolicy", namespace),
+        )
     finally:
         kubectl.run("delete", "validatingadmissionpolicybinding", namespace)  # which warns that it is in no namespace
     plane.wait(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from reconcile.clock import Clock
 from reconcile.errors import ApiError, BadRequestError, InternalError, Tree
@@ -17,10 +17,12 @@ from reconcile.handling import AdmissionReview
 from reconcile.kinds import Kind
 from reconcile.runtime.api.jsonpatch import apply_json_patch
 from reconcile.runtime.api.matching import Served
-from reconcile.runtime.api.rounds import Round
 
 from .configuration import BrokenConditionError, Webhook, webhooks_of
 from .review import API_VERSION, WrongAnswerError, answer_of, denied, request_of
+
+if TYPE_CHECKING:
+    from reconcile.runtime.api.rounds import Round
 
 log = logging.getLogger(__name__)
 
