@@ -43,7 +43,7 @@ class Lines:
         found = status.get("conditions") or ()
         if found:
             self.text("Conditions:")
-            rows = [[c["type"], c["status"], c.get("reason"), c.get("message")] for c in found]
+            rows = [[c.get(name) for name in ("type", "status", "reason", "message")] for c in found]
             self.text("\n".join("  " + line for line in table(["Type", "Status", "Reason", "Message"], rows).splitlines()))
 
     def __str__(self) -> str:

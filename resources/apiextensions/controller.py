@@ -182,9 +182,9 @@ async def _tell(
         if enforced := rules_enforced(list(dict.fromkeys(unevaluated))):
             conditions = [*conditions, enforced]
         else:
-            merged = [known for known in merged if known["type"] != _ENFORCED]
+            merged = [known for known in merged if known.get("type") != _ENFORCED]
     for new in conditions:
-        known = next((c for c in merged if c["type"] == new["type"]), None)
+        known = next((c for c in merged if c.get("type") == new["type"]), None)
         if known is None or any(known.get(name) != value for name, value in new.items()):
             merged = with_condition(merged, new, cluster.clock.now())
     change: Tree = {}

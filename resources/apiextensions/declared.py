@@ -12,8 +12,8 @@ from reconcile.kinds import Column, Family, Hooks, Kind, Scale
 from reconcile.paths import getter
 
 _META = {
-    "apiVersion": "The version of the schema that this object is written in.",
-    "kind": "The kind of this object.",
+    "apiVersion": "APIVersion defines which version of its kind's schema this object is written in.",
+    "kind": "Kind names what this object is, in CamelCase; it cannot be changed.",
 }
 
 

@@ -62,8 +62,9 @@ def _source(tree: Tree, now_s: float) -> str:  # noqa: ARG001 - a cell's signatu
     selectable=(
         "involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid",
         "involvedObject.apiVersion", "involvedObject.resourceVersion", "involvedObject.fieldPath", "reason",
-        "reportingComponent", "source", "type",
+        "reportingComponent", "type",
     ),
+    selectable_as={"source": ("source.component", "")},
     columns=(
         Column("Last Seen", cell=_last, doc="When it last happened."),
         Column("Type", cell=path_cell("type"), doc="Normal or Warning."),

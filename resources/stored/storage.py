@@ -128,8 +128,7 @@ def _drivers() -> list[Kind]:
         ),
         declared(
             "storage.k8s.io/v1", "CSINode", "csinodes", "The storage drivers of one node.", namespaced=False,
-            hooks=_ANSWERS_DELETED,
-            has_generation=False,
+            hooks=_ANSWERS_DELETED, has_generation=False, defaults={"spec.drivers": []},
             columns=(Column("Drivers", cell=count_cell("spec", "drivers"), type="integer", doc="How many there are."), AGE),
         ),
         declared(

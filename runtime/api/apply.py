@@ -16,7 +16,6 @@ import orjson
 
 from reconcile.clock import timestamp
 from reconcile.errors import BadRequestError, Cause, ConflictError, Tree
-from reconcile.kinds import Kind
 
 from . import refusals
 from .catalog import Served
@@ -24,6 +23,7 @@ from .crossing import Crossing
 from .fieldsets import FieldSet, difference, intersection, paths, union
 from .ownership import BEFORE_FIRST_APPLY, Owner, all_fields, ownable, owners_of, stripped, with_owners
 from .structure import changes, fields_of, merged, removed, rooted
+from .undeclared import check_declared
 
 KUBECTL = "kubectl"
 """The manager of `kubectl apply --server-side`."""
@@ -31,17 +31,19 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 """What `kubectl apply` on the client's side sent last."""
 
 
-def check_body(kind: Kind, api_version: str, name: str, body: Any) -> None:
+def check_body(served: Served, name: str, body: Any, subresource: str) -> None:
     """Whether `body` can be applied to the object `name`.
 
     Raises:
-        BadRequestError: it is no object of this kind and name.
+        BadRequestError: it is no object of this kind and name, or has fields that the kind does not have.
     """
     if not isinstance(body, dict):
         raise BadRequestError("error decoding YAML: an applied configuration is an object")
     if not body.get("apiVersion") or not body.get("kind"):
         missing = "kind" if body.get("apiVersion") else "apiVersion"
-        raise BadRequestError(f"Object '{missing.capitalize()}' is missing: name apiVersion {api_version} and kind {kind.kind}")
+        raise BadRequestError(
+            f"Object '{missing.capitalize()}' is missing: name apiVersion {served.api_version} and kind {served.kind.kind}"
+        )
     metadata = {} if body.get("metadata") is None else body["metadata"]
     if not isinstance(metadata, dict):
         raise BadRequestError(f"metadata is {refusals.show(metadata)[:100]}; give an object with a name")
@@ -49,6 +51,8 @@ def check_body(kind: Kind, api_version: str, name: str, body: Any) -> None:
         raise BadRequestError(f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
     if metadata.get("managedFields"):
         raise BadRequestError("metadata.managedFields must be nil")
+    if subresource != "scale":
+        check_declared(served, body)
 
 
 async def applied(

@@ -31,6 +31,8 @@ _SHAPES: dict[str, type] = {
     "generation": int, "creationTimestamp": str, "deletionTimestamp": str, "deletionGracePeriodSeconds": int,
     "labels": dict, "annotations": dict, "ownerReferences": list, "finalizers": list, "managedFields": list,
 }  # fmt: skip
+FIELDS = frozenset(_SHAPES)
+"""What the metadata of an object can have."""
 _GO_TYPES = {str: "string", int: "number", dict: "object", list: "array", bool: "bool", float: "number"}
 _KEPT = (
     "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "namespace", "name",

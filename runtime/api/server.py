@@ -19,7 +19,7 @@ from reconcile.runtime.store import Range, StoreError, WatchStore
 from reconcile.selectors import label_selector
 from reconcile.subresources import Connection
 
-from . import refusals
+from . import metadata, refusals
 from .security import Security
 from .stored import Deleted, Listing, Notes, Stored
 
@@ -159,6 +159,16 @@ class ApiServer:
     def find(self, group: str, version: str, plural: str) -> Kind | None:
         """The served kind behind a URL, or None."""
         return self._catalog.find(group, version, plural)
+
+    def unknown_fields(self, kind: Kind, tree: Tree) -> list[str]:
+        """The paths of what is in an object and not in its kind.
+
+        Raises:
+            BadRequestError: it cannot be read as this kind.
+        """
+        served, found = self._catalog.of(kind), list[str]()
+        served.complete(metadata.shaped(served, tree, found)[0], None, found)
+        return found
 
     def on_kinds_changed(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` after each change of what is served; returns a function that ends this."""

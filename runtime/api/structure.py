@@ -51,7 +51,7 @@ def _granular(value: Any, schema: Tree) -> bool:
     """Whether the value's parts are owned one by one."""
     if isinstance(value, dict):
         return not _atomic_map(schema)
-    return isinstance(value, list) and _list_kind(schema) != "atomic"
+    return isinstance(value, list) and list_kind(schema) != "atomic"
 
 
 def atomic(value: Any, schema: Tree) -> bool:
@@ -61,7 +61,8 @@ def atomic(value: Any, schema: Tree) -> bool:
     return isinstance(value, dict | list) and not _granular(value, schema)
 
 
-def _list_kind(schema: Tree) -> str:
+def list_kind(schema: Tree) -> str:
+    """Whether a list is atomic, a set or a map."""
     kind = schema.get("x-kubernetes-list-type")
     if kind:
         return str(kind)
@@ -70,18 +71,19 @@ def _list_kind(schema: Tree) -> str:
     return "map" if schema.get("x-kubernetes-patch-merge-key") else "set"
 
 
-def _keys(schema: Tree) -> list[str]:
+def keys_of(schema: Tree) -> list[str]:
+    """The fields that name the items of a keyed list."""
     return schema.get("x-kubernetes-list-map-keys") or [schema.get("x-kubernetes-patch-merge-key", "name")]
 
 
 def elements(items: list[Any], schema: Tree) -> dict[str, Any]:
     """The items of a set or keyed list by their path elements; a duplicate keeps the first."""
     found: dict[str, Any] = {}
-    if _list_kind(schema) == "set":
+    if list_kind(schema) == "set":
         for item in items:
             found.setdefault("v:" + orjson.dumps(item).decode(), item)
         return found
-    keys, item_schema = sorted(_keys(schema)), schema.get("items") or _UNTYPED
+    keys, item_schema = sorted(keys_of(schema)), schema.get("items") or _UNTYPED
     for item in items:
         named = {}
         for key in keys:
@@ -242,7 +244,7 @@ def _without(value: Any, node: FieldSet, kept: FieldSet | None, schema: Tree) ->
 
 def _with_keys(rest: Tree, item: Tree, schema: Tree) -> Tree:
     """Keys of an item stay as long as the item does."""
-    lost = {key: item[key] for key in _keys(schema) if key in item and key not in rest}
+    lost = {key: item[key] for key in keys_of(schema) if key in item and key not in rest}
     return {**lost, **rest} if lost else rest
 
 

@@ -390,7 +390,7 @@ class Writing:
         kind = served.kind
         if not write.manager:
             raise BadRequestError("fieldManager is required for apply patch")
-        apply.check_body(kind, served.api_version, name, body)
+        apply.check_body(served, name, body, write.subresource)
         now = self._clock.now()
         write.applies = True
         for _ in range(ATTEMPTS_MAX):

@@ -267,7 +267,7 @@ def refusal(manifest: Manifest, error: ApiError) -> Problem:
     path = causes[0].field
     told = "; ".join(f"{cause.field}: {cause.message}" if cause.field else cause.message for cause in causes)
     hint = "the last good state stays"
-    unknown = _UNKNOWN.findall(told)
+    unknown = _UNKNOWN.findall(told) or [cause.field for cause in causes if cause.reason == "FieldNotDeclared"]
     if wrong := _WRONG_TYPE.search(error.message) or _WRONG_TYPE_CUSTOM.search(told):
         # Go's sentence has no indexes; the cause beside it does.
         path, type_ = path or wrong[1], wrong[2]

@@ -62,6 +62,21 @@ async def test_applying_what_is_not_there_creates_it_and_owns_its_fields(serving
         }  # fmt: skip
 
 
+async def test_fields_that_the_kind_does_not_have_cannot_be_applied(serving: Any) -> None:
+    """They would belong to nobody; the reference refuses them whatever the client asks of field validation, and so do we."""
+    async with serving() as s:
+        with pytest.raises(BadRequestError) as caught:
+            await apply(s, "a", replica=1, items=[{"name": "i", "prots": []}], labels={"x": "y"})
+        assert str(caught.value) == (
+            "failed to create typed patch object (/a; example.com/v1, Kind=Site): errors:\n"
+            '  .spec.replica: field not declared in schema\n  .spec.items[name="i"].prots: field not declared in schema'
+        )
+        assert [cause.field for cause in caught.value.causes] == ["spec.replica", "spec.items[0].prots"]
+        body = {"apiVersion": "example.com/v1", "kind": "Site", "metadata": {"name": "a", "lables": {}}}
+        with pytest.raises(BadRequestError, match=r"Kind=Site\): \.metadata\.lables: field not declared in schema"):
+            await s.client.patch(s.site, "a", Patch(APPLY_PATCH, body), "n", field_manager="a")
+
+
 async def test_a_field_of_another_manager_is_a_conflict_unless_forced(serving: Any) -> None:
     """Text and causes are a real server's."""
     async with serving() as s:

@@ -8,7 +8,7 @@ from reconcile.errors import BadRequestError, Tree
 from reconcile.kinds import Resource, kind_of
 from reconcile.paths import getter, values
 from reconcile.resources.apps import ReplicaSet
-from reconcile.resources.core import Node, Pod, ReplicationController
+from reconcile.resources.core import Event, Node, Pod, ReplicationController
 from reconcile.runtime.api.catalog import Catalog
 from reconcile.selectors import label_selector, parse_fields, parse_labels
 
@@ -79,9 +79,10 @@ def test_paths_read_what_printer_columns_name() -> None:
         (Pod, "spec.hostNetwork=false", {"spec": {"hostNetwork": True}}, {"spec": {}}),
         (ReplicaSet, "status.replicas=0", {"status": {"replicas": 2}}, {"status": {}}),
         (ReplicationController, "status.replicas=0", {"status": {"replicas": 2}}, {}),
+        (Event, "source!=kubelet", {"source": {"component": "kubelet"}}, {}),
     ],
 )
-def test_an_absent_switch_is_off_and_an_absent_count_is_zero(cls: type[Resource], text: str, there: Tree, absent: Tree) -> None:
+def test_a_field_without_a_value_is_the_zero_of_its_type(cls: type[Resource], text: str, there: Tree, absent: Tree) -> None:
     """The reference's fields have a type, whose zero they are without a value: by this the conformance program finds nodes."""
     catalog = Catalog()
     catalog.serve(kind_of(cls))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import aiohttp
+import attrs
 
 from reconcile.errors import Tree
 from reconcile.kinds import Kind
@@ -17,6 +18,7 @@ SCHEMA: Tree = {
             "type": "object",
             "properties": {
                 "nullable": {"type": "string", "nullable": True},
+                "open": {"type": "object", "x-kubernetes-preserve-unknown-fields": True, "properties": {"a": {"type": "string"}}},
                 "not": {"type": "object", "properties": {"allOf": {"type": "integer"}}},
                 "choice": {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}]},
             },
@@ -44,10 +46,25 @@ async def test_fields_named_like_words_of_a_schema_are_documented(serve: Any) ->
         _, body = await get(site, "/openapi/v2")
         spec = body["definitions"]["com.example.shop.v1.Widget"]["properties"]["spec"]["properties"]
         assert spec == {
-            "nullable": {"type": "string"},
+            "nullable": {},
+            "open": {"x-kubernetes-preserve-unknown-fields": True},
             "not": {"type": "object", "properties": {"allOf": {"type": "integer"}}},
             "choice": {"x-kubernetes-int-or-string": True},
         }
+
+
+async def test_a_kind_that_takes_any_field_is_documented_as_nothing_but_an_object(serve: Any) -> None:
+    """kubectl refuses what the second version of OpenAPI does not name, as soon as it names anything."""
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True, "properties": {"spec": {"type": "object"}}}
+    async with serve(tls=False) as site:
+        site.api.serve_declared(attrs.evolve(widgets("v1"), schema_given=schema))
+        _, body = await get(site, "/openapi/v2")
+        assert body["definitions"]["com.example.shop.v1.Widget"] == {
+            "type": "object",
+            "x-kubernetes-group-version-kind": [{"group": "shop.example.com", "kind": "Widget", "version": "v1"}],
+        }
+        _, body = await get(site, "/openapi/v3/apis/shop.example.com/v1")
+        assert "spec" in body["components"]["schemas"]["com.example.shop.v1.Widget"]["properties"]
 
 
 async def test_clients_of_a_deprecated_version_are_told(serve: Any) -> None:

@@ -92,6 +92,13 @@ async def test_unknown_and_double_fields_are_refused_warned_about_or_ignored(ser
             site, "POST", f"{CM}?fieldValidation=Strict", data=yaml, headers={"Content-Type": "application/yaml"}
         )
         assert 'line 5: key "a" already set in map' in answer["message"]
+        both = '{"metadata":{"name":"u"},"foo":1,"data":{"a":"1","a":"2"}}'
+        _, _, answer = await ask(site, "POST", f"{CM}?fieldValidation=Strict", data=both, headers=headers)
+        assert 'strict decoding error: unknown field "foo", duplicate field "data.a"' in answer["message"]
+        _, _, answer = await ask(
+            site, "POST", f"{CM}?fieldValidation=Strict", data=f"foo: 1\n{yaml}", headers={"Content-Type": "application/yaml"}
+        )
+        assert answer["message"].endswith('key "a" already set in map, unknown field "foo"')
 
 
 @pytest.mark.parametrize(

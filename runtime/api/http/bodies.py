@@ -44,11 +44,12 @@ def media_type(header: str) -> str:
 
 
 def decode(
-    raw: bytes, content_type: str, kind: Kind, validation: FieldValidation, warnings: list[str], wire: Wire
+    raw: bytes, content_type: str, kind: Kind, validation: FieldValidation, warnings: list[str], wire: Wire,
+    unknown: Callable[[Tree], list[str]] = lambda _: [],
 ) -> Tree:  # fmt: skip
     """The tree in a body of `kind`.
 
-    Duplicate keys end in `warnings` (Warn) or in an error (Strict).
+    Duplicate keys end in `warnings` (Warn) or in an error (Strict), which names the fields that `unknown` finds, too.
 
     Raises:
         BadRequestError: malformed, no mapping, or (Strict) duplicate keys.
@@ -64,7 +65,12 @@ def decode(
         tree = _yaml_or_json(raw, kind, validation != "Ignore", duplicates)
     else:
         raise unsupported()
-    _judge(duplicates, kind, validation, warnings)
+    further: list[str] = []
+    if duplicates and validation == "Strict" and isinstance(tree, dict):
+        further = [f'unknown field "{path}"' for path in unknown(tree)]
+    # Go's decoder meets both as it reads JSON; YAML's duplicates, and what a custom kind's schema lacks, are found apart.
+    together = media == JSON and kind.builtin
+    _judge([*further, *duplicates] if together else [*duplicates, *further], kind, validation, warnings)
     if not isinstance(tree, dict):
         raise _unreadable(kind, f"json: cannot unmarshal {_go_type(tree)} into Go value of type {kind.version}.{kind.kind}")
     return tree
@@ -159,12 +165,12 @@ def _not_in_protobuf() -> UnsupportedMediaTypeError:
     )
 
 
-def _judge(duplicates: list[str], kind: Kind, validation: FieldValidation, warnings: list[str]) -> None:
-    if not duplicates:
+def _judge(wrong: list[str], kind: Kind, validation: FieldValidation, warnings: list[str]) -> None:
+    if not wrong:
         return
     if validation == "Strict":
-        raise _unreadable(kind, "strict decoding error: " + ", ".join(duplicates))
-    warnings.extend(duplicates)
+        raise _unreadable(kind, "strict decoding error: " + ", ".join(wrong))
+    warnings.extend(wrong)
 
 
 def _unreadable(kind: Kind, why: str) -> BadRequestError:

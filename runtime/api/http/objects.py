@@ -5,6 +5,7 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator, Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -256,10 +257,11 @@ class Objects:
     async def _body(self, request: Request, kind: Kind, notes: Notes, *, scale: bool = False) -> Tree:
         raw = await request.read()
         content_type = request.headers.get("Content-Type", "")
-        tree = bodies.decode(raw, content_type, kind, _validation(request), notes.warnings, self._wire)
+        validation, warnings = _validation(request), notes.warnings
         if scale:
-            return tree
-        return _identified(tree, kind)
+            return bodies.decode(raw, content_type, kind, validation, warnings, self._wire)
+        unknown = functools.partial(self._api.unknown_fields, kind)
+        return _identified(bodies.decode(raw, content_type, kind, validation, warnings, self._wire, unknown), kind)
 
     async def _delete_options(self, request: Request, *, one: bool) -> DeleteOptions:
         content_type = request.headers.get("Content-Type", "")

@@ -30,8 +30,9 @@ _LIST_QUERY = (
     "sendInitialEvents", "timeoutSeconds", "watch",
 )  # fmt: skip
 _WRITE_QUERY = ("dryRun", "fieldManager", "fieldValidation")
+_PRESERVES = "x-kubernetes-preserve-unknown-fields"
 # What an object's schema says of its type, wherever it is used.
-_OF_A_TYPE = ("type", "properties", "required", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-validations")
+_OF_A_TYPE = ("type", "properties", "required", _PRESERVES, "x-kubernetes-validations")
 _SCALARS: dict[str | None, tuple[str, Tree]] = {
     "quantity": (
         "io.k8s.apimachinery.pkg.api.resource.Quantity",
@@ -158,7 +159,7 @@ class OpenApi:
         definitions: Tree = dict(META_SCHEMAS)
         paths: Tree = {}
         for kind in self._kinds():
-            definitions[schema_name(kind)] = _schema(kind, definitions)
+            definitions[schema_name(kind)] = _schema_v2(kind, definitions)
             definitions[schema_name(kind) + "List"] = _list_schema(kind)
             for path, item in self._paths(kind).items():
                 paths[path] = {
@@ -194,6 +195,35 @@ def _schema(kind: Kind, types: Tree) -> Tree:
     schema["properties"] = properties
     schema["x-kubernetes-group-version-kind"] = [_gvk(kind)]
     return schema
+
+
+def _schema_v2(kind: Kind, types: Tree) -> Tree:
+    """As `_schema`. A kind that takes unknown fields says nothing of those it knows: kubectl would refuse all others.
+
+    Source: k8s.io/apiextensions-apiserver/pkg/controller/openapi/builder
+    """
+    if kind.schema.get(_PRESERVES):
+        return {"type": "object", "x-kubernetes-group-version-kind": [_gvk(kind)]}
+    schema = _schema(kind, types)
+    return schema if kind.builtin else _understood(schema)
+
+
+def _understood(node: Tree) -> Tree:
+    """A schema of a custom kind without what kubectl would take for more than it says: closed lists of fields, no nulls.
+
+    Source: k8s.io/apiextensions-apiserver/pkg/controller/openapi/v2
+    """
+    loose = node.get("nullable") or node.get(_PRESERVES)
+    made = {key: value for key, value in node.items() if not (loose and key in ("items", "properties"))}
+    kind = made.get("type")
+    if node.get("nullable") or (kind == "object" and node.get(_PRESERVES)) or (kind == "array" and "items" not in made):
+        made.pop("type", None)
+    if "properties" in made:
+        made["properties"] = {name: _understood(child) for name, child in made["properties"].items()}
+    for name in ("items", "additionalProperties"):
+        if isinstance(made.get(name), dict):
+            made[name] = _understood(made[name])
+    return made
 
 
 def _named(node: Tree, package: str, types: Tree) -> Tree:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 from reconcile import Resource, field, kind, struct
-from reconcile.client import MERGE_PATCH, STRATEGIC_PATCH, Patch
+from reconcile.client import JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, Patch
 from reconcile.errors import (
     ConflictError,
     InvalidError,
@@ -314,3 +315,23 @@ async def test_a_class_goes_before_a_definition_of_the_same_kind(clock: VirtualC
         await plane.engine.settled()
         names = [tree["metadata"]["name"] for tree in (await plane.client.list(kind_of(Widget))).items]
         assert names == ["a", "b"], "objects of a class are not the definition's to delete"
+
+
+@virtual
+async def test_anybody_may_say_something_of_a_definition_without_a_type(clock: VirtualClock, declaring: Declare) -> None:
+    """As the reference server lets them; what it says itself stays beside it."""
+    async with declaring(clock) as plane:
+        await plane.declare(definition(version(spec=SPEC)))
+        said = [{"op": "add", "path": "/status/conditions/-", "value": {"message": "patched"}}]
+        await plane.client.patch(DEFINITION, NAME, Patch(JSON_PATCH, said), subresource="status")
+        names = {"spec": {"names": {"shortNames": ["wid"]}}}
+        await plane.client.patch(DEFINITION, NAME, Patch(MERGE_PATCH, names))
+        await plane.until(lambda: _accepted(plane, "wid"), "the new name is accepted")
+        tree = await plane.client.get(DEFINITION, NAME)
+        told = [condition.get("type", condition.get("message")) for condition in tree["status"]["conditions"]]
+        assert told == ["NamesAccepted", "Established", "patched"]
+
+
+async def _accepted(plane: Any, short: str) -> bool:
+    names = (await plane.client.get(DEFINITION, NAME))["status"]["acceptedNames"]
+    return short in names.get("shortNames", ())

@@ -13,6 +13,7 @@ from reconcile.kinds import Kind, kind_of
 from reconcile.resources import builtin_kinds
 from reconcile.resources.core import Event
 from reconcile.resources.stored import stored_kinds
+from reconcile.runtime.api.catalog import Catalog
 from reconcile.runtime.api.http.tables import table
 from reconcile.runtime.api.stored import Stored
 from reconcile.runtime.testing.virtual import VirtualClock, virtual
@@ -290,3 +291,15 @@ def test_every_stored_kind_has_the_names_of_a_real_server() -> None:
     served = {(kind.api_version, kind.plural) for kind in map(kind_of, builtin_kinds())}
     assert len(served) == len(builtin_kinds())
     assert [kind.short_names for kind in BY_NAME.values() if kind.plural == "persistentvolumeclaims"] == [("pvc",)]
+
+
+def test_a_csinode_needs_no_driver() -> None:
+    """Go writes the list of a node without any as null."""
+    catalog = Catalog()
+    (kind,) = [kind for kind in stored_kinds() if kind.kind == "CSINode"]
+    catalog.serve(kind)
+    served = catalog.of(kind)
+    for given in ({"spec": {"drivers": None}}, {"spec": {}}):
+        made = served.complete({"metadata": {"name": "n"}, **given}, None, [])
+        assert made["spec"] == {"drivers": []}
+        assert not served.check(made, None)
