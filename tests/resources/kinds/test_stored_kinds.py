@@ -299,7 +299,8 @@ def test_a_csinode_needs_no_driver() -> None:
     (kind,) = [kind for kind in stored_kinds() if kind.kind == "CSINode"]
     catalog.serve(kind)
     served = catalog.of(kind)
-    for given in ({"spec": {"drivers": None}}, {"spec": {}}):
+    givens: list[Tree] = [{"spec": {"drivers": None}}, {"spec": {}}]
+    for given in givens:
         made = served.complete({"metadata": {"name": "n"}, **given}, None, [])
         assert made["spec"] == {"drivers": []}
         assert not served.check(made, None)
