@@ -165,7 +165,8 @@ class Kind:
     """One resource kind in one version, as discovery shows it, plus how the server treats it.
 
     `selectable` are the paths (`spec.nodeName`) that field selectors may name; metadata.name and metadata.namespace always
-    work. `selectable_as` are further labels: of each the path that is meant, and the text for objects that have nothing there.
+    work. `selectable_as` are further labels: of each the path that is meant, the text for objects that have nothing there, and
+    maybe a path that counts before that text does.
     `has_generation`: metadata.generation counts changes of everything but metadata and status. `storage_version` is the version
     that objects are stored in, where a kind is served in several (empty: another one says so, or the newest).
     `deprecation` is what clients of this version are told with every answer. `family` are the versions that it is one of, where
@@ -185,7 +186,7 @@ class Kind:
     status: bool = False
     scale: Scale | None = None
     selectable: tuple[str, ...] = ()
-    selectable_as: Mapping[str, tuple[str, str]] = attrs.field(factory=dict)
+    selectable_as: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     hooks: Hooks = Hooks()
     cls: type[Resource] | None = None
     schema_given: Tree | Callable[[], Tree] | None = attrs.field(default=None, repr=False)
@@ -335,7 +336,7 @@ def kind(
     columns: tuple[Column, ...] = (),
     scale: Scale | None = None,
     selectable: tuple[str, ...] = (),
-    selectable_as: Mapping[str, tuple[str, str]] | None = None,
+    selectable_as: Mapping[str, tuple[str, ...]] | None = None,
     hooks: Hooks | None = None,
     builtin: bool = False,
     has_generation: bool = True,

@@ -70,12 +70,21 @@ class LabelSelector:
 
 @attrs.frozen
 class FieldTerm:
-    """One condition on one field: its value as a string is (`equal`), or is not, `value`. `absent` stands for no value."""
+    """One condition on one field: its value as a string is (`equal`), or is not, `value`.
+
+    Where the field has no value, `otherwise` is the path of the one that counts instead, and then `absent` the text.
+    """
 
     path: str
     equal: bool
     value: str
     absent: str = ""
+    otherwise: str = ""
+
+    @property
+    def text(self) -> Callable[[Tree], str]:
+        """Gives what an object has there, as text; the same function for all terms about one field."""
+        return _field_reader(self.path, self.absent, self.otherwise)
 
     def __str__(self) -> str:
         escaped = re.sub(r"([\\,=])", r"\\\1", self.value)
@@ -114,6 +123,25 @@ def field_text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
+
+
+@lru_cache(maxsize=1024)
+def _field_reader(path: str, absent: str, otherwise: str) -> Callable[[Tree], str]:
+    keys = split(path)
+    fallback = _field_reader(otherwise, absent, "") if otherwise else None
+
+    def read(tree: Any) -> str:
+        value = tree
+        for key in keys:
+            if not isinstance(value, dict):
+                value = None
+                break
+            value = value.get(key)
+        if fallback is not None and value in (None, ""):
+            return fallback(tree)
+        return absent if value is None else field_text(value)
+
+    return read
 
 
 @lru_cache(maxsize=4096)
@@ -332,14 +360,5 @@ def _compiled_fields(terms: tuple[FieldTerm, ...]) -> Callable[[Tree], bool]:
 
 
 def _field_test(term: FieldTerm) -> Callable[[Tree], bool]:
-    keys, wanted, equal, absent = split(term.path), term.value, term.equal, term.absent
-
-    def matches(tree: Any) -> bool:
-        for key in keys:
-            if not isinstance(tree, dict):
-                tree = None
-                break
-            tree = tree.get(key)
-        return ((absent if tree is None else field_text(tree)) == wanted) is equal
-
-    return matches
+    read, wanted, equal = term.text, term.value, term.equal
+    return lambda tree: (read(tree) == wanted) is equal

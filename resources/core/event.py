@@ -64,7 +64,7 @@ def _source(tree: Tree, now_s: float) -> str:  # noqa: ARG001 - a cell's signatu
         "involvedObject.apiVersion", "involvedObject.resourceVersion", "involvedObject.fieldPath", "reason",
         "reportingComponent", "type",
     ),
-    selectable_as={"source": ("source.component", "")},
+    selectable_as={"source": ("source.component", "", "reportingComponent")},
     columns=(
         Column("Last Seen", cell=_last, doc="When it last happened."),
         Column("Type", cell=path_cell("type"), doc="Normal or Warning."),

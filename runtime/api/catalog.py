@@ -184,8 +184,8 @@ class Served:
         return selector
 
 
-def _meant(term: FieldTerm, path: str, absent: str) -> FieldTerm:
-    return attrs.evolve(term, path=path, absent=absent)
+def _meant(term: FieldTerm, path: str, absent: str, otherwise: str = "") -> FieldTerm:
+    return attrs.evolve(term, path=path, absent=absent, otherwise=otherwise)
 
 
 class Catalog:

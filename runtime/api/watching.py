@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import cast
+from typing import TypeVar, cast
 
 from reconcile.clock import Clock
+from reconcile.errors import Tree
 from reconcile.kinds import Kind
-from reconcile.paths import getter
 from reconcile.runtime.store import PUT, CompactedError, Event, KeyValue, Narrow, Range, StoreError, Watch, WatchBatch, WatchStore
 from reconcile.runtime.store.narrow import Of
-from reconcile.selectors import FieldSelector, LabelSelector, field_text, parse_labels
+from reconcile.selectors import FieldSelector, LabelSelector, parse_labels
 
 from . import refusals
 from .catalog import ALWAYS_SELECTABLE, Catalog, Served
@@ -25,13 +25,14 @@ from .errors import FutureRevisionError
 from .stored import Change, Stored, all_of, readable, stored_of
 
 _CHOOSERS_MAX = 1000
+_What = TypeVar("_What", bound=Hashable)
 
 
 class Watching:
     """Makes watches."""
 
     def __init__(self, store: WatchStore, clock: Clock, catalog: Catalog, bookmark_s: float) -> None:
-        self._choosers: dict[tuple[Kind, str, str], Of] = {}
+        self._choosers: dict[tuple[Kind, Hashable], Of] = {}
         self._store = store
         self._clock = clock
         self._catalog = catalog
@@ -60,19 +61,18 @@ class Watching:
         """What an object has to have to concern a watch: the first field, else the first label, that the selectors pin down."""
         for term in fields.terms:
             if term.equal and term.path not in ALWAYS_SELECTABLE:
-                return Narrow(self._chooser(kind, "field", term.path), term.value)
+                return Narrow(self._chooser(kind, term.text, _of_field), term.value)
         for requirement in labels.requirements:
             if requirement.operator == "=":
-                return Narrow(self._chooser(kind, "label", requirement.key), requirement.values[0])
+                return Narrow(self._chooser(kind, requirement.key, _of_label), requirement.values[0])
         return None
 
-    def _chooser(self, kind: Kind, what: str, name: str) -> Of:
-        key = (kind, what, name)
-        found = self._choosers.get(key)
+    def _chooser(self, kind: Kind, what: _What, make: Callable[[Kind, _What], Of]) -> Of:
+        found = self._choosers.get((kind, what))
         if found is None:
             if len(self._choosers) >= _CHOOSERS_MAX:
                 self._choosers.clear()  # watches keep theirs; new ones do not share them
-            found = self._choosers[key] = _chooser(kind, what, name)
+            found = self._choosers[kind, what] = make(kind, what)
         return found
 
 
@@ -280,16 +280,23 @@ class Following:
         return Stored(kind, {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata}, b"", revision)
 
 
-def _chooser(kind: Kind, what: str, name: str) -> Of:
-    """What a stored object has as a label or in a field; None where its readers may see it otherwise than it is stored."""
-    read = getter(name) if what == "field" else None
+def _of_field(kind: Kind, text: Callable[[Tree], str]) -> Of:
+    """What a stored object has in a field; None where its readers may see it otherwise than it is stored."""
+
+    def chosen(kv: KeyValue) -> Hashable:
+        stored = stored_of(kv, kind)
+        return text(stored.tree) if stored.kind is kind else None
+
+    return chosen
+
+
+def _of_label(kind: Kind, name: str) -> Of:
+    """What a stored object has as a label; None as for fields."""
 
     def chosen(kv: KeyValue) -> Hashable:
         stored = stored_of(kv, kind)
         if stored.kind is not kind:
             return None
-        if read is not None:
-            return field_text(read(stored.tree))
         label: str | None = (stored.tree["metadata"].get("labels") or {}).get(name)
         return False if label is None else label  # False, which no selector asks for: it has no such label
 

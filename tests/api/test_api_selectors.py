@@ -73,19 +73,25 @@ def test_paths_read_what_printer_columns_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cls", "text", "there", "absent"),
+    ("cls", "text", "other", "wanted"),
     [
         (Node, "spec.unschedulable=false", {"spec": {"unschedulable": True}}, {"spec": {}}),
         (Pod, "spec.hostNetwork=false", {"spec": {"hostNetwork": True}}, {"spec": {}}),
         (ReplicaSet, "status.replicas=0", {"status": {"replicas": 2}}, {"status": {}}),
         (ReplicationController, "status.replicas=0", {"status": {"replicas": 2}}, {}),
-        (Event, "source!=kubelet", {"source": {"component": "kubelet"}}, {}),
+        (
+            Event,
+            "source=kubelet",
+            {"source": {"component": "x"}, "reportingComponent": "kubelet"},
+            {"reportingComponent": "kubelet"},
+        ),
+        (Event, "source=kubelet", {}, {"source": {"component": "kubelet"}}),
     ],
 )
-def test_a_field_without_a_value_is_the_zero_of_its_type(cls: type[Resource], text: str, there: Tree, absent: Tree) -> None:
+def test_a_field_without_a_value_is_the_zero_of_its_type(cls: type[Resource], text: str, other: Tree, wanted: Tree) -> None:
     """The reference's fields have a type, whose zero they are without a value: by this the conformance program finds nodes."""
     catalog = Catalog()
     catalog.serve(kind_of(cls))
     selector = catalog.of(kind_of(cls)).fields(text)
-    assert selector.matches(absent)
-    assert not selector.matches(there)
+    assert selector.matches(wanted)
+    assert not selector.matches(other)

@@ -33,7 +33,7 @@ META_SCHEMAS: Tree = {
         "description": "ObjectMeta is metadata that all persisted resources must have.",
         "properties": {
             "annotations": _map("Annotations is an unstructured key value map for tools and libraries."),
-            "creationTimestamp": _text("When the server created this object.", format="date-time"),
+            "creationTimestamp": _text("CreationTimestamp is a timestamp of its creation, by the server.", format="date-time"),
             "deletionGracePeriodSeconds": {
                 "type": "integer", "format": "int64",
                 "description": "Seconds that this object may still take to go away. Only set with deletionTimestamp.",

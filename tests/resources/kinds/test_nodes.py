@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import aclosing
 from typing import Any
 
 from reconcile.clock import timestamp_micro
@@ -63,3 +64,18 @@ async def test_pods_of_a_node_that_is_gone_fail_and_go(clock: VirtualClock, cont
         assert len(await plane.all(Pod)) == 2
         await clock.sleep(60)
         assert [pod["metadata"]["name"] for pod in await plane.all(Pod)] == ["on-n1"]
+
+
+@virtual
+async def test_a_watch_of_nodes_that_take_pods_sees_those_that_say_nothing_of_it(
+    clock: VirtualClock, control_plane: PlaneOf
+) -> None:
+    """Who waits for such nodes would wait for ever; a narrowed watch asks the object itself, not only the selector."""
+    schedulable = "spec.unschedulable=false"
+    async with control_plane(clock) as plane, aclosing(plane.client.watch(kind_of(Node), fields=schedulable)) as changes:
+        await plane.create(Node, {"metadata": {"name": "n1"}})
+        assert (await anext(changes)).type == "ADDED"
+        await plane.patch(Node, "n1", {"spec": {"unschedulable": True}})
+        assert (await anext(changes)).type == "DELETED"
+        await plane.patch(Node, "n1", {"spec": {"unschedulable": None}})
+        assert (await anext(changes)).type == "ADDED"
