@@ -18,6 +18,7 @@ from .printing import colours, duration
 from .target import Named, Target
 
 _CHANGES_SHOWN = 3
+_NOT_SERVED = ("could not find the requested resource", "404 page not found")  # of a path below a group, and of any other
 _VALUE_CHARACTERS = 30
 _WHAT = {"ADDED": "created", "MODIFIED": "changed", "DELETED": "deleted", "UNKNOWN": "(compacted)"}
 
@@ -43,7 +44,7 @@ def ask(target: Target, question: str, **query: str) -> Tree:
     try:
         return target.read(f"/explain/{question}", **query)
     except NotFoundError as error:
-        if error.message and "could not find the requested resource" not in error.message:
+        if error.message and not any(words in error.message for words in _NOT_SERVED):
             raise
         raise CommandError("this server keeps no causes; it is a feature of `reconcile up`") from error
 

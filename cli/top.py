@@ -6,8 +6,9 @@ import click
 
 from reconcile.errors import NotFoundError, Tree
 from reconcile.quantities import milli, whole
+from reconcile.runtime.client.resources import Resource
 
-from .errors import CommandError
+from .errors import CommandError, NoControlPlane
 from .printing import examples, output_option, show, table
 from .target import Target, target_options
 
@@ -28,7 +29,7 @@ def command(
 ) -> None:
     """Show what each pod (or node) uses: CPU in thousandths of a core, memory in MiB."""
     plural = "nodes" if what.startswith("no") else "pods"
-    resource = target.resolve(f"{plural}.metrics.k8s.io")
+    resource = measured(target, plural)
     if name:
         found = [target.read(target.path(resource, name))]
     else:
@@ -47,6 +48,20 @@ def command(
         shown = [[row[0], *line] for row, line in zip(rows, shown, strict=True)]
         headings.insert(0, "Namespace")
     click.echo(table(headings, shown, header=not no_headers))
+
+
+def measured(target: Target, plural: str) -> Resource:
+    """The resource of what is measured.
+
+    Raises:
+        CommandError: the server has no metrics.
+    """
+    try:
+        return target.resolve(f"{plural}.metrics.k8s.io")
+    except NoControlPlane:
+        raise
+    except CommandError as error:
+        raise CommandError("this server has no metrics: metrics.k8s.io is not served (metrics-server serves it)") from error
 
 
 def usage_of(tree: Tree) -> tuple[int, int]:

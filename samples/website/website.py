@@ -34,7 +34,9 @@ def website(site: WebSite) -> Iterator[Resource]:
     yield page
     server = {
         "name": "server",
-        "command": ["sh", "-c", "exec python3 -m http.server $PORT --bind $POD_IP --directory /page"],
+        "image": "python:3-alpine",  # on this machine it is a process, and needs none
+        "command": ["sh", "-c", "exec python3 -m http.server 8080 --bind $POD_IP --directory /page"],
+        "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
         "ports": [{"name": "http", "containerPort": 8080}],
         "readinessProbe": {"tcpSocket": {"port": "http"}},
         "volumeMounts": [{"name": "page", "mountPath": "/page"}],

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.kubectl import Kubectl
+from tests.foreign import a_plane
 from tests.plane import Plane
 
 GADGET = '''
@@ -67,7 +68,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     root = tmp_path_factory.mktemp("conformance")
     (root / "folder").mkdir()
     (root / "folder" / "gadget.py").write_text(GADGET)
-    plane = Plane(root / "folder", root / "state", "--simulate", "2")
+    plane = a_plane(root / "folder", root / "state", "--simulate", "2")
     try:
         plane.start()
         plane.wait("both nodes are there", lambda: len(plane.objects("nodes", namespace="")) == 2)

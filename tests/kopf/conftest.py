@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.foreign import a_plane
 from tests.plane import Plane
 from tests.running.conftest import Running
 
@@ -89,7 +90,7 @@ def plane(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     root = tmp_path_factory.mktemp("plane")
     (root / "folder").mkdir()
     shutil.copy(examples / "crd.yaml", root / "folder" / "crd.yaml")
-    plane = Plane(root / "folder", root / "state", "--simulate", "1")
+    plane = a_plane(root / "folder", root / "state", "--simulate", "1")
     try:
         plane.start()
         plane.wait("the kind is served", lambda: "kopfexamples" in plane.cli("api-resources"))

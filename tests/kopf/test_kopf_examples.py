@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.foreign import CLUSTER
 from tests.kopf.conftest import Kubectl, start
 from tests.plane import Plane, wait_until
 
@@ -155,6 +156,7 @@ def test_the_embedded_example_runs_as_a_script(plane: Plane, examples: Path) -> 
     assert done.stdout.rstrip().endswith("Exiting the main app.")
 
 
+@pytest.mark.skipif(bool(CLUSTER), reason="a cluster of others has no folder")
 def test_the_example_with_admission_handlers_runs_in_the_folder(plane: Plane, kubectl: Kubectl, examples: Path) -> None:
     """There the API server calls them in its own process: no certificates, no tunnels."""
     (plane.folder / "admission.py").write_text((examples / "17-admission" / "example.py").read_text())

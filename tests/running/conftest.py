@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.foreign import a_plane
 from tests.plane import COMMAND, Plane, wait_until
 
 
@@ -24,7 +25,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     """A control plane whose folder is empty: everything comes over HTTP."""
     root = tmp_path_factory.mktemp("running")
     (root / "folder").mkdir()
-    plane = Plane(root / "folder", root / "state", "--simulate", "1")
+    plane = a_plane(root / "folder", root / "state", "--simulate", "1")
     try:
         plane.start()
         yield plane

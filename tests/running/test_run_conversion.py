@@ -99,7 +99,8 @@ def test_the_api_server_asks_the_operator_to_convert(plane: Plane, run: Run, tmp
     with pytest.raises(RefusedError, match="unlucky"):
         ask(plane, "POST", "v1/namespaces/default/jars", jar("b", "v1", litres=13))
     assert running.end() == 0
-    ask(plane, "PUT", "v1/namespaces/default/jars/a", {**stored, "metadata": {"name": "a"}, "spec": {"litres": 4}})
+    newest = ask(plane, "GET", "v1/namespaces/default/jars/a")
+    ask(plane, "PUT", "v1/namespaces/default/jars/a", {**newest, "spec": {"litres": 4}})
     with pytest.raises(
         RefusedError, match=r"conversion webhook for example.com/v1, Kind=Jar failed: Post .*/convert/jars"
     ) as refused:
