@@ -19,6 +19,7 @@ from reconcile.identity import Caller, Identity
 from reconcile.kinds import Kind, kind_of
 from reconcile.resources.core import Node, Pod, Secret, ServiceAccount
 
+from . import secret_tokens
 from .signing import SigningKey, parts_of
 from .token_request import EXPIRES_S
 
@@ -115,6 +116,8 @@ class AccountTokens:
         claims = self._claims(token)
         if claims is None:
             return None
+        if claims["iss"] == secret_tokens.ISSUER:
+            return self._of_secret(token, claims, audiences)
         now_s = self.clock.now()
         if now_s >= float(claims.get("exp") or 0):
             raise UnauthorizedError("service account token has expired")
@@ -126,6 +129,13 @@ class AccountTokens:
             raise UnauthorizedError(f"invalid bearer token: token audiences {claims.get('aud')} is invalid for {list(wanted)}")
         return Identity(self._caller(claims), meant if audiences else ())
 
+    def _of_secret(self, token: str, claims: Tree, audiences: Sequence[str]) -> Identity:
+        """Who a token stands for that the reference's controller made; it names no audience, and is for the API server alone."""
+        meant = tuple(name for name in audiences if name == self.issuer)
+        if audiences and not meant:
+            raise UnauthorizedError(f"invalid bearer token: it is for the API server alone, not for {list(audiences)}")
+        return Identity(secret_tokens.caller_of(*secret_tokens.account_of(token, claims, self.find)), meant)
+
     def _claims(self, token: str) -> Tree | None:
         """The claims of a token whose signature holds; those of the tokens that were shown last are remembered."""
         known = self._read.get(token)
@@ -133,7 +143,7 @@ class AccountTokens:
             self._read.move_to_end(token)
             return known
         try:
-            if parts_of(token)[1].get("iss") != self.issuer:
+            if parts_of(token)[1].get("iss") not in (self.issuer, secret_tokens.ISSUER):
                 return None  # another reader's, perhaps
         except UnauthorizedError:
             return None

@@ -258,3 +258,82 @@ def test_a_signing_key_of_another_kind_is_refused() -> None:
     )
     with pytest.raises(SigningKeyError, match="P-256"):
         SigningKey(lambda: other).sign({})
+
+
+def held(world: World, **other: Any) -> str:
+    """A token as kube-controller-manager makes it, in its Secret."""
+    prefix = "kubernetes.io/serviceaccount/"
+    claims = {
+        "iss": "kubernetes/serviceaccount", "sub": WHO, f"{prefix}namespace": "ns", f"{prefix}secret.name": "held",
+        f"{prefix}service-account.name": "robot", f"{prefix}service-account.uid": "sa-1", **other,
+    }  # fmt: skip
+    token = SigningKey(lambda: KEY).sign(claims)
+    data = {"token": base64.b64encode(token.encode()).decode()}
+    world.put(Secret, {"metadata": {"name": "held", "namespace": "ns", "uid": "s-1"}, "data": data})
+    return token
+
+
+def test_a_token_that_kube_controller_manager_put_into_a_secret_is_taken(world: World) -> None:
+    """It has no end, names no audience, and comes from another issuer: the one that fills such Secrets there."""
+    found = world.tokens.read(held(world), ())
+    assert found is not None
+    assert (found.caller.user, found.caller.uid) == (WHO, "sa-1")
+    assert found.caller.groups == ("system:serviceaccounts", "system:serviceaccounts:ns")
+    for_us = world.tokens.read(held(world), ("other", ISSUER))
+    assert for_us is not None
+    assert for_us.audiences == (ISSUER,)
+    with pytest.raises(UnauthorizedError, match="for the API server alone"):
+        world.tokens.read(held(world), ("other",))
+
+
+def without_secret(world: World) -> None:
+    world.take(Secret, "held")
+
+
+def other_token(world: World) -> None:
+    world.put(Secret, {"metadata": {"name": "held", "namespace": "ns"}, "data": {"token": "eHg="}})
+
+
+def ending_secret(world: World) -> None:
+    world.find(kind_of(Secret), "held", "ns")["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"  # type: ignore[index]
+
+
+def marked_secret(world: World) -> None:
+    labels = {"kubernetes.io/legacy-token-invalid-since": "2026-01-01"}
+    world.find(kind_of(Secret), "held", "ns")["metadata"]["labels"] = labels  # type: ignore[index]
+
+
+def without_account(world: World) -> None:
+    world.take(ServiceAccount, "robot")
+
+
+def other_account(world: World) -> None:
+    world.put(ServiceAccount, {"metadata": {"name": "robot", "namespace": "ns", "uid": "sa-2"}})
+
+
+@pytest.mark.parametrize(
+    ("happens", "why"),
+    [
+        (without_secret, "does not hold it"),
+        (other_token, "does not hold it"),
+        (ending_secret, "does not hold it"),
+        (marked_secret, "marked invalid since 2026-01-01"),
+        (without_account, "not there any more"),
+        (other_account, "not there any more"),
+    ],
+)
+def test_a_secrets_token_is_worth_nothing_once_it_or_its_account_is_gone(
+    world: World, happens: Callable[[World], None], why: str
+) -> None:
+    """It has no other end than that."""
+    token = held(world)
+    assert world.tokens.read(token, ())
+    happens(world)
+    with pytest.raises(UnauthorizedError, match=why):
+        world.tokens.read(token, ())
+
+
+def test_a_secrets_token_names_its_account_throughout(world: World) -> None:
+    """The subject is what others look at; the claims are what is looked up."""
+    with pytest.raises(UnauthorizedError, match="claims name no service account"):
+        world.tokens.read(held(world, sub="system:serviceaccount:ns:other"), ())
