@@ -137,9 +137,9 @@ async def test_changes_are_nobodys(serving: Any) -> None:
         (apply("Object{spec: object.nosuch}"), "expression 'Object{spec: object.nosuch}' resulted in error: no such key: nosuch"),
         (
             patch("[JSONPatch{op: 'remove', path: '/spec/nosuch'}]"),
-            "JSON Patch: unable to remove nonexistent key: nosuch: missing value",
+            "JSON Patch: error in remove for path: '/spec/nosuch': Unable to remove nonexistent key: nosuch: missing value",
         ),
-        (patch("[JSONPatch{op: 'sing', path: '/spec'}]"), "JSON Patch: unexpected kind: sing"),
+        (patch("[JSONPatch{op: 'sing', path: '/spec'}]"), "JSON Patch: Unexpected kind: sing"),
     ],
 )
 async def test_what_cannot_be_done_is_refused_or_ignored(serving: Any, mutation: Tree, says: str) -> None:

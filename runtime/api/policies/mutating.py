@@ -114,7 +114,7 @@ def _patched(tree: Tree, operations: list[Tree]) -> Tree:
     except TestFailedError:
         return tree  # whose patch is not applied at all
     except (BadRequestError, InvalidError) as error:
-        raise UnfitError(f"JSON Patch: {error.message.removeprefix(f'{REFUSED}: ').removeprefix('JSON patch: ')}") from error
+        raise UnfitError(f"JSON Patch: {error.message.removeprefix(f'{REFUSED}: ')}") from error
     if not isinstance(made, dict):
         raise UnfitError("JSON Patch: the result is no object")
     return made
