@@ -1,5 +1,8 @@
 """A Pod's defaults: what a Pod (or a Pod template) means where it says nothing.
 
+Some of them a Pod alone has: what a limit says of a request, ports of the node, environment variables of Services. A template
+says of these what its author said.
+
 One walk over what is there; nothing that has a value is touched, so that a second walk is cheap.
 
 Source: K/pkg/apis/core/v1/defaults.go
@@ -19,18 +22,29 @@ def default_pod(tree: Tree) -> None:
     """Fill in a Pod's defaults."""
     spec = tree.get("spec")
     if isinstance(spec, dict):
-        default_pod_spec(spec)
+        _default_pod_spec(spec)
+        _default_pod_alone(spec)
 
 
 def default_pod_template(owner_spec: Tree) -> None:
     """Fill in the defaults of the Pod template in `owner_spec`."""
     template = owner_spec.get("template")
     if isinstance(template, dict) and isinstance(template.get("spec"), dict):
-        default_pod_spec(template["spec"])
+        _default_pod_spec(template["spec"])
 
 
-def default_pod_spec(spec: Tree) -> None:
-    """Fill in a PodSpec's defaults."""
+def _default_pod_alone(spec: Tree) -> None:
+    if "enableServiceLinks" not in spec:
+        spec["enableServiceLinks"] = True
+    for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
+        _default_requests(container["resources"])
+        if spec.get("hostNetwork") is True:
+            for port in container.get("ports") or ():
+                if "hostPort" not in port:
+                    port["hostPort"] = port.get("containerPort")
+
+
+def _default_pod_spec(spec: Tree) -> None:
     if "restartPolicy" not in spec:
         spec["restartPolicy"] = "Always"
     if "terminationGracePeriodSeconds" not in spec:
@@ -41,28 +55,20 @@ def default_pod_spec(spec: Tree) -> None:
         spec["securityContext"] = {}
     if "schedulerName" not in spec:
         spec["schedulerName"] = "default-scheduler"
-    if "enableServiceLinks" not in spec:
-        spec["enableServiceLinks"] = True
     if "serviceAccountName" in spec and "serviceAccount" not in spec:
         spec["serviceAccount"] = spec["serviceAccountName"]
     elif "serviceAccount" in spec and "serviceAccountName" not in spec:
         spec["serviceAccountName"] = spec["serviceAccount"]
-    host_network = spec.get("hostNetwork")
-    for container in spec.get("containers") or ():
-        _default_container(container, host_network=host_network is True)
-    for container in spec.get("initContainers") or ():
-        _default_container(container, host_network=host_network is True)
-    for container in spec.get("ephemeralContainers") or ():
-        _default_container(container, host_network=False)
+    for kind in ("containers", "initContainers", "ephemeralContainers"):
+        for container in spec.get(kind) or ():
+            _default_container(container)
     for volume in spec.get("volumes") or ():
         _default_volume(volume)
 
 
-def _default_container(container: Tree, *, host_network: bool) -> None:
+def _default_container(container: Tree) -> None:
     if "resources" not in container:
         container["resources"] = {}
-    else:
-        _default_requests(container["resources"])
     if "terminationMessagePath" not in container:
         container["terminationMessagePath"] = "/dev/termination-log"
     if "terminationMessagePolicy" not in container:
@@ -72,8 +78,6 @@ def _default_container(container: Tree, *, host_network: bool) -> None:
     for port in container.get("ports") or ():
         if "protocol" not in port:
             port["protocol"] = "TCP"
-        if host_network and "hostPort" not in port:
-            port["hostPort"] = port.get("containerPort")
     for variable in container.get("env") or ():
         source = variable.get("valueFrom")
         if source:

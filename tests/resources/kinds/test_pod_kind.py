@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reconcile.errors import ConflictError, InvalidError, Tree
-from reconcile.resources.core.pod_defaults import default_pod
+from reconcile.resources.core.pod_defaults import default_pod, default_pod_template
 from reconcile.resources.core.pod_lifecycle import bind, pod_grace_s, prepare_pod, qos_class
 from reconcile.resources.core.pod_validation import validate_pod
 
@@ -45,6 +45,21 @@ def test_a_minimal_pod_gets_what_kubernetes_gives_it() -> None:
     assert container["terminationMessagePath"] == "/dev/termination-log"
     assert container["ports"][0]["protocol"] == "TCP"
     assert tree["status"] == {"phase": "Pending", "qosClass": "BestEffort"}
+
+
+def test_a_template_has_fewer_defaults_than_a_pod() -> None:
+    """What a template leaves open is decided when a Pod is made of it; a client that compares templates must not see it."""
+    containers = [{"name": "a", "image": "x:1", "resources": {"limits": {"cpu": "1"}}, "ports": [{"containerPort": 80}]}]
+    owner: Tree = {"template": {"spec": copy.deepcopy({"containers": containers, "hostNetwork": True})}}
+    default_pod_template(owner)
+    template = owner["template"]["spec"]
+    assert "enableServiceLinks" not in template
+    assert template["containers"][0]["resources"] == {"limits": {"cpu": "1"}}
+    assert template["containers"][0]["ports"] == [{"containerPort": 80, "protocol": "TCP"}]
+    made = completed(pod(**template))["spec"]
+    assert made["enableServiceLinks"] is True
+    assert made["containers"][0]["resources"]["requests"] == {"cpu": "1"}
+    assert made["containers"][0]["ports"] == [{"containerPort": 80, "protocol": "TCP", "hostPort": 80}]
 
 
 def test_defaults_change_nothing_the_second_time() -> None:
