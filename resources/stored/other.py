@@ -26,12 +26,12 @@ def other_kinds() -> list[Kind]:
         declared(_DEVICES, "DeviceClass", "deviceclasses", "Devices of one sort.", namespaced=False, hooks=_ANSWERS_DELETED),
         declared(
             _DEVICES, "ResourceClaim", "resourceclaims", "A wish for devices.", status=True, immutable=("spec",),
-            hooks=_ANSWERS_DELETED,
+            hooks=Hooks(answers_deleted=True, default=_default_claim),
             columns=(Column("State", cell=_claim_state, doc="pending, or who has what."), AGE),
         ),
         declared(
             _DEVICES, "ResourceClaimTemplate", "resourceclaimtemplates", "Claims, one for each Pod.", immutable=("spec",),
-            hooks=_ANSWERS_DELETED,
+            hooks=Hooks(answers_deleted=True, default=_default_template),
         ),
         declared(
             _DEVICES, "ResourceSlice", "resourceslices", "Devices that a driver offers.", namespaced=False,
@@ -45,6 +45,27 @@ def other_kinds() -> list[Kind]:
             ),
         ),
     ]  # fmt: skip
+
+
+def _default_claim(tree: Tree) -> None:
+    """Who asks for devices without a number asks for one; schedulers do not guess. Source: K/pkg/apis/resource/v1/defaults.go."""
+    requests = at(tree, "spec", "devices", "requests")
+    for request in requests if isinstance(requests, list) else ():
+        if not isinstance(request, dict):
+            continue  # the schema's rules say so
+        chosen = request.get("firstAvailable")
+        for wish in (request.get("exactly"), *(chosen if isinstance(chosen, list) else ())):
+            if (
+                isinstance(wish, dict)
+                and wish.setdefault("allocationMode", "ExactCount") == "ExactCount"
+                and not wish.get("count")
+            ):
+                wish["count"] = 1
+
+
+def _default_template(tree: Tree) -> None:
+    if isinstance(spec := tree.get("spec"), dict):
+        _default_claim(spec)
 
 
 def _claim_state(tree: Tree, now_s: float) -> str:  # noqa: ARG001 - a cell's signature

@@ -234,6 +234,25 @@ async def test_what_may_not_change_does_not(name: str, change: Tree, clock: Virt
             await plane.client.patch(kind, "x", Patch(MERGE_PATCH, change), namespace)
 
 
+@pytest.mark.parametrize("name", ["ResourceClaim", "ResourceClaimTemplate"])
+@virtual
+async def test_who_asks_for_devices_without_a_number_asks_for_one(name: str, clock: VirtualClock, control_plane: PlaneOf) -> None:
+    """A scheduler is told how many: kube-scheduler refuses a claim that does not say."""
+    kind, every = BY_NAME[f"resource.k8s.io/v1.{name}"], {"deviceClassName": "gpu", "allocationMode": "All"}
+    wishes = [
+        {"name": "one", "exactly": {"deviceClassName": "gpu"}}, {"name": "all", "exactly": every},
+        {"name": "first", "firstAvailable": [{"name": "a", "deviceClassName": "gpu"}]},
+    ]  # fmt: skip
+    spec: Tree = {"devices": {"requests": wishes}}
+    async with control_plane(clock) as plane:
+        tree = {"metadata": {"name": "x"}, "spec": spec if name == "ResourceClaim" else {"spec": spec}}
+        made = (await plane.client.create(kind, tree, "default"))["spec"]
+        one, all_, first = (made if name == "ResourceClaim" else made["spec"])["devices"]["requests"]
+        asked = {"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 1}
+        assert (one["exactly"], all_["exactly"]) == (asked, every)
+        assert first["firstAvailable"] == [{"name": "a", **asked}]
+
+
 @virtual
 async def test_an_event_is_the_same_object_in_both_groups(clock: VirtualClock, control_plane: PlaneOf) -> None:
     """kubectl reads one group, newer controllers write the other."""
