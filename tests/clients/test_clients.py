@@ -12,7 +12,9 @@ from cryptography import x509
 
 from reconcile.runtime.client.blocking import BlockingClient
 from reconcile.runtime.client.kubeconfig import load
+from tests.clients import conformance
 from tests.clients.__main__ import summary, surprises
+from tests.clients.conformance import FAILS, LIST, OPTIONS, batches, listed
 from tests.clients.people import write_kubeconfig
 from tests.clients.suites import SUITES, ClientSuite
 from tests.plane import Plane
@@ -73,3 +75,23 @@ def test_a_person_with_a_certificate_may_do_what_tests_do(tmp_path: Path) -> Non
         assert plane.stop() == 0, plane.said()
     finally:
         plane.bury()
+
+
+def test_the_list_of_conformance_tests_is_told_apart_into_heaps() -> None:
+    """Each test is run once, on the nodes that it needs, and a heap needs one kind of them."""
+    tests = listed(LIST.read_text())
+    assert len({test.name for test in tests}) == len(tests) > 200
+    heaps = batches(tests, 4)
+    assert sorted(test.name for heap in heaps for test in heap) == sorted(test.name for test in tests)
+    assert all(len({test.nodes for test in heap}) == 1 and heap[0].nodes in OPTIONS for heap in heaps)
+    assert FAILS.keys() <= {test.name for test in tests}
+
+
+def test_a_conformance_test_that_ends_otherwise_than_recorded_is_told() -> None:
+    """What was not run has not passed."""
+    tests = listed("# a comment\nsimulated\tapps/x\tgood\nsimulated\tapps/x\tbad\nprocesses\tapps/y\tlost\n")
+    ended = {"good": "passed", "bad": "failed"}
+    assert conformance.surprises(tests, ended, {"bad": "needs what nobody has"}) == ["lost: not run"]
+    assert conformance.surprises(tests, ended, {"good": "needs what nobody has"}) == [
+        "good: passes, though it needs what nobody has", "bad: failed", "lost: not run",
+    ]  # fmt: skip
