@@ -52,10 +52,14 @@ class LocalNode:
         self._made = asyncio.Event()
 
     def operators(self, *, volumes: bool = True) -> list[Operator]:
-        """The kubelet and the proxy of Services, and what binds volumes. Loads them, which takes a tenth of a second."""
+        """The kubelet, the proxy of Services, and what makes volumes; it binds them, too, unless somebody else does.
+
+        Loads them, which takes a tenth of a second.
+        """
         from reconcile.resources.kubelet import KubeletSettings, kubelet
         from reconcile.resources.kubelet.process import ProcessRuntime
         from reconcile.resources.proxy import service_proxy
+        from reconcile.resources.volumes import local_provisioner, local_volumes
 
         runtime = ProcessRuntime(self._data_dir / "run", self._clock)
         made = self._kubelet = kubelet(
@@ -64,11 +68,8 @@ class LocalNode:
         if self._front is not None:
             made.reach_api(self._front.host, self._front.port)
         self._made.set()
-        if not volumes:
-            return [made.operator, service_proxy()]
-        from reconcile.resources.volumes import local_volumes
-
-        return [local_volumes(self._data_dir.resolve() / "volumes"), made.operator, service_proxy()]
+        makes = local_volumes if volumes else local_provisioner
+        return [makes(self._data_dir.resolve() / "volumes"), made.operator, service_proxy()]
 
     def connect(self, api: ApiServer, front: Front | None) -> None:
         """Serve pods/log and metrics.k8s.io from the kubelet, and let it be dialled."""

@@ -77,25 +77,31 @@ def persistent_volume_claim() -> Kind:
     )  # fmt: skip
 
 
-def _classes() -> list[Kind]:
+@lru_cache(maxsize=1)
+def storage_class() -> Kind:
+    """The kind of classes."""
     no_update = "updates to {} are forbidden."
-    return [
-        declared(
-            "storage.k8s.io/v1", "StorageClass", "storageclasses", "A way in which volumes are provisioned.", namespaced=False,
-            hooks=_ANSWERS_DELETED,
-            short_names=("sc",), has_generation=False,
-            defaults={"reclaimPolicy": "Delete", "volumeBindingMode": "Immediate"},
-            immutable={name: no_update.format(name) for name in ("parameters", "provisioner", "reclaimPolicy")}
-            | {"volumeBindingMode": "field is immutable"},
-            columns=(
-                Column("Name", cell=_class_name, format="name", doc="Its name, and whether it is the default."),
-                Column("Provisioner", cell=path_cell("provisioner"), doc="Who makes its volumes."),
-                Column("ReclaimPolicy", cell=path_cell("reclaimPolicy", absent="Delete"), doc="What a release does."),
-                Column("VolumeBindingMode", cell=path_cell("volumeBindingMode", absent="Immediate"), doc="When it binds."),
-                Column("AllowVolumeExpansion", cell=_text_of("allowVolumeExpansion", False), doc="Whether claims may grow."),
-                AGE,
-            ),
+    return declared(
+        "storage.k8s.io/v1", "StorageClass", "storageclasses", "A way in which volumes are provisioned.", namespaced=False,
+        hooks=_ANSWERS_DELETED,
+        short_names=("sc",), has_generation=False,
+        defaults={"reclaimPolicy": "Delete", "volumeBindingMode": "Immediate"},
+        immutable={name: no_update.format(name) for name in ("parameters", "provisioner", "reclaimPolicy")}
+        | {"volumeBindingMode": "field is immutable"},
+        columns=(
+            Column("Name", cell=_class_name, format="name", doc="Its name, and whether it is the default."),
+            Column("Provisioner", cell=path_cell("provisioner"), doc="Who makes its volumes."),
+            Column("ReclaimPolicy", cell=path_cell("reclaimPolicy", absent="Delete"), doc="What a release does."),
+            Column("VolumeBindingMode", cell=path_cell("volumeBindingMode", absent="Immediate"), doc="When it binds."),
+            Column("AllowVolumeExpansion", cell=_text_of("allowVolumeExpansion", False), doc="Whether claims may grow."),
+            AGE,
         ),
+    )  # fmt: skip
+
+
+def _classes() -> list[Kind]:
+    return [
+        storage_class(),
         declared(
             "storage.k8s.io/v1", "VolumeAttributesClass", "volumeattributesclasses", "Traits that a volume can be given later.",
             hooks=_ANSWERS_DELETED,
@@ -192,8 +198,10 @@ def _validate_claim(tree: Tree, old: Tree | None) -> Iterator[Cause]:
 
 
 def _unchanged_claim(spec: Tree, before: Tree) -> Iterator[Cause]:
-    """A claim may be bound once, grow, and take on other traits; nothing else of it changes."""
+    """A claim may be bound once, be given a class where it names none, grow, and take on other traits; nothing else changes."""
     changeable = {"resources", "volumeAttributesClassName", *(() if before.get("volumeName") else ("volumeName",))}
+    if before.get("storageClassName") is None:
+        changeable.add("storageClassName")
     if any(spec.get(name) != before.get(name) for name in spec.keys() | before.keys() if name not in changeable):
         yield forbidden(
             "spec", "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"

@@ -2,5 +2,6 @@
 
 from .binder import local_volumes
 from .claims import volume_path
+from .provisioner import local_provisioner
 
-__all__ = ["local_volumes", "volume_path"]
+__all__ = ["local_provisioner", "local_volumes", "volume_path"]

@@ -77,14 +77,14 @@ def local_volumes(folder: Path, remove: Callable[[Path], Awaitable[None]] = remo
         if await _holder(tree, cluster.client) is not None:
             return
         await _say(tree, "Released", cluster.client)
-        if tree["spec"].get("persistentVolumeReclaimPolicy") == "Delete" and _is_ours(tree, folder):
+        if tree["spec"].get("persistentVolumeReclaimPolicy") == "Delete" and is_made_here(tree, folder):
             await remove(Path(tree["spec"]["hostPath"]["path"]))
             await cluster.delete(volume)
 
     return app
 
 
-def _is_ours(volume: Tree, folder: Path) -> bool:
+def is_made_here(volume: Tree, folder: Path) -> bool:
     """Whether the volume is a folder that was made here: nothing else is ever removed."""
     path = Path((volume["spec"].get("hostPath") or {}).get("path") or "/")
     return (volume["metadata"].get("annotations") or {}).get(PROVISIONED_BY) == PROVISIONER and path.parent == folder

@@ -218,7 +218,7 @@ async def test_what_the_reference_refuses_is_refused(
         ("storage.k8s.io/v1.StorageClass", {"provisioner": "other"}),
         ("networking.k8s.io/v1.IngressClass", {"spec": {"controller": "other"}}),
         ("node.k8s.io/v1.RuntimeClass", {"handler": "other"}),
-        ("v1.PersistentVolumeClaim", {"spec": {"storageClassName": "other"}}),
+        ("v1.PersistentVolumeClaim", {"spec": {"accessModes": ["ReadOnlyMany"]}}),
         ("v1.PersistentVolume", {"spec": {"hostPath": {"path": "/tmp/y"}}}),
         ("resource.k8s.io/v1.ResourceClaim", {"spec": {"devices": {"requests": []}}}),
     ],
