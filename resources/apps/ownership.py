@@ -61,8 +61,10 @@ def is_adoptable(obj: Tree, selector: LabelSelector) -> bool:
     return not meta.get("deletionTimestamp") and controller_of(obj) is None and selector.matches(meta.get("labels"))
 
 
-async def settle(cluster: Cluster, cls: type[R], owner: Resource, found: Claim) -> list[Tree]:
+async def settle(cluster: Cluster, cls: type[R], owner: Resource, found: Claim, finalizer: str = "") -> list[Tree]:
     """Carry out a claim; returns what the owner controls now. An object that is gone meanwhile is left out.
+
+    What is adopted gets `finalizer`, and what is released loses it.
 
     Raises:
         ConflictError: an object changed under us; the caller tries again on newer state.
@@ -73,12 +75,13 @@ async def settle(cluster: Cluster, cls: type[R], owner: Resource, found: Claim) 
     if found.adopted and await is_still_there(cluster, owner):
         for obj in found.adopted:
             references = [*(obj["metadata"].get("ownerReferences") or ()), tree_of(owner.owner_reference())]
-            adopted = await _own(cluster, cls, obj, references)
+            held = [*_other_finalizers(obj, finalizer), *([finalizer] if finalizer else [])]
+            adopted = await _own(cluster, cls, obj, references, held)
             if adopted is not None:
                 members.append(adopted)
     for obj in found.released:
         references = [ref for ref in obj["metadata"].get("ownerReferences") or () if ref.get("uid") != owner.uid]
-        await _own(cluster, cls, obj, references)
+        await _own(cluster, cls, obj, references, _other_finalizers(obj, finalizer))
     return members
 
 
@@ -104,8 +107,12 @@ async def ensure_there(cluster: Cluster, owner: Resource) -> None:
         raise TemporaryError(f"{type(owner).__kind__.kind} {owner.name} is gone, though the cache does not show it yet")
 
 
-async def _own(cluster: Cluster, cls: type[R], obj: Tree, references: list[Tree]) -> Tree | None:
-    changed = {**obj, "metadata": {**obj["metadata"], "ownerReferences": references}}
+def _other_finalizers(obj: Tree, finalizer: str) -> list[str]:
+    return [name for name in obj["metadata"].get("finalizers") or () if name != finalizer]
+
+
+async def _own(cluster: Cluster, cls: type[R], obj: Tree, references: list[Tree], finalizers: list[str]) -> Tree | None:
+    changed = {**obj, "metadata": {**obj["metadata"], "ownerReferences": references, "finalizers": finalizers}}
     try:
         return tree_of(await cluster.update(typed(cls, changed)))
     except NotFoundError:

@@ -16,12 +16,13 @@ import attrs
 
 from reconcile.clock import Clock, timestamp
 from reconcile.conditions import is_true, with_condition
-from reconcile.errors import NotFoundError, Tree
+from reconcile.errors import ConflictError, NotFoundError, Tree
 from reconcile.handling import Cluster, EventRecorder, Requeue
 from reconcile.kinds import typed
-from reconcile.registry import Operator
+from reconcile.registry import Operator, Watch
 from reconcile.resources.apps.deletion_ranking import pods_to_delete
-from reconcile.resources.apps.ownership import ensure_there
+from reconcile.resources.apps.orphans import Orphans
+from reconcile.resources.apps.ownership import claim, ensure_there, selector_of, settle
 from reconcile.resources.apps.pod_batches import BURST_MAX, all_at_once, slow_start
 from reconcile.resources.apps.pod_state import controller_of, is_active, is_ready
 from reconcile.resources.core import Pod
@@ -45,18 +46,27 @@ from .job_pods import TRACKING, has_succeeded, index_failures, index_of, is_inde
 
 CONTROLLER = "kubernetes.io/job-controller"
 _SHOWN_MAX = 10
+_CONFLICT_DELAY_S = 0.01
 
 
 def job_controller() -> Operator:
     """The operator that runs every Job."""
     app = Operator("job-controller")
+    orphans = Orphans.followed(app, Pod, Job)
 
-    @app.on.reconcile(Job, owns=(Pod,), workers=5, while_deleting=True)
+    @app.on.reconcile(Job, owns=(Pod,), watches=(Watch(Pod, to=orphans.adopters),), workers=5, while_deleting=True)
     async def job(job: Job, cluster: Cluster, events: EventRecorder, clock: Clock) -> Requeue | None:
         tree = tree_of(job)
         if tree["spec"].get("managedBy") not in (None, CONTROLLER):
             return None
         pods = [tree_of(pod) for pod in await cluster.list(Pod, job.namespace, owner=job)]
+        if ended_at_s(tree.get("status") or {}) is None:
+            selector = selector_of(tree)
+            found = claim(tree, selector, pods, orphans.matching(job.namespace, selector))
+            try:
+                pods = await settle(cluster, Pod, job, found, TRACKING)
+            except ConflictError:
+                return Requeue(_CONFLICT_DELAY_S)  # a Pod changed under us: the newer state is on its way to the cache
         return await _Pass(job, tree, pods, cluster, events, clock).run()
 
     @app.on.reconcile(Pod, when=lambda pod: is_tracked(tree_of(pod)), while_deleting=True, workers=2)

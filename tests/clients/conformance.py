@@ -132,12 +132,12 @@ def main(arguments: list[str]) -> int:
         print("there is no e2e.test on PATH, and RECONCILE_TEST_E2E names none")
         return 2
     tests = [test for test in listed(LIST.read_text()) if not patterns or any(pattern in test.name for pattern in patterns)]
-    images = _images(os.environ.get("RECONCILE_TEST_AGNHOST", ""))
+    folder, began = Path(tempfile.mkdtemp(prefix="conformance-")), time.monotonic()
+    images = _images(os.environ.get("RECONCILE_TEST_AGNHOST", ""), folder)
     if not images:
         left = sum(test.nodes == "processes" for test in tests)
         print(f"{left} tests are left out: RECONCILE_TEST_AGNHOST names no program for their Pods")
         tests = [test for test in tests if test.nodes != "processes"]
-    folder, began = Path(tempfile.mkdtemp(prefix="conformance-")), time.monotonic()
     ended: dict[str, str] = {}
     heaps = batches(tests, jobs)
     with ThreadPoolExecutor(jobs) as pool:
@@ -164,10 +164,16 @@ def _with_a_richer_shell() -> list[str]:
     return made if subprocess.run([*made, "true"], check=False, capture_output=True).returncode == 0 else []
 
 
-def _images(agnhost: str) -> tuple[str, ...]:
+def _images(agnhost: str, folder: Path) -> tuple[str, ...]:
+    """What stands for the images that the tests name, as options of `up`; nothing where there is no agnhost."""
     if not agnhost:
         return ()
-    return ("--image", f"registry.k8s.io/e2e-test-images/agnhost={agnhost}", "--image", f"registry.k8s.io/pause={agnhost} pause")
+    script = folder / "agnhost"
+    script.write_text(f'#!/bin/sh\n[ $# = 0 ] && set -- pause\nexec {agnhost} "$@"\n')
+    script.chmod(0o755)
+    # busybox runs its arguments, and ends well where there are none.
+    images = {"e2e-test-images/agnhost": str(script), "e2e-test-images/busybox": "env", "pause": f"{script} pause"}
+    return tuple(word for name, run in images.items() for word in ("--image", f"registry.k8s.io/{name}={run}"))
 
 
 if __name__ == "__main__":

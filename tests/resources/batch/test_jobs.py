@@ -353,3 +353,35 @@ async def test_jobs_are_selected_by_their_successes(clock: VirtualClock, control
 async def finished(plane: Any) -> bool:
     status = (await plane.get(Job, "work")).get("status") or {}
     return status.get("succeeded") == 1
+
+
+@virtual
+async def test_a_job_adopts_pods_that_match_and_lets_go_of_those_that_do_not(clock: VirtualClock, control_plane: PlaneOf) -> None:
+    """A Pod whose owner was taken away would run on, counted by nobody, while another does its work again."""
+    async with control_plane(clock, *parts()) as plane:
+        await plane.create(Job, job(1000, parallelism=2, completions=4))
+        await plane.until(lambda: _running(plane, 2), "both run")
+        name = (await plane.all(Pod))[0]["metadata"]["name"]
+        await plane.patch(Pod, name, {"metadata": {"ownerReferences": None}})
+        await plane.until(lambda: _owned(plane, name, wanted=True), "it is adopted")
+        pod = await plane.get(Pod, name)
+        assert pod["metadata"]["finalizers"] == ["batch.kubernetes.io/job-tracking"]
+        await clock.sleep(1)
+        assert sum(pod["status"]["phase"] == "Running" for pod in await plane.all(Pod)) == 2, "one of three was too many"
+
+        name = (await plane.all(Pod))[0]["metadata"]["name"]
+        labels = dict.fromkeys((await plane.get(Pod, name))["metadata"]["labels"])
+        await plane.patch(Pod, name, {"metadata": {"labels": labels}})
+        await plane.until(lambda: _owned(plane, name, wanted=False), "it is let go")
+        await clock.sleep(1)
+        assert "finalizers" not in (await plane.get(Pod, name))["metadata"]
+        assert counts(await plane.get(Job, "work"))[0] == 2, "another takes its place"
+
+
+async def _running(plane: Any, count: int) -> bool:
+    phases = [pod.get("status", {}).get("phase") for pod in await plane.all(Pod)]
+    return phases.count("Running") == count
+
+
+async def _owned(plane: Any, name: str, *, wanted: bool) -> bool:
+    return bool((await plane.get(Pod, name))["metadata"].get("ownerReferences")) is wanted
