@@ -100,8 +100,9 @@ class Hooks:
 
     - `default(tree)`: what schema defaults cannot say; runs after them, on every write.
     - `prepare(tree, old)`: server-owned fields; `old` is None on create. Runs before validation. It must not await.
-      With `prepares_changes=False` it is not called for changes, which then cost no copy of the tree; what an action
-      made is the server's own and is not prepared again.
+      With `prepares_changes=False` it is not called for changes, which then cost no copy of the tree; a function of
+      (new tree, old tree) says which changes it is called for. What an action made is the server's own and is not
+      prepared again.
     - `validate(tree, old)`: rules beyond the schema, one Cause each.
     - `grace_s(tree, asked_s)`: seconds that a deleted object lingers with deletionTimestamp before somebody deletes it
       with grace 0; 0 deletes at once.
@@ -130,7 +131,7 @@ class Hooks:
     part_rules: Mapping[str, Callable[[Tree, Tree], Iterable[Cause]]] = attrs.field(factory=dict)
     connections: tuple[Connection, ...] = ()
     finalizers: tuple[str, ...] = ()
-    prepares_changes: bool = True
+    prepares_changes: bool | Callable[[Tree, Tree], bool] = True
     keeps_status: bool = False
     ending: Callable[[Tree], Tree] | None = None
     answers_deleted: bool = False

@@ -9,6 +9,7 @@ Source: k8s.io/kubernetes/pkg/controller/history/controller_history.go
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import attrs
 
@@ -77,7 +78,7 @@ async def _create(owner: Resource, tree: Tree, number: int, cluster: Cluster) ->
                 "name": f"{owner.name[:223]}-{hash_}", "namespace": owner.namespace, "labels": labels,
                 "ownerReferences": [tree_of(owner.owner_reference())],
             },
-            "data": {"spec": {"template": {"$patch": "replace", **template}}},
+            "data": _ordered({"spec": {"template": {"$patch": "replace", **template}}}),
             "revision": number,
         }  # fmt: skip
         try:
@@ -87,6 +88,13 @@ async def _create(owner: Resource, tree: Tree, number: int, cluster: Cluster) ->
             if same_template(template_of(there), template) and (mine := await _taken(there, owner, cluster)):
                 return mine
     raise AlreadyExistsError(f"{owner.name}: no free name for a ControllerRevision in {_COLLISIONS_MAX} tries")
+
+
+def _ordered(value: Any) -> Any:  # Any: JSON values
+    """The same with its keys in order: clients compare the text of a revision with the one that they make of a template."""
+    if isinstance(value, dict):
+        return {name: _ordered(value[name]) for name in sorted(value)}
+    return [_ordered(item) for item in value] if isinstance(value, list) else value
 
 
 async def _taken(revision: Tree, owner: Resource, cluster: Cluster) -> Tree | None:

@@ -9,7 +9,7 @@ from .pod_columns import POD_COLUMNS
 from .pod_connections import POD_CONNECTIONS
 from .pod_defaults import default_pod
 from .pod_edits import POD_PART_RULES, POD_PARTS
-from .pod_lifecycle import bind, pod_grace_s, prepare_pod
+from .pod_lifecycle import bind, changes_tolerations, pod_grace_s, prepare_pod
 from .pod_spec import PodSpec
 from .pod_status import PodStatus
 from .pod_validation import validate_pod
@@ -24,7 +24,7 @@ from .pod_validation import validate_pod
     selectable_as={"spec.hostNetwork": ("spec.hostNetwork", "false")},
     hooks=Hooks(
         default=default_pod, prepare=prepare_pod, validate=validate_pod, grace_s=pod_grace_s, actions={"binding": bind},
-        parts=POD_PARTS, part_rules=POD_PART_RULES, connections=POD_CONNECTIONS, prepares_changes=False,
+        parts=POD_PARTS, part_rules=POD_PART_RULES, connections=POD_CONNECTIONS, prepares_changes=changes_tolerations,
         answers_deleted=True,
     ),
 )  # fmt: skip

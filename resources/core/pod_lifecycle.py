@@ -17,9 +17,15 @@ _COUNTED = ("cpu", "memory")
 
 
 def prepare_pod(tree: Tree, old: Tree | None) -> None:
-    """Set what belongs to the server: on create the first status, tolerations, priority and service account."""
+    """Set what belongs to the server: on create the first status, tolerations, priority and service account.
+
+    Who replaces the tolerations need not name those that every Pod is given.
+    """
     spec = tree.get("spec")
-    if old is not None or not isinstance(spec, dict):
+    if not isinstance(spec, dict):
+        return
+    if old is not None:
+        _tolerate_short_outages(spec)
         return
     tree["status"] = {"phase": "Pending", "qosClass": qos_class(spec)}
     if spec.get("schedulingGates"):
@@ -41,6 +47,14 @@ def prepare_pod(tree: Tree, old: Tree | None) -> None:
         if spec.get("preemptionPolicy") is None:
             spec["preemptionPolicy"] = "PreemptLowerPriority"
     _tolerate_short_outages(spec)
+
+
+def changes_tolerations(tree: Tree, old: Tree) -> bool:
+    """Whether a change of a Pod is one that `prepare_pod` looks at."""
+    spec, before = tree.get("spec"), old.get("spec")
+    if spec is before or not isinstance(spec, dict) or not isinstance(before, dict):
+        return False
+    return bool(spec.get("tolerations") != before.get("tolerations"))
 
 
 def _tolerate_short_outages(spec: Tree) -> None:

@@ -201,8 +201,8 @@ def _check_update(spec: Tree, before: Tree) -> Iterator[Cause]:
             yield invalid("spec.activeDeadlineSeconds", None, "must not update from a positive integer to nil value")
         elif deadline_s > before_s:
             yield invalid("spec.activeDeadlineSeconds", deadline_s, f"must be less than or equal to previous value {before_s}")
-    tolerations = spec.get("tolerations") or []
-    if any(old not in tolerations for old in before.get("tolerations") or ()):
+    tolerations = [_timeless(toleration) for toleration in spec.get("tolerations") or ()]
+    if any(_timeless(old) not in tolerations for old in before.get("tolerations") or ()):
         yield forbidden("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds")
     gates = {gate.get("name") for gate in before.get("schedulingGates") or ()}
     for gate in spec.get("schedulingGates") or ():
@@ -211,6 +211,10 @@ def _check_update(spec: Tree, before: Tree) -> Iterator[Cause]:
     changed = sorted(_changed(_fixed(spec, before), _fixed(before, before)))
     if changed:
         yield forbidden("spec", f"{_UPDATE_TEXT}; changed: {', '.join(changed)}")
+
+
+def _timeless(toleration: Tree) -> Tree:
+    return {name: value for name, value in toleration.items() if name != "tolerationSeconds"}
 
 
 def _fixed(spec: Tree, before: Tree) -> Tree:

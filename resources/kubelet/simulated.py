@@ -2,9 +2,10 @@
 
 One component plays all nodes. It hears of Pods through one stream of events, keeps what is due in one heap, and writes with
 a bounded number of writers; a thousand idle nodes cost their lease renewals and nothing else. What a Pod does is said in
-its annotations: `reconcile.dev/sim-start-s` (how long it takes to start), `sim-run-s` (how long it runs; for ever
-otherwise), `sim-exit-code` (what it then ends with), `sim-ready` ("false": it runs and is not ready until that is taken away),
-`sim-cpu` and `sim-memory` (what each of its containers uses; see `simulated_usage`).
+its annotations: `reconcile.dev/sim-start-s` (how long it takes to start), `sim-stop-s` (how long it takes to end once it is
+deleted, within its grace), `sim-run-s` (how long it runs; for ever otherwise), `sim-exit-code` (what it then ends with),
+`sim-ready` ("false": it runs and is not ready until that is taken away), `sim-cpu` and `sim-memory` (what each of its
+containers uses; see `simulated_usage`). An image with the tag `non-existent` cannot be pulled.
 
 Source: the idea is kwok's (https://kwok.sigs.k8s.io)
 """
@@ -19,7 +20,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import attrs
 
 from reconcile.causality import because
-from reconcile.clock import Clock
+from reconcile.clock import Clock, parse_timestamp
 from reconcile.errors import AlreadyExistsError, ApiError, ConflictError, NotFoundError, Tree
 from reconcile.handling import Cluster
 from reconcile.kinds import typed
@@ -32,23 +33,29 @@ from .simulated_objects import (
     LEASE_NAMESPACE,
     PREFIX,
     crashed_status,
+    deadline_status,
     ended_status,
     has_new_image,
     has_seen,
     host_ip,
     is_ready,
     lease_tree,
+    missing_images,
     node_status,
     node_tree,
     pod_ip,
     pod_ip_number,
     running_status,
     should_be_ready,
+    unpulled_status,
 )
 
 log = logging.getLogger(__name__)
 
+STOP_S = 0.5
+"""How long containers take to end: about what a server that heeds SIGTERM needs, and enough for others to see it."""
 _WRITERS = 64
+_DEADLINE = "deadline"
 _FINISHED = ("Succeeded", "Failed")
 _RETRY_S = 1.0
 _CONFLICT_S = 0.05
@@ -68,7 +75,11 @@ class Faults:
 
 @attrs.frozen
 class SimulatedSettings:
-    """How the nodes are and how they behave. A start takes from `start_s` to `start_s + start_jitter_s`, drawn by the clock."""
+    """How the nodes are and how they behave.
+
+    A start takes from `start_s` to `start_s + start_jitter_s`, drawn by the clock. A running Pod that is deleted ends after
+    `stop_s`, or after its grace where that is shorter: at once, and no watcher could tell that it was Terminating.
+    """
 
     count: int
     prefix: str = "sim-"
@@ -79,7 +90,7 @@ class SimulatedSettings:
     zones: int = 0
     start_s: float = 0.0
     start_jitter_s: float = 0.0
-    stop_s: float = 0.0
+    stop_s: float = STOP_S
     lease_s: int = 40
     faults: Faults = Faults()
 
@@ -97,6 +108,9 @@ class _Run:
     step: str = ""
     restarts: int = 0
     ip: str = ""
+    stops_at_s: float = float("inf")
+    ends_at_s: float = float("inf")
+    """When its activeDeadlineSeconds are over, in the clock's time."""
 
 
 def simulated_nodes(
@@ -110,7 +124,7 @@ def simulated_nodes(
     zones: int = 0,
     start_s: float = 0.0,
     start_jitter_s: float = 0.0,
-    stop_s: float = 0.0,
+    stop_s: float = STOP_S,
     lease_s: int = 40,
     faults: Faults | None = None,
 ) -> Operator:
@@ -172,17 +186,38 @@ class _Fleet:
         if run is None:
             run = self._runs[uid] = self._resumed(tree, number, status)
         run.tree = tree
+        if "activeDeadlineSeconds" in tree["spec"] and phase not in _FINISHED:
+            self._plan_deadline(uid, run)
         if meta.get("deletionTimestamp"):
-            if run.step != "delete":
-                grace_s = 0.0 if phase in _FINISHED else float(meta.get("deletionGracePeriodSeconds") or 0)
-                self._plan(uid, run, "delete", min(self._settings.stop_s, grace_s))
-        elif phase == "Pending" and not run.step:
+            self._plan_stop(uid, run, phase)
+        elif phase == "Pending" and (not run.step or (run.step == "unpulled" and not has_seen(tree))):
             self._plan(uid, run, "run", self._start_delay_s(tree))
         elif phase == "Running" and not run.step:
             self._plan_end(uid, run)
         elif phase == "Running" and run.step == "running" and (should_be_ready(tree) != is_ready(tree) or not has_seen(tree)):
             run.restarts += has_new_image(tree)
             self._plan(uid, run, "run", 0.0)
+
+    def _plan_deadline(self, uid: str, run: _Run) -> None:
+        """Have the Pod fail when it was active for too long; that holds beside whatever else is due."""
+        started = (run.tree.get("status") or {}).get("startTime")
+        began_s = parse_timestamp(started) if started else self._clock.now()
+        ends_at_s = began_s + float(run.tree["spec"]["activeDeadlineSeconds"])
+        if abs(ends_at_s - run.ends_at_s) > 1:  # a startTime has whole seconds
+            run.ends_at_s = ends_at_s
+            self._remind(uid, _DEADLINE, ends_at_s - self._clock.now())
+
+    def _plan_stop(self, uid: str, run: _Run, phase: str) -> None:
+        """Have the Pod go when its containers have ended; a grace that got shorter makes that earlier, and nothing later."""
+        after_s = 0.0
+        if phase == "Running":
+            told_s = _annotated(run.tree, "stop-s")
+            stop_s = self._settings.stop_s if told_s is None else told_s
+            after_s = min(stop_s, float(run.tree["metadata"].get("deletionGracePeriodSeconds") or 0))
+        at_s = self._clock.monotonic() + after_s
+        if at_s < run.stops_at_s:
+            run.stops_at_s = at_s
+            self._plan(uid, run, "delete", after_s)
 
     def _resumed(self, tree: Tree, number: int, status: Tree) -> _Run:
         run = _Run(tree, number)
@@ -203,6 +238,9 @@ class _Fleet:
 
     def _plan(self, uid: str, run: _Run, step: str, after_s: float) -> None:
         run.step = step
+        self._remind(uid, step, after_s)
+
+    def _remind(self, uid: str, step: str, after_s: float) -> None:
         if after_s <= 0:
             self._due.put_nowait((uid, step))
             return
@@ -232,7 +270,7 @@ class _Fleet:
         while True:
             uid, step = await self._due.get()
             run = self._runs.get(uid)
-            if run is None or run.step != step:
+            if run is None or (run.step != step and step != _DEADLINE):
                 continue
             try:
                 with because(run.tree, by="run"):
@@ -258,8 +296,17 @@ class _Fleet:
             run.step = "ended"  # an earlier life of this fleet has seen to it
             return
         now_s, node = self._clock.now(), host_ip(run.node)
+        if step == _DEADLINE:
+            if now_s >= run.ends_at_s:
+                run.step = "ended"
+                await self._report(run, deadline_status(run.tree, run.restarts, now_s))
+            return
         if step == "end":
             await self._end(uid, run)
+            return
+        if missing_images(run.tree):
+            run.step = "unpulled"
+            await self._report(run, unpulled_status(run.tree, node, run.restarts, now_s))
             return
         if not run.ip:
             run.ip = self._new_ip()

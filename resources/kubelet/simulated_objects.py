@@ -12,8 +12,11 @@ from reconcile.clock import timestamp, timestamp_micro
 from reconcile.errors import Tree
 
 LEASE_NAMESPACE = "kube-node-lease"
+MISSING_TAG = ":non-existent"
+"""Such an image cannot be pulled; tests of rollouts that must not finish use one."""
 PREFIX = "reconcile.dev/sim-"
 _NODES = int(ipaddress.IPv4Address("10.64.0.1"))
+_KILLED = 137
 _PODS = int(ipaddress.IPv4Address("10.128.0.1"))
 
 
@@ -142,6 +145,36 @@ def ended_status(pod: Tree, code: int, restarts: int, now_s: float) -> Tree:
         "conditions": _conditions(pod, False, now, "PodCompleted" if code == 0 else "PodFailed"),
         "containerStatuses": _containers(pod, state, restarts, False),
     }
+
+
+def unpulled_status(pod: Tree, host: str, restarts: int, now_s: float) -> Tree:
+    """The status of a Pod that waits for an image which no registry has; what ran of it before is gone."""
+    now = timestamp(now_s)
+    image = next(iter(missing_images(pod)), "")
+    waiting = {"waiting": {"reason": "ErrImagePull", "message": f'failed to pull image "{image}": not found'}}
+    return {
+        "phase": "Pending",
+        "observedGeneration": pod["metadata"].get("generation", 1),
+        "hostIP": host,
+        "hostIPs": [{"ip": host}],
+        "startTime": (pod.get("status") or {}).get("startTime") or now,
+        "conditions": _conditions(pod, False, now, "ContainersNotReady"),
+        "containerStatuses": _containers(pod, waiting, restarts, False),
+    }
+
+
+def missing_images(pod: Tree) -> list[str]:
+    """The images of the Pod's containers that no registry has: those with the tag `non-existent`."""
+    images = [c.get("image") or "" for c in (pod.get("spec") or {}).get("containers") or ()]
+    return [image for image in images if image.endswith(MISSING_TAG)]
+
+
+def deadline_status(pod: Tree, restarts: int, now_s: float) -> Tree:
+    """The status of a Pod that was active for longer than its activeDeadlineSeconds: its containers are killed."""
+    return {
+        **ended_status(pod, _KILLED, restarts, now_s), "phase": "Failed", "reason": "DeadlineExceeded",
+        "message": "Pod was active on the node longer than the specified deadline",
+    }  # fmt: skip  # one field a word reads better packed
 
 
 def crashed_status(pod: Tree, code: int, restarts: int, now_s: float) -> Tree:

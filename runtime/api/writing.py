@@ -26,7 +26,7 @@ from reconcile.errors import (
 )
 from reconcile.handling import AdmissionReview
 from reconcile.identity import Caller
-from reconcile.kinds import Kind
+from reconcile.kinds import Hooks, Kind
 from reconcile.runtime.store import Compare, DeleteRange, KeyValue, Put, StoreError, Txn, WatchStore
 
 from . import apply, metadata, ownership, refusals, scale
@@ -326,7 +326,7 @@ class Writing:
         hooks = kind.hooks
         with judged_if_stumbling(served, tree, before, name):
             tree = await self._mutated("UPDATE", served, self._defaulted(kind, tree, before), before, write)
-            if hooks.prepare is not None and hooks.prepares_changes and write.subresource not in hooks.actions:
+            if hooks.prepare is not None and write.subresource not in hooks.actions and _prepares(hooks, tree, before):
                 tree = own_copy(tree)
                 hooks.prepare(tree, before)
         tree = relinked(tree, before)
@@ -475,6 +475,11 @@ class Writing:
             if name in kept:
                 meta[name] = kept[name]
         return self._defaulted(kind, served.complete(tree, before, []), before)
+
+
+def _prepares(hooks: Hooks, tree: Tree, before: Tree) -> bool:
+    which = hooks.prepares_changes
+    return which if isinstance(which, bool) else which(tree, before)
 
 
 def _said(tree: Tree, name: str) -> str:

@@ -76,6 +76,21 @@ async def test_a_kind_that_prepares_creations_only_is_not_asked_at_changes(servi
         assert calls == [None]
 
 
+async def test_a_kind_says_which_changes_it_prepares(serving: Any) -> None:
+    """A Pod's tolerations are looked after, and its statuses cost no copy for that."""
+    calls: list[Tree | None] = []
+    async with serving() as s:
+        hooks = Hooks(
+            prepare=lambda tree, old: calls.append(old and tree["spec"]), prepares_changes=lambda new, old: new["spec"]["x"] == 2
+        )
+        kind = Kind("example.com", "v1", "Lean", "leans", hooks=hooks)
+        s.api.serve(kind)
+        await s.client.create(kind, {"metadata": {"name": "a"}, "spec": {"x": 0}}, "n")
+        for x in (1, 2, 3):
+            await s.client.patch(kind, "a", Patch(MERGE_PATCH, {"spec": {"x": x}}), "n")
+        assert calls == [None, {"x": 2}]
+
+
 async def test_a_kind_that_keeps_status_keeps_a_new_objects(serving: Any) -> None:
     """A kubelet registers its Node with capacity and conditions in one request."""
     async with serving() as s:

@@ -63,7 +63,7 @@ async def measure(place: Any, options: argparse.Namespace) -> dict[str, float]:
     for tree in bootstrap_objects():
         await client.create(kind_of(Namespace), tree)
     engine = Engine(client, clock, admission=api)
-    operators = [*controllers("127.9.0.0/20"), scheduler(), simulated_nodes(options.nodes)]
+    operators = [*controllers("127.9.0.0/20"), scheduler(), simulated_nodes(options.nodes, stop_s=0.0)]
     if not options.bare:
         # As `up` has it: policy, service accounts, priorities, limits, quotas.
         guards = Guards(clock)

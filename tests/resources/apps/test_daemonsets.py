@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -202,3 +203,13 @@ async def test_what_cannot_work_is_refused(spec: Tree, text: str, clock: Virtual
         with pytest.raises(InvalidError) as refused:
             await plane.create(DaemonSet, daemon_set(**spec))
         assert text in str(refused.value)
+
+
+@virtual
+async def test_a_revision_holds_its_template_with_keys_in_order(clock: VirtualClock, control_plane: Any) -> None:
+    """Clients make the text of a template anew, with keys in order, and look for the revision that holds the same."""
+    async with control_plane(clock, *parts()) as plane:
+        await plane.create(DaemonSet, daemon_set())
+        await clock.sleep(2)
+        (revision,) = await plane.all(ControllerRevision)
+        assert json.dumps(revision["data"]) == json.dumps(revision["data"], sort_keys=True)

@@ -132,7 +132,8 @@ async def test_a_restart_annotation_rolls_all_pods(clock: VirtualClock, control_
         stamp = {"kubectl.kubernetes.io/restartedAt": "2026-01-01T00:00:00Z"}
         await plane.patch(Deployment, "web", {"spec": {"template": {"metadata": {"annotations": stamp}}}})
         await plane.complete("web")
-        assert not before & {pod["metadata"]["name"] for pod in await plane.all(Pod)}
+        left = [pod["metadata"] for pod in await plane.all(Pod) if pod["metadata"]["name"] in before]
+        assert all(meta.get("deletionTimestamp") for meta in left)
 
 
 @virtual

@@ -188,7 +188,11 @@ async def test_all_at_once_where_the_set_says_parallel(clock: VirtualClock, cont
         assert await names(plane) == ["db-5", "db-6", "db-7", "db-8"]
         await settled(plane, 4)
         await plane.patch(StatefulSet, "db", {"spec": {"replicas": 1}})
-        await clock.sleep(0.5)
+        await clock.sleep(0.3)
+        assert [pod["metadata"]["name"] for pod in await plane.all(Pod) if not pod["metadata"].get("deletionTimestamp")] == [
+            "db-5"
+        ]
+        await clock.sleep(0.3)
         assert await names(plane) == ["db-5"]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from reconcile.errors import ConflictError, InvalidError, Tree
 from reconcile.resources.core.pod_defaults import default_pod, default_pod_template
-from reconcile.resources.core.pod_lifecycle import bind, pod_grace_s, prepare_pod, qos_class
+from reconcile.resources.core.pod_lifecycle import bind, changes_tolerations, pod_grace_s, prepare_pod, qos_class
 from reconcile.resources.core.pod_validation import validate_pod
 
 
@@ -157,6 +157,27 @@ def test_a_pods_spec_cannot_change_but_for_images_and_the_like() -> None:
     assert len(found) == 1
     assert found[0].startswith("spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`")
     assert found[0].endswith("changed: spec.containers, spec.nodeName")
+
+
+def test_who_replaces_tolerations_need_not_name_those_that_every_pod_has() -> None:
+    """A client that knows only its own would be refused; their seconds may change, and nothing else of them."""
+    old = completed(pod(nodeName="n1"))
+    new = copy.deepcopy(old)
+    new["spec"]["tolerations"] = [{"key": "k", "operator": "Exists", "effect": "NoSchedule"}]
+    assert changes_tolerations(new, old)
+    prepare_pod(new, old)
+    assert [t["key"] for t in new["spec"]["tolerations"]] == [
+        "k", "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable",
+    ]  # fmt: skip  # one field a word reads better packed
+    assert faults(new, old) == []
+    own, first, second = new["spec"]["tolerations"]
+    new["spec"]["tolerations"] = [own, {**first, "tolerationSeconds": 5}, second]
+    assert faults(new, old) == []
+    new["spec"]["tolerations"] = [own, {**first, "key": "another"}, second]
+    assert [fault.split(";")[0] for fault in faults(new, old)] == [
+        "spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds"
+    ]
+    assert not changes_tolerations(old, old)
 
 
 def test_only_a_pod_that_may_run_is_deleted_with_grace() -> None:

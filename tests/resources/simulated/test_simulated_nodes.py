@@ -118,22 +118,65 @@ async def test_pods_end_as_their_annotations_and_restart_policy_say(clock: Virtu
 async def test_deletion_waits_for_the_pod_to_stop_but_not_beyond_its_grace(clock: VirtualClock, control_plane: Any) -> None:
     """A deleted Pod lingers while it stops, is not ready twice, and is gone then."""
     async with control_plane(clock, simulated_nodes(1, stop_s=20)) as plane:
-
-        async def gone(name: str) -> bool:
-            try:
-                await plane.get(Pod, name)
-            except NotFoundError:
-                return True
-            return False
-
         for name, grace_s, expected_s in (("a", None, 20), ("b", 5, 5)):
             await plane.create(Pod, pod(name))
             await phase(plane, name, "Running")
             began_s = clock.now()
             await plane.delete(Pod, name, grace_s)
             assert (await plane.get(Pod, name))["metadata"]["deletionTimestamp"]
-            await plane.until(lambda name=name: gone(name), f"{name} gone")
+            await plane.until(lambda name=name: gone(plane, name), f"{name} gone")
             assert expected_s <= clock.now() - began_s <= expected_s + 0.1
+
+
+@virtual
+async def test_a_running_pod_is_seen_terminating_before_it_goes(clock: VirtualClock, control_plane: Any) -> None:
+    """Who looks after a graceful deletion finds the Pod; forced, unstarted and finished ones have nothing to end."""
+    async with control_plane(clock, simulated_nodes(1)) as plane:
+
+        async def lives_s(name: str, grace_s: int | None = None) -> float:
+            began_s = clock.now()
+            await plane.delete(Pod, name, grace_s)
+            await plane.until(lambda: gone(plane, name), f"{name} gone")
+            return clock.now() - began_s
+
+        for name in ("usual", "forced", "quick", "slow"):
+            told = {"quick": {"stop_s": "0"}, "slow": {"stop_s": "20"}}.get(name, {})
+            await plane.create(Pod, pod(name, **told))
+            await phase(plane, name, "Running")
+        await plane.create(Pod, pod("unstarted", start_s="60"))
+        await plane.create(Pod, pod("done", policy="Never", exit_code="0"))
+        await phase(plane, "done", "Succeeded")
+        await plane.delete(Pod, "usual", 60)
+        terminating = await plane.get(Pod, "usual")
+        assert terminating["metadata"]["deletionTimestamp"]
+        assert terminating["metadata"]["generation"] == 2
+        assert 0.4 < await lives_s("usual") < 0.6
+        for name, grace_s in (("forced", 0), ("quick", None), ("unstarted", None), ("done", None)):
+            assert await lives_s(name, grace_s) < 0.1, name
+        assert 19.9 < await lives_s("slow") < 20.1
+
+
+@virtual
+async def test_a_grace_that_gets_shorter_ends_a_pod_earlier(clock: VirtualClock, control_plane: Any) -> None:
+    """Who lost patience need not wait for what was agreed before."""
+    async with control_plane(clock, simulated_nodes(1)) as plane:
+        await plane.create(Pod, pod("slow", stop_s="25"))
+        await phase(plane, "slow", "Running")
+        began_s = clock.now()
+        await plane.delete(Pod, "slow")
+        await clock.sleep(5)
+        await plane.delete(Pod, "slow", 3)
+        await plane.until(lambda: gone(plane, "slow"), "slow gone")
+        assert 7.9 < clock.now() - began_s < 8.1
+
+
+async def gone(plane: Any, name: str) -> bool:
+    """Whether there is no such Pod (any more)."""
+    try:
+        await plane.get(Pod, name)
+    except NotFoundError:
+        return True
+    return False
 
 
 @virtual
@@ -175,3 +218,39 @@ async def test_faults_happen_as_often_as_told(clock: VirtualClock, control_plane
         assert 10 <= list(late.values()).count("Failed") <= 30
         lease = await plane.client.get(kind_of(Lease), "sim-1", "kube-node-lease")
         assert clock.now() - parse_timestamp(lease["spec"]["renewTime"]) > 100
+
+
+@virtual
+async def test_a_pod_that_is_active_for_too_long_fails(clock: VirtualClock, control_plane: Any) -> None:
+    """Whether it had its deadline from the first, or was given an earlier one while it ran."""
+    async with control_plane(clock, simulated_nodes(1)) as plane:
+        for name, limit_s in (("first", 20), ("later", 500)):
+            tree = pod(name)
+            tree["spec"]["activeDeadlineSeconds"] = limit_s
+            await plane.create(Pod, tree)
+            await phase(plane, name, "Running")
+        await clock.sleep(10)
+        await plane.patch(Pod, "later", {"spec": {"activeDeadlineSeconds": 30}})
+        began_s = clock.now()
+        first = await phase(plane, "first", "Failed")
+        assert 8.9 < clock.now() - began_s < 10.1
+        assert first["status"]["reason"] == "DeadlineExceeded"
+        assert ready(first) == "False"
+        await phase(plane, "later", "Failed")
+        assert 18.9 < clock.now() - began_s < 20.1
+
+
+@virtual
+async def test_an_image_that_nobody_has_keeps_a_pod_waiting(clock: VirtualClock, control_plane: Any) -> None:
+    """A rollout that must not finish needs one; with another image the Pod starts."""
+    async with control_plane(clock, simulated_nodes(1)) as plane:
+        tree = pod("lost")
+        tree["spec"]["containers"][0]["image"] = "foo:non-existent"
+        await plane.create(Pod, tree)
+        await clock.sleep(5)
+        lost = await plane.get(Pod, "lost")
+        assert lost["status"]["phase"] == "Pending"
+        assert lost["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "ErrImagePull"
+        assert ready(lost) == "False"
+        await plane.patch(Pod, "lost", {"spec": {"containers": [{"name": "c", "image": "foo:1"}]}})
+        assert ready(await phase(plane, "lost", "Running")) == "True"
