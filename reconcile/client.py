@@ -30,6 +30,8 @@ That is one write where a server of ours makes it. Others are asked for two, the
 """
 WHOLE_HEADER = "Reconcile-Whole"
 """The HTTP header by which a server of ours says that it does so, and a client of ours that it wants it."""
+BATCH_PATH, BATCH_MEDIA, BATCH_HEADER = "/batch", "application/vnd.reconcile.batch", "Reconcile-Batch"
+"""Where a server of ours takes several patches in one request, in which media type, and the header by which it says so."""
 
 
 @attrs.frozen

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import http
 import sys
-from typing import Literal, cast
+from collections.abc import AsyncIterator, Mapping
+from typing import Literal, NamedTuple, cast
 
 import orjson
 
@@ -12,11 +13,18 @@ from reconcile.client import WatchEvent
 from reconcile.errors import ApiError, Tree, error_from_status
 from reconcile.kinds import Kind
 
-from .connection import Answer
+from .connection import Answer, Connection
 
 _END_OF_INITIAL = "k8s.io/initial-events-end"
 _GUARDS = ("uid", "resourceVersion")
 _SHARED, _SHARED_METADATA = ("apiVersion", "kind"), ("namespace", "creationTimestamp")
+
+
+class Exchanged(NamedTuple):
+    """The object that a server answered with, and the answer's headers, whose names are in lower case."""
+
+    tree: Tree
+    headers: Mapping[str, str]
 
 
 def watch_event(line: Tree) -> WatchEvent:
@@ -86,3 +94,21 @@ def standing_on(patch: Tree, tree: Tree) -> Tree:
     if "resourceVersion" not in meta:
         return patch
     return {**patch, "metadata": {**meta, "resourceVersion": tree["metadata"].get("resourceVersion", "")}}
+
+
+async def pieces(connection: Connection, silence_s: float) -> AsyncIterator[bytes]:
+    """What comes on a connection, to its end. Raises OSError, also where nothing comes for `silence_s`."""
+    while piece := await connection.more(silence_s):
+        yield piece
+
+
+async def lines(source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Lines of any length."""
+    rest = b""
+    async for piece in source:
+        *whole, rest = (rest + piece).split(b"\n") if rest else piece.split(b"\n")
+        for line in whole:
+            if line:
+                yield line
+    if rest.strip():
+        yield rest

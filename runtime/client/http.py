@@ -15,13 +15,24 @@ from __future__ import annotations
 import asyncio
 import builtins
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, Self, cast
 from urllib.parse import quote, urlencode
 
 import orjson
 
 from reconcile.causality import CAUSE_HEADER, TRACEPARENT, TRIGGER, Cause, spans
-from reconcile.client import APPLY_PATCH, WHOLE, WHOLE_HEADER, DeleteOptions, Page, Patch, WatchEvent
+from reconcile.client import (
+    APPLY_PATCH,
+    BATCH_HEADER,
+    BATCH_MEDIA,
+    BATCH_PATH,
+    WHOLE,
+    WHOLE_HEADER,
+    DeleteOptions,
+    Page,
+    Patch,
+    WatchEvent,
+)  # fmt: skip
 from reconcile.clock import Clock
 from reconcile.errors import (
     ApiError,
@@ -34,8 +45,9 @@ from reconcile.errors import (
 )  # fmt: skip
 from reconcile.kinds import Kind
 
-from .answers import halves, identified, refused, revision_of, slim, standing_on, watch_event
-from .connection import Answer, Connection
+from .answers import Exchanged, halves, identified, lines, pieces, refused, revision_of, slim, standing_on, watch_event
+from .batching import Batching, Sent
+from .connection import Answer
 from .connections import Connections, Request
 from .discovered import ACCEPT, kinds_of_discovery, kinds_of_resources
 from .errors import KubeconfigError, unreachable
@@ -48,15 +60,9 @@ _SILENCE_S_MAX = 30.0
 _DEFAULT_OPTIONS = DeleteOptions()
 REQUESTS_MAX = 64
 _BUSY_RETRIES_MAX, _BUSY_S_MAX = 5, 10.0
+_BATCH = BATCH_HEADER.lower()
 _WHOLE, _WANTS_WHOLE = WHOLE_HEADER.lower(), f"{WHOLE_HEADER}: status\r\n"
 Query = dict[str, str]
-
-
-class Exchanged(NamedTuple):
-    """The object that a server answered with, and the answer's headers, whose names are in lower case."""
-
-    tree: Tree
-    headers: Mapping[str, str]
 
 
 LogIn = Callable[[], Awaitable[tuple[Access, float]]]
@@ -85,6 +91,7 @@ class HttpClient:
         self._retired: Connections | None = None
         self._slim = slim
         self._makes_whole = False
+        self._patches = Batching(self._sent_alone, self._posted)
         self._turn = asyncio.Semaphore(requests_max)
         self._log_in = log_in
         self._logged_in_until_s = -1.0 if log_in is not None else 0.0
@@ -120,7 +127,7 @@ class HttpClient:
         if continue_token:
             query["continue"] = continue_token
         answer, headers = await self._exchange("GET", _path(kind, namespace), query)
-        self._makes_whole = _WHOLE in headers
+        self._makes_whole, self._patches.taken = _WHOLE in headers, _BATCH in headers
         metadata = answer.get("metadata") or {}
         if not metadata.get("resourceVersion"):
             # A proxy, most likely. Taken for an empty list, it would make everything look deleted.
@@ -188,13 +195,13 @@ class HttpClient:
         if patch.media_type == APPLY_PATCH and not subresource and isinstance(body, dict):
             body = identified(body, kind)
         path = _path(kind, namespace, name, subresource)
-        return await self.request("PATCH", path, query, body, content_type=patch.media_type)
+        return (await self._patched(path, query, body, patch.media_type)).tree
 
     async def _patch_whole(self, kind: Kind, name: str, namespace: str, query: Query, patch: Patch) -> Tree:
         """A merge patch of the status and the rest: one request to servers that say that they do that, else one for each."""
         path, media = _path(kind, namespace, name), patch.media_type
         if self._makes_whole or not kind.status:
-            made = await self._exchange("PATCH", path, query, patch.body, content_type=media, further=_WANTS_WHOLE)
+            made = await self._patched(path, query, patch.body, media, whole=True)
             self._makes_whole = _WHOLE in made.headers
             if self._makes_whole or not kind.status:
                 return made.tree
@@ -204,6 +211,23 @@ class HttpClient:
         status, rest = halves(patch.body)
         tree = await self.request("PATCH", f"{path}/status", query, status, content_type=media)
         return await self.request("PATCH", path, query, standing_on(rest, tree), content_type=media)
+
+    async def _patched(self, path: str, query: Query, body: Any, media: str, *, whole: bool = False) -> Exchanged:
+        """Send a patch, which may go with others that are asked for at the same time."""
+        if spans() is not None:  # a span is a request's
+            further = _WANTS_WHOLE if whole else ""
+            return await self._exchange("PATCH", path, query, body, content_type=media, further=further)
+        trigger = TRIGGER.get()
+        cause = quote(Cause.of(trigger).encode()) if trigger is not None else ""
+        target = f"{path}?{urlencode(query)}" if query else path
+        return await self._patches.ask(Sent(target, media, orjson.dumps(body), cause, whole))
+
+    async def _sent_alone(self, sent: Sent) -> Exchanged:
+        answer = await self._answered("PATCH", sent.target, sent.body, sent.media, _JSON, _WANTS_WHOLE if sent.whole else "")
+        return self._decoded(answer, sent.target)
+
+    async def _posted(self, batch: bytes) -> bytes:
+        return (await self._answered("POST", BATCH_PATH, batch, BATCH_MEDIA, BATCH_MEDIA)).body
 
     async def delete(self, kind: Kind, name: str, namespace: str = "", options: DeleteOptions = _DEFAULT_OPTIONS) -> Tree:
         """Delete. Returns the object as it lingers; of one that is gone, what the server says about it: name and uid."""
@@ -290,15 +314,25 @@ class HttpClient:
     ) -> Exchanged:  # fmt: skip
         data = orjson.dumps(body) if body is not None else None
         target = f"{path}?{urlencode(query)}" if query else path
+        return self._decoded(await self._answered(method, target, data, content_type, accept, further, trace), path)
+
+    def _decoded(self, answer: Answer, path: str) -> Exchanged:
+        try:
+            return Exchanged(cast(Tree, orjson.loads(answer.body)), answer.headers)
+        except ValueError:
+            raise UnavailableError(f"{self.access.server}{path} answers with {answer.body[:80]!r}, which is no JSON") from None
+
+    async def _answered(
+        self, method: str, target: str, data: bytes | None, content_type: str, accept: str, further: str = "", trace: str = ""
+    ) -> Answer:
         busy, identified_anew = 0, False
         async with self._turn:
             while True:
                 connections = await self._ready()
                 shown = self.access
-                lines = self._lines(accept, content_type if data else "", trace) + further
+                head = self._lines(accept, content_type if data else "", trace) + further
                 try:
-                    answer = await self._ask(connections, Request(method, target, lines, data))
-                    break
+                    return await self._ask(connections, Request(method, target, head, data))
                 except UnauthorizedError:
                     if identified_anew or not await self._identify_anew(shown):
                         raise
@@ -310,10 +344,6 @@ class HttpClient:
                     if after_s is None or busy > _BUSY_RETRIES_MAX:
                         raise
                     await self._clock.sleep(min(float(after_s), _BUSY_S_MAX) * (1 + self._clock.random.random() / 4))
-        try:
-            return Exchanged(cast(Tree, orjson.loads(answer.body)), answer.headers)
-        except ValueError:
-            raise UnavailableError(f"{self.access.server}{path} answers with {answer.body[:80]!r}, which is no JSON") from None
 
     async def _ask(self, connections: Connections, request: Request) -> Answer:
         try:
@@ -380,9 +410,9 @@ class HttpClient:
                 if status == 401:
                     await self._identify_anew(shown)  # the informer comes back
                 if status >= 400:
-                    body = [line async for line in _pieces(connection, self._timeout_s)]
+                    body = [line async for line in pieces(connection, self._timeout_s)]
                     raise refused(Answer(status, {}, b"".join(body)))
-                async for line in _lines(_pieces(connection, limit_s + _SILENCE_S_MAX)):
+                async for line in lines(pieces(connection, limit_s + _SILENCE_S_MAX)):
                     event = watch_event(orjson.loads(line))
                     if self._slim and event.type != "BOOKMARK":
                         slim(event.object)
@@ -432,23 +462,6 @@ def _in_one_line(token: str, source: str) -> str:
             f"a token or a name of {source or 'this client'} holds what no header can: give it in one line of ASCII"
         )
     return token
-
-
-async def _pieces(connection: Connection, silence_s: float) -> AsyncIterator[bytes]:
-    while piece := await connection.more(silence_s):
-        yield piece
-
-
-async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Lines of any length."""
-    rest = b""
-    async for piece in pieces:
-        *lines, rest = (rest + piece).split(b"\n") if rest else piece.split(b"\n")
-        for line in lines:
-            if line:
-                yield line
-    if rest.strip():
-        yield rest
 
 
 def _path(kind: Kind, namespace: str, name: str = "", subresource: str = "") -> str:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from reconcile.causality import TRACEPARENT, TRIGGER, spans
+from reconcile.client import BATCH_PATH
 from reconcile.errors import ApiError, InternalError
 from reconcile.identity import Access, Caller, forbidden
 from reconcile.kinds import Kind
 from reconcile.runtime.api.refusals import method_not_allowed
 from reconcile.runtime.api.server import ApiServer
 
-from . import past
+from . import batch, past
 from .discovery import VERBS, VERBS_ASKED, VERBS_VIRTUAL, Discovery
 from .exchange import TEXT, Answer, Request, Stream, Switch, json_answer, no_such_path
 from .identity import Authenticate, access_of, is_open
@@ -97,9 +98,14 @@ class Face:
                 done["reconcile.revision"] = trigger.wrote[-1]
             span.end(done, "" if 0 < code < _FAILED else f"HTTP {code}" if code else "given up")
 
-    async def _answered(self, request: Request, location: Location | None, access: Access) -> Answer | Stream | Switch:
+    async def _answered(
+        self, request: Request, location: Location | None, access: Access, known: bool = False
+    ) -> Answer | Stream | Switch:
+        """Answer a request, whose caller may be `known` already, and count it."""
         began_s = self._clock.monotonic()
         try:
+            if not known:
+                request.caller = impersonated(request, self._authenticate(request), self._authorize)
             answer = await self._admitted(request, location, access)
         except ApiError as error:
             answer = self._objects.renderer.refusal(error, request.headers.get("Accept", ""))
@@ -112,7 +118,8 @@ class Face:
         return answer
 
     async def _admitted(self, request: Request, location: Location | None, access: Access) -> Answer | Stream | Switch:
-        request.caller = impersonated(request, self._authenticate(request), self._authorize)
+        if location is None and request.path == BATCH_PATH:
+            return await batch.answered(request, self._one_of_a_batch)  # whose patches are admitted each by itself
         with self._in_flight.admitted(request.caller, access, waits=location is not None and self._objects.waits(location)):
             if not is_open(request):
                 self._check(request.caller, access)
@@ -128,6 +135,14 @@ class Face:
             # An apply that finds no object creates one, which is another permission; and there are stranger ones.
             request.must = lambda verb, part: self._check(request.caller, attrs.evolve(access, verb=verb, subresource=part))
             return await self._objects.answer(request, location)
+
+    async def _one_of_a_batch(self, request: Request) -> Answer:
+        location = locate(request.path)
+        if location is None or not location.name or location.subresource not in ("", "status") or location.rest:
+            return no_such_path()
+        answer = await self._answered(request, location, access_of(request, location), known=True)
+        assert isinstance(answer, Answer), "a patch of an object has one answer"
+        return answer
 
     def _check(self, caller: Caller, access: Access) -> None:
         decision = self._authorize(caller, access)

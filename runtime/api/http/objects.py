@@ -17,6 +17,7 @@ from reconcile.causality import CAUSE_HEADER, TRACEPARENT, TRIGGER, Trigger, par
 from reconcile.causality import Cause as CauseOfWrite
 from reconcile.client import (
     APPLY_PATCH,
+    BATCH_HEADER,
     JSON_PATCH,
     MERGE_PATCH,
     STRATEGIC_PATCH,
@@ -34,6 +35,7 @@ from reconcile.runtime.api.server import ApiServer, FieldValidation, Match
 from reconcile.runtime.api.stored import Deleted, Notes
 
 from . import bodies, past
+from .batch import PATCHES_MAX
 from .connecting import connect
 from .exchange import Answer, Request, Stream, Switch, no_such_path, warning_headers
 from .feed import Feeds
@@ -53,6 +55,7 @@ _UNREADABLE_VERB = "unsafe-delete-ignore-read-errors"
 _CAUSE_CHARACTERS = 500
 _TEXT = "text/plain"
 _MAKES_WHOLE = ((WHOLE_HEADER, "status"),)
+_TAKES_BATCHES = ((BATCH_HEADER, str(PATCHES_MAX)),)
 
 
 class Objects:
@@ -153,7 +156,7 @@ class Objects:
         if listing.remaining:
             metadata["remainingItemCount"] = listing.remaining
         answer = await self.renderer.many(kind, listing.items, metadata, rendering, include)
-        return attrs.evolve(answer, headers=(*answer.headers, *_MAKES_WHOLE))
+        return attrs.evolve(answer, headers=(*answer.headers, *_MAKES_WHOLE, *_TAKES_BATCHES))
 
     # Writing
 
