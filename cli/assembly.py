@@ -93,7 +93,8 @@ def assemble(
         if choice.scheduler:
             from reconcile.resources.scheduler import scheduler
 
-            chosen.append(scheduler())
+            # Claims are waited for where somebody binds them: with processes, or in another program.
+            chosen.append(scheduler(volumes=node is not None or not choice.enabled(VOLUMES)))
         if node is not None:
             return [*chosen, api_access, *node.operators(volumes=choice.enabled(VOLUMES))]
         from reconcile.resources.kubelet.simulated import simulated_nodes

@@ -16,10 +16,13 @@ from reconcile.clock import Clock, timestamp
 from reconcile.conditions import with_condition
 from reconcile.errors import ApiError, NotFoundError, Tree
 from reconcile.handling import Cluster, EventRecorder
-from reconcile.kinds import typed
+from reconcile.kinds import Kind, Resource, kind_of, typed
 from reconcile.registry import Operator
 from reconcile.resources.core import Namespace, Node, Pod
 from reconcile.resources.policy.budget import PodDisruptionBudget
+from reconcile.resources.stored.declaration import class_of
+from reconcile.resources.stored.storage import storage_class
+from reconcile.resources.volumes.claims import PersistentVolume, PersistentVolumeClaim
 from reconcile.views import tree_of
 
 from .demand import Demands, PodInfo
@@ -30,8 +33,10 @@ from .preemption import Preemption
 from .queue import SchedulingQueue, Waiting
 from .ranking import Rankings
 from .snapshot import ClusterState
+from .volumes import VOLUME_EVENT, VolumeBinding, Volumes, bind_claims
 
 log = logging.getLogger(__name__)
+StorageClass = class_of(storage_class())
 
 _WRITERS = 64
 _DECISIONS_PER_TURN = 32  # then others get a turn of the event loop
@@ -40,10 +45,16 @@ _FINISHED = ("Succeeded", "Failed")
 _Write = Callable[[], Awaitable[None]]
 
 
-def scheduler(name: str = "default-scheduler", *, plugins: Sequence[Plugin] = ()) -> Operator:
-    """The operator that binds the Pods whose spec.schedulerName is `name`; `plugins` are used besides the built-in ones."""
+def scheduler(name: str = "default-scheduler", *, plugins: Sequence[Plugin] = (), volumes: bool = False) -> Operator:
+    """The operator that binds the Pods whose spec.schedulerName is `name`; `plugins` are used besides the built-in ones.
+
+    With `volumes`, claims count, too; somebody must bind them then.
+    """
     app = Operator(name)
-    state = _Scheduler(name, (*default_plugins(), *plugins))
+    known = Volumes() if volumes else None
+    state = _Scheduler(name, (*default_plugins(), *([VolumeBinding(known)] if known is not None else ()), *plugins), known)
+    if known is not None:
+        _follow_volumes(app, known, state)
 
     @app.on.startup()
     async def start(cluster: Cluster, clock: Clock, events: EventRecorder) -> None:
@@ -64,11 +75,23 @@ def scheduler(name: str = "default-scheduler", *, plugins: Sequence[Plugin] = ()
     return app
 
 
+def _follow_volumes(app: Operator, known: Volumes, state: _Scheduler) -> None:
+    for cls in (PersistentVolumeClaim, PersistentVolume, StorageClass):
+        kind = kind_of(cls)
+
+        def saw(obj: Resource, event: str, kind: Kind = kind) -> None:
+            known.saw(kind, tree_of(obj), gone=event == "DELETED")
+            state.saw_volumes()
+
+        app.on.event(cls, inline=True, name=f"volumes-{kind.plural}")(saw)
+
+
 class _Scheduler:
     """What one running scheduler knows and does."""
 
-    def __init__(self, name: str, plugins: Sequence[Plugin]) -> None:
+    def __init__(self, name: str, plugins: Sequence[Plugin], volumes: Volumes | None) -> None:
         self._name = name
+        self._volumes = volumes
         self._plugins = plugins
         self._helped_by = {plugin.name: plugin.helped_by for plugin in plugins}
 
@@ -104,6 +127,10 @@ class _Scheduler:
         """A namespace came, changed or went; terms with a namespaceSelector look at its labels."""
         meta = tree["metadata"]
         self._state.set_namespace(meta["name"], None if gone else meta.get("labels") or {})
+
+    def saw_volumes(self) -> None:
+        """A claim, a volume or a class came, changed or went."""
+        self._helped(VOLUME_EVENT, None)
 
     def saw_pod(self, tree: Tree, gone: bool) -> None:
         """A Pod came, changed or went."""
@@ -162,6 +189,9 @@ class _Scheduler:
         # Decisions on half a model would overcommit nodes whose Pods are not known yet.
         await self._cluster.list(Node)
         await self._cluster.list(Pod)
+        if self._volumes is not None:
+            for cls in (PersistentVolumeClaim, PersistentVolume, StorageClass):
+                await self._cluster.list(cls)
         while True:
             self._wake.clear()
             for _ in range(_DECISIONS_PER_TURN):
@@ -199,7 +229,11 @@ class _Scheduler:
         else:
             self._nominations.drop(pod.uid)
             self._state.assume(pod, answer)
-            self._writes.put_nowait(lambda: self._bind(waiting, answer))
+            if self._volumes is not None and (late := self._volumes.late_of(pod)):
+                # Beside the writers, of which it would take one for as long as a volume takes to be made.
+                self._cluster.spawn(self._bind_with_claims(waiting, answer, late), f"claims of {pod}")
+            else:
+                self._writes.put_nowait(lambda: self._bind(waiting, answer))
 
     def _failed(self, waiting: Waiting, error: Exception) -> None:
         pod = waiting.pod
@@ -213,6 +247,22 @@ class _Scheduler:
         while True:
             write = await self._writes.get()
             await write()
+
+    async def _bind_with_claims(self, waiting: Waiting, name: str, late: Sequence[tuple[str, str]]) -> None:
+        node = self._state.nodes.get(name)
+        try:
+            if self._volumes is not None and node is not None:
+                with because(waiting.pod.tree, by="bind"):
+                    await bind_claims(self._volumes, late, node, self._cluster.client, self._clock)
+        except ApiError as error:
+            await self._gave_up(waiting, name, error)
+            return
+        await self._bind(waiting, name)
+
+    async def _gave_up(self, waiting: Waiting, node: str, error: ApiError) -> None:
+        self._state.forget(waiting.pod.uid)
+        self._helped("pod-gone", node)
+        await self._recover(waiting, node, error)
 
     async def _bind(self, waiting: Waiting, node: str) -> None:
         pod = waiting.pod
@@ -230,9 +280,7 @@ class _Scheduler:
             with because(pod.tree, by="bind"):
                 await self._cluster.act(about, "binding", binding)
         except ApiError as error:
-            self._state.forget(pod.uid)
-            self._helped("pod-gone", node)
-            await self._recover(waiting, node, error)
+            await self._gave_up(waiting, node, error)
             return
         self._events.normal("Scheduled", f"Successfully assigned {pod} to {node}", about=about)
 

@@ -38,7 +38,8 @@ class Plugin:
     filters = False
     node_local = True
     helped_by: frozenset[str] = frozenset(["node"])
-    """What can make a rejected Pod fit: changes of a node (`node`), a Pod's end (`pod-gone`), a Pod's start (`pod-new`)."""
+    """What can make a rejected Pod fit: changes of a node (`node`), a Pod's end (`pod-gone`), a Pod's start (`pod-new`),
+    a change of a claim, volume or class (`volume`)."""
 
     def applies(self, pod: PodInfo, state: ClusterState) -> bool:
         """Whether the plugin has anything to say about this Pod now."""

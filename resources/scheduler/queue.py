@@ -17,7 +17,7 @@ import attrs
 from .demand import PodInfo
 
 BACKOFF_S_FIRST, BACKOFF_S_MAX = 1.0, 10.0
-ANY_EVENT = frozenset(["node", "pod-gone", "pod-new"])
+ANY_EVENT = frozenset(["node", "pod-gone", "pod-new", "volume"])
 _UNSCHEDULABLE_S_MAX = 300.0  # then a Pod is tried again even if nothing seems to have changed
 
 

@@ -38,11 +38,14 @@ class Rankings:
         self._chooser = Chooser(plugins)
         self._rankings: OrderedDict[int, _Ranking] = OrderedDict()
         # A plugin from outside that is not node-local would be left out of a ranking: then nothing is ranked.
-        self._possible = all(p.node_local or p.name in ("PodTopologySpread", "InterPodAffinity") for p in plugins)
+        plain = ("PodTopologySpread", "InterPodAffinity", "VolumeBinding")
+        self._possible = all(p.node_local or p.name in plain for p in plugins)
+        self._volumes = next((plugin for plugin in plugins if plugin.name == "VolumeBinding"), None)
 
     def choose(self, pod: PodInfo) -> str | Unschedulable:
         """The best node's name, or why there is none. O(nodes changed) for a Pod like the last."""
-        if not self._possible or pod.demand.about_pods or self._state.affine_count:
+        with_volumes = self._volumes is not None and self._volumes.applies(pod, self._state)
+        if not self._possible or pod.demand.about_pods or self._state.affine_count or with_volumes:
             return self._chooser.choose(pod, self._state)
         ranking = self._rankings.get(id(pod.demand))
         if ranking is None:

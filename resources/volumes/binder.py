@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from reconcile.client import MERGE_PATCH, Client, Patch
@@ -17,13 +17,15 @@ from reconcile.errors import AlreadyExistsError, NotFoundError, Tree
 from reconcile.handling import Cluster, EventRecorder, Key, Requeue
 from reconcile.kinds import Resource
 from reconcile.registry import Operator, Watch
-from reconcile.resources.stored.storage import persistent_volume, persistent_volume_claim
+from reconcile.resources.stored.storage import persistent_volume, persistent_volume_claim, storage_class
 from reconcile.views import tree_of
 
 from .claims import (
+    LATE,
     LOCAL,
     PROVISIONED_BY,
     PROVISIONER,
+    SELECTED_NODE,
     PersistentVolume,
     PersistentVolumeClaim,
     best_for,
@@ -56,6 +58,9 @@ def local_volumes(folder: Path, remove: Callable[[Path], Awaitable[None]] = remo
         if is_bound(tree):
             return None
         volumes = (await cluster.client.list(persistent_volume())).items
+        if await _waits_for_pod(tree, volumes, cluster.client):
+            events.normal("WaitForFirstConsumer", "waiting for first consumer to be created before binding")
+            return Requeue(_AGAIN_S)
         volume = best_for(tree, volumes) or await _made(tree, folder, cluster.client)
         if volume is None:
             events.normal("FailedBinding", "no persistent volume fits this claim, and its class is none that makes one here")
@@ -82,6 +87,19 @@ def local_volumes(folder: Path, remove: Callable[[Path], Awaitable[None]] = remo
             await cluster.delete(volume)
 
     return app
+
+
+async def _waits_for_pod(claim: Tree, volumes: Sequence[Tree], client: Client) -> bool:
+    """Whether a claim's class leaves it to the scheduler where it is bound, and that has not chosen yet."""
+    if (claim["metadata"].get("annotations") or {}).get(SELECTED_NODE) or claim["spec"].get("volumeName"):
+        return False
+    if any(volume["spec"].get("claimRef") and is_claimed_by(volume, claim) for volume in volumes):
+        return False
+    try:
+        cls = await client.get(storage_class(), claim["spec"].get("storageClassName") or "")
+    except NotFoundError:
+        return False
+    return cls.get("volumeBindingMode") == LATE
 
 
 def is_made_here(volume: Tree, folder: Path) -> bool:

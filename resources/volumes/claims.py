@@ -18,6 +18,9 @@ from reconcile.selectors import label_selector
 
 LOCAL = "local"
 """The storage class of volumes that are folders of this machine; claims that name none get them."""
+SELECTED_NODE = "volume.kubernetes.io/selected-node"
+"""The node that a scheduler chose for the Pod of a claim, which the volume is to be made for."""
+LATE = "WaitForFirstConsumer"
 PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 PROVISIONER = "reconcile.dev/local"
 
