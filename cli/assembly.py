@@ -36,7 +36,6 @@ from reconcile.runtime.sync import Folder
 from .choosing import Choice
 from .guarding import Guards
 from .node import LocalNode
-from .probing import PORTS, trouble_at
 
 EVERYTHING = Choice()
 
@@ -133,6 +132,10 @@ def _policies(serving: list[ApiServer]) -> Operator:
 
 def _elsewhere(choice: Choice, clock: Clock) -> dict[str, Callable[[], Awaitable[str]]]:
     """Asks the parts of which nothing runs here, as the reference's programs answer."""
+    if choice.controllers and choice.scheduler:
+        return {}
+    from .probing import PORTS, trouble_at  # few leave a part to others
+
     absent = {"controller-manager": not choice.controllers, "scheduler": not choice.scheduler}
     return {name: partial(trouble_at, PORTS[name], clock) for name in PORTS if absent[name]}
 

@@ -21,7 +21,6 @@ from reconcile.kinds import Kind, kind_of
 from reconcile.registry import Operator
 from reconcile.resources.authentication import IdentityReviews
 from reconcile.resources.authentication.accounts import AccountTokens
-from reconcile.resources.authentication.published import published_authority
 from reconcile.resources.authentication.signing import SigningKey
 from reconcile.resources.authentication.token_request import TokenRequest
 from reconcile.resources.authorization import AccessReviews
@@ -101,6 +100,7 @@ class Guards:
 
     def controllers(self) -> list[Operator]:
         """What nobody waits for: started with the controllers."""
+        from reconcile.resources.authentication.published import published_authority
         from reconcile.resources.policy_status import policy_status
 
         status = [policy_status(lambda: self._api.kinds())] if self.enabled(POLICY_STATUS) else []

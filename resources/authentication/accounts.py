@@ -19,11 +19,12 @@ from reconcile.identity import Caller, Identity
 from reconcile.kinds import Kind, kind_of
 from reconcile.resources.core import Node, Pod, Secret, ServiceAccount
 
-from . import secret_tokens
 from .signing import SigningKey, parts_of
 from .token_request import EXPIRES_S
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
+SECRETS_ISSUER = "kubernetes/serviceaccount"
+"""Who makes the tokens that kube-controller-manager puts into Secrets."""
 GROUP_ALL = "system:serviceaccounts"
 _PREFIX = "system:serviceaccount:"
 _CLAIM = "kubernetes.io"
@@ -116,7 +117,7 @@ class AccountTokens:
         claims = self._claims(token)
         if claims is None:
             return None
-        if claims["iss"] == secret_tokens.ISSUER:
+        if claims["iss"] == SECRETS_ISSUER:
             return self._of_secret(token, claims, audiences)
         now_s = self.clock.now()
         if now_s >= float(claims.get("exp") or 0):
@@ -131,6 +132,8 @@ class AccountTokens:
 
     def _of_secret(self, token: str, claims: Tree, audiences: Sequence[str]) -> Identity:
         """Who a token stands for that the reference's controller made; it names no audience, and is for the API server alone."""
+        from . import secret_tokens  # there are none, unless the reference's controller runs
+
         meant = tuple(name for name in audiences if name == self.issuer)
         if audiences and not meant:
             raise UnauthorizedError(f"invalid bearer token: it is for the API server alone, not for {list(audiences)}")
@@ -143,7 +146,7 @@ class AccountTokens:
             self._read.move_to_end(token)
             return known
         try:
-            if parts_of(token)[1].get("iss") not in (self.issuer, secret_tokens.ISSUER):
+            if parts_of(token)[1].get("iss") not in (self.issuer, SECRETS_ISSUER):
                 return None  # another reader's, perhaps
         except UnauthorizedError:
             return None

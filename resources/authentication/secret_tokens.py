@@ -17,7 +17,6 @@ from reconcile.identity import Caller
 from reconcile.kinds import Kind, kind_of
 from reconcile.resources.core import Secret, ServiceAccount
 
-ISSUER = "kubernetes/serviceaccount"
 _CLAIM = "kubernetes.io/serviceaccount/"
 _INVALID_SINCE = "kubernetes.io/legacy-token-invalid-since"
 

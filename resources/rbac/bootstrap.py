@@ -12,7 +12,6 @@ from collections.abc import Iterator
 
 from reconcile.errors import Tree
 
-from .controller_roles import CONTROLLERS, EVENTS, IN_NAMESPACES, NAMESPACE, Rule
 from .role import GROUP
 
 AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
@@ -24,7 +23,12 @@ _AUTHN, _AUTHZ, _CERTIFICATES = "authentication.k8s.io", "authorization.k8s.io",
 _METRICS, _LEASES, _STORAGE, _SLICES = "metrics.k8s.io", "coordination.k8s.io", "storage.k8s.io", "discovery.k8s.io"
 _DEVICES = "resource.k8s.io"
 
-_Rule = Rule  # paths have no group
+NAMESPACE = "kube-system"
+Rule = tuple[str, ...]
+"""(verbs, API groups, resources[, names]): words apart by spaces; the core group is "core". Paths have no group."""
+EVENTS: Rule = ("create patch update", "core events.k8s.io", "events")
+"""Who acts may tell what happens."""
+_Rule = Rule
 _EVENTS: tuple[_Rule, ...] = (EVENTS,)
 
 _VIEW: tuple[_Rule, ...] = (
@@ -241,6 +245,8 @@ def bootstrap_policy() -> Iterator[Tree]:
 
 def controller_policy() -> Iterator[Tree]:
     """The roles of the reference's controllers, and their bindings."""
+    from .controller_roles import CONTROLLERS, IN_NAMESPACES  # after the API answers
+
     for account, rules in CONTROLLERS.items():
         name = f"system:controller:{account}"
         yield _role(name, rules)

@@ -8,14 +8,9 @@ Source: the objects that a kube-apiserver of release 1.36 makes at its start
 
 from __future__ import annotations
 
-NAMESPACE = "kube-system"
+from .bootstrap import EVENTS, NAMESPACE, Rule
+
 _READ = "get list watch"
-
-Rule = tuple[str, ...]
-"""(verbs, API groups, resources[, names]): words apart by spaces; the core group is "core"."""
-
-EVENTS: Rule = ("create patch update", "core events.k8s.io", "events")
-"""Each of them may tell what happens."""
 
 IN_NAMESPACES: dict[tuple[str, str], tuple[Rule, ...]] = {
     ("kube-public", "bootstrap-signer"): (
