@@ -18,16 +18,18 @@ from pathlib import Path
 import attrs
 
 from reconcile.clock import Clock
-from reconcile.errors import ApiError
+from reconcile.errors import ApiError, Tree
 from reconcile.handling import Cluster, EventRecorder
 from reconcile.kinds import kind_of
 from reconcile.registry import Operator
 from reconcile.resources.core.config import ConfigMap, Secret
+from reconcile.resources.core.node import Node
 from reconcile.resources.core.pod import Pod
 from reconcile.views import tree_of
 
 from .access import PodAccess
 from .addresses import PodAddresses
+from .admission import NodeAdmission, Rejection
 from .endpoint import Endpoint
 from .errors import NoSuchLogError, RuntimeFailure
 from .host import Host
@@ -63,6 +65,7 @@ class Kubelet:
         )
         self._workers: dict[str, PodWorker] = {}
         self._endpoint = Endpoint(PodAccess(self._host, self._workers))
+        self._admission = NodeAdmission()
         self._adopted: dict[str, SandboxStatus] = {}
         self._users: dict[_SourceKey, set[str]] = {}
         self._uses: dict[str, set[_SourceKey]] = {}
@@ -86,6 +89,11 @@ class Kubelet:
         def pod_seen(pod: Pod, event: str) -> None:
             self._pod_seen(pod, event)
 
+        @on.event(Node, inline=True, fields=f"metadata.name={node}")
+        def node_seen(node: Node, event: str) -> None:
+            if event != "DELETED":
+                self._admission.describe(tree_of(node))
+
         @on.event(ConfigMap, inline=True)
         def config_map_seen(config_map: ConfigMap) -> None:
             self._source_seen("ConfigMap", config_map.namespace, config_map.name)
@@ -107,6 +115,7 @@ class Kubelet:
             host.addresses.reserve(sandbox.uid, sandbox.labels.get(ADDRESS_LABEL, ""))
         heart = NodeHeart(host.node_name, self._settings, self._pod_cidr, cluster.client, clock, self.operator.domain)
         host.allocatable = heart.resources
+        self._admission.describe(heart.first())
         cluster.spawn(heart.run(), f"heartbeat of {host.node_name}")
         cluster.spawn(self._sweep(frozenset(self._adopted)), f"sweep of {host.node_name}")
 
@@ -119,20 +128,39 @@ class Kubelet:
             if worker is not None:
                 worker.vanish()
                 del self._workers[uid]
+            self._admission.release(uid)
             self._note_sources(uid, set())
             return
         keys: set[_SourceKey] = {(kind, pod.namespace, name) for kind, name in sources_of(tree_of(pod)["spec"])}
         self._note_sources(uid, keys)
         if worker is not None:
+            self._admission.count(tree_of(pod))
             worker.update(pod)
         elif not self._closing:
-            self._employ(pod, self._adopted.pop(uid, None))
+            sandbox = self._adopted.pop(uid, None)
+            if sandbox is not None:
+                self._admission.count(tree_of(pod))  # it runs: there is nothing to ask any more
+                self._employ(pod, sandbox)
+            elif self._admission.admit(tree_of(pod)) is None:
+                self._employ(pod, None)
+            else:
+                self._employ(pod, None, doubted=True)
 
-    def _employ(self, pod: Pod, sandbox: SandboxStatus | None) -> None:
+    async def _judge_again(self, pod: Tree) -> Rejection | None:
+        """Whether a Pod is refused with the Node as the server has it: what was known of it may be a moment old."""
+        try:
+            node = await self._host.cluster.client.get(kind_of(Node), self._host.node_name)
+        except ApiError as error:
+            log.warning("the node cannot be read: a pod is judged by what is known", extra={"error": str(error)})
+        else:
+            self._admission.describe(node)
+        return self._admission.admit(pod)
+
+    def _employ(self, pod: Pod, sandbox: SandboxStatus | None, *, doubted: bool = False) -> None:
         if sandbox is not None and self._unclaimed:
             newest = tuple(self._unclaimed.pop(container.id, container) for container in sandbox.containers)
             sandbox = attrs.evolve(sandbox, containers=newest)
-        worker = self._workers[pod.uid] = PodWorker(self._host, pod, sandbox)
+        worker = self._workers[pod.uid] = PodWorker(self._host, pod, sandbox, self._judge_again if doubted else None)
         self._host.cluster.spawn(self._supervise(worker), f"worker of {pod.namespace}/{pod.name}")
 
     async def _supervise(self, worker: PodWorker) -> None:

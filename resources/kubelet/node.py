@@ -91,6 +91,11 @@ class NodeHeart:
         self.resources = capacity(settings.pods_max)
         self._told_at = float("-inf")
 
+    def first(self) -> Tree:
+        """The Node as it is registered where there is none."""
+        node = node_tree(self._name, self._settings, self._pod_cidr)
+        return {**node, "status": node_status(self._name, self._settings, self.resources, timestamp(self._clock.now()), {})}
+
     async def run(self) -> None:
         """Register, then beat for ever; an API that cannot be reached is tried again soon."""
         retry_s = _RETRY_S_FIRST
@@ -125,8 +130,7 @@ class NodeHeart:
                 )
         except NotFoundError:
             # At once with its status: a scheduler that saw a node without resources would warn that no pod fits.
-            wanted["status"] = node_status(self._name, self._settings, self.resources, now, {})
-            await self._client.create(kind, wanted, field_manager=self._manager)
+            await self._client.create(kind, self.first(), field_manager=self._manager)
             return
         status = node_status(self._name, self._settings, self.resources, now, node.get("status") or {})
         await self._client.patch(

@@ -12,6 +12,7 @@ from reconcile.errors import Tree
 from reconcile.resources.core.pod import Pod
 from reconcile.views import tree_of
 
+from .admission import Rejection
 from .backoff import CrashLoopBackOff
 from .conditions import conditions_of
 from .container import Container, container_of, containers_of
@@ -46,6 +47,7 @@ class Ending(enum.Enum):
     VANISHED = "vanished"
     FINISHED = "finished"
     DEADLINE = "deadline"
+    REJECTED = "rejected"
     CLOSING = "closing"
 
 
@@ -63,6 +65,8 @@ class PodState:
     sandboxed: bool = False
     address: str = ""
     start_time: str = ""
+    rejection: Rejection | None = None
+    """Why this node does not take the pod."""
     tree: Tree = attrs.field(factory=dict)
 
     @classmethod
@@ -141,6 +145,8 @@ class PodState:
         shown = newest.get("status") or {}
         if shown.get("phase") in TERMINAL:
             return shown  # once told, an end is never told differently
+        if self.rejection is not None:
+            return {**shown, **self.rejection.status(newest, self.host.clock.now())}
         over = self.stage is Stage.TERMINATED and self.ending is not Ending.CLOSING
         inits = self._statuses(self.by_role("init", "sidecar"), over)
         mains = self._statuses(self.by_role("main"), over)

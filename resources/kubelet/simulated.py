@@ -16,19 +16,21 @@ import asyncio
 import heapq
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 
 import attrs
 
 from reconcile.causality import because
 from reconcile.clock import Clock, parse_timestamp
 from reconcile.errors import AlreadyExistsError, ApiError, ConflictError, NotFoundError, Tree
-from reconcile.handling import Cluster
+from reconcile.handling import Cluster, EventRecorder
 from reconcile.kinds import typed
 from reconcile.registry import Operator
 from reconcile.resources.coordination import Lease
 from reconcile.resources.core import Namespace, Node, Pod
 from reconcile.views import tree_of
 
+from .admission import NodeAdmission
 from .simulated_objects import (
     LEASE_NAMESPACE,
     PREFIX,
@@ -137,14 +139,19 @@ def simulated_nodes(
     fleet = _Fleet(settings)
 
     @app.on.startup()
-    async def start(cluster: Cluster, clock: Clock) -> None:
-        fleet.start(cluster, clock)
+    async def start(cluster: Cluster, clock: Clock, events: EventRecorder) -> None:
+        fleet.start(cluster, clock, events)
 
     @app.on.event(Pod, inline=True)
     def saw_pod(pod: Pod, event: str) -> None:
         fleet.saw_pod(tree_of(pod), event == "DELETED")
 
-    app.serve(Node, Lease, Namespace)
+    @app.on.event(Node, inline=True)
+    def saw_node(node: Node, event: str) -> None:
+        if event != "DELETED":
+            fleet.saw_node(tree_of(node))
+
+    app.serve(Lease, Namespace)
     return app
 
 
@@ -155,9 +162,10 @@ class _Fleet:
         self._settings = settings
         self._numbers = {settings.name(number): number for number in range(settings.count)}
 
-    def start(self, cluster: Cluster, clock: Clock) -> None:
+    def start(self, cluster: Cluster, clock: Clock, events: EventRecorder) -> None:
         """Register the nodes and begin to run Pods."""
-        self._cluster, self._clock = cluster, clock
+        self._cluster, self._clock, self._events = cluster, clock, events
+        self._admission = NodeAdmission()
         self._chance = clock.random
         self._runs: dict[str, _Run] = {}
         self._agenda: list[tuple[float, int, str, str]] = []
@@ -178,6 +186,7 @@ class _Fleet:
         meta, status = tree["metadata"], tree.get("status") or {}
         uid, phase = meta["uid"], status.get("phase", "Pending")
         if gone:
+            self._admission.release(uid)
             run = self._runs.pop(uid, None)
             if run is not None and run.ip:
                 self._ips.discard(pod_ip_number(run.ip))
@@ -185,6 +194,10 @@ class _Fleet:
         run = self._runs.get(uid)
         if run is None:
             run = self._runs[uid] = self._resumed(tree, number, status)
+            if self._admission.admit(tree) is not None:
+                self._plan(uid, run, "reject", 0.0)
+        elif phase in _FINISHED or tree["spec"] is not run.tree["spec"]:
+            self._admission.count(tree)
         run.tree = tree
         if "activeDeadlineSeconds" in tree["spec"] and phase not in _FINISHED:
             self._plan_deadline(uid, run)
@@ -197,6 +210,23 @@ class _Fleet:
         elif phase == "Running" and run.step == "running" and (should_be_ready(tree) != is_ready(tree) or not has_seen(tree)):
             run.restarts += has_new_image(tree)
             self._plan(uid, run, "run", 0.0)
+
+    def saw_node(self, tree: Tree) -> None:
+        """One change of any Node: what it offers may be otherwise now."""
+        if tree["metadata"]["name"] in self._numbers:
+            self._admission.describe(tree)
+
+    async def _reject(self, uid: str, run: _Run) -> None:
+        """Fail a Pod for which its node has no room, if that is still so with the Node as it is now."""
+        with suppress(NotFoundError):  # somebody deleted the Node: what was known of it counts
+            self._admission.describe(tree_of(await self._cluster.fresh(Node, self._settings.name(run.node))))
+        rejection = self._admission.admit(run.tree)
+        if rejection is None:
+            self._plan(uid, run, "run", self._start_delay_s(run.tree))
+            return
+        run.step = "ended"
+        await self._report(run, rejection.status(run.tree, self._clock.now()))
+        self._events.warning(rejection.reason, rejection.why, about=typed(Pod, run.tree))
 
     def _plan_deadline(self, uid: str, run: _Run) -> None:
         """Have the Pod fail when it was active for too long; that holds beside whatever else is due."""
@@ -295,6 +325,9 @@ class _Fleet:
         if (run.tree.get("status") or {}).get("phase") in _FINISHED:
             run.step = "ended"  # an earlier life of this fleet has seen to it
             return
+        if step == "reject":
+            await self._reject(uid, run)
+            return
         now_s, node = self._clock.now(), host_ip(run.node)
         if step == _DEADLINE:
             if now_s >= run.ends_at_s:
@@ -383,7 +416,9 @@ class _Fleet:
             labels["topology.kubernetes.io/zone"] = f"zone-{number % settings.zones}"
         status = node_status(name, number, settings.cpu, settings.memory, settings.pods, now_s)
         # At once with its status: until a node says that it is ready, it is tainted.
-        node = typed(Node, {**node_tree(name, labels), "status": status})
+        tree = {**node_tree(name, labels), "status": status}
+        self._admission.describe(tree)
+        node = typed(Node, tree)
         try:
             await self._cluster.create(node)
         except AlreadyExistsError:

@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
-from reconcile.errors import ApiError
+from reconcile.errors import ApiError, Tree
 from reconcile.resources.core.pod import Pod
 from reconcile.views import tree_of
 
+from .admission import Rejection
 from .container import Container, spec_hash
 from .errors import PodConfigError, RuntimeFailure, UnsafePathError
 from .host import Host
@@ -39,9 +40,13 @@ _RENEW_RETRY_S = 10.0
 class PodWorker:
     """Makes one pod run, and says how it goes."""
 
-    def __init__(self, host: Host, pod: Pod, sandbox: SandboxStatus | None) -> None:
-        """`sandbox` is what the runtime still has of the pod from before."""
+    def __init__(
+        self, host: Host, pod: Pod, sandbox: SandboxStatus | None,
+        judge: Callable[[Tree], Awaitable[Rejection | None]] | None = None,
+    ) -> None:  # fmt: skip  # one field a word reads better packed
+        """`sandbox` is what the runtime still has of the pod from before; `judge` says first whether its node takes it at all."""
         self._host = host
+        self._judge = judge
         self.state = PodState.of(host, pod, sandbox)
         self._adopted = sandbox is not None
         self._wake = asyncio.Event()
@@ -145,6 +150,7 @@ class PodWorker:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 writing = group.create_task(self._writer.run(), name=f"status of {self.state.name}")
+                await self._pass_judgement()
                 self._resume()
                 while self.state.stage is not Stage.TERMINATED:
                     self._wake.clear()
@@ -156,6 +162,14 @@ class PodWorker:
         finally:
             self._group = None
             self._closed.set()
+
+    async def _pass_judgement(self) -> None:
+        """End a pod that its node does not take, before anything of it was started."""
+        rejection = None if self._judge is None else await self._judge(self.state.tree)
+        if rejection is not None:
+            self.state.rejection = rejection
+            self._host.events.warning(rejection.reason, rejection.why, about=self.state.pod)
+            self._begin_ending(Ending.REJECTED)
 
     def _resume(self) -> None:
         """Take up what was adopted: probes of what runs; and nothing more where the pod is over."""

@@ -356,6 +356,35 @@ async def test_a_pod_past_its_deadline_fails(plane: Cluster, make_pod: MakePod) 
         assert pids_of("sleep 1106") == []
 
 
+async def test_a_pod_that_does_not_fit_is_refused_and_one_that_ran_is_not(plane: Cluster, make_pod: MakePod) -> None:
+    """Who names a node goes around the scheduler, but not around the node."""
+    async with plane as cluster:
+        node = await cluster.start_kubelet()
+        port = {"ports": [{"containerPort": 1107, "hostPort": 1107}]}
+        await cluster.create(make_pod(["sleep", "1107"], name="first", **port))
+        await cluster.until(is_ready, "first")
+        await cluster.create(make_pod(["sleep", "1108"], name="second", **port))
+        refused = await cluster.until(lambda p: p["status"]["phase"] == "Failed", "second")
+        assert refused["status"]["reason"] == "NodePorts"
+        assert refused["status"]["message"].startswith("Pod was rejected: Predicate NodePorts failed")
+        assert refused["status"].get("containerStatuses") is None
+        greedy = {"resources": {"requests": {"cpu": "9000"}}}
+        await cluster.create(make_pod(["sleep", "1109"], name="third", **greedy))
+        assert (await cluster.until(lambda p: p["status"]["phase"] == "Failed", "third"))["status"]["reason"] == "OutOfcpu"
+        await cluster.drop_kubelet(node)
+        await cluster.start_kubelet()
+        await cluster.create(make_pod(["sleep", "1110"], name="fourth", **port))
+        await cluster.until(lambda p: p["status"]["phase"] == "Failed", "fourth")
+        assert is_ready(await cluster.pod("first"))
+        assert len(pids_of("sleep 1107")) == 1
+        assert pids_of("sleep 1108") == pids_of("sleep 1110") == []
+        for name in ("first", "second"):
+            await cluster.delete(name)
+            await cluster.until_gone(name)
+        await cluster.create(make_pod(["sleep", "1111"], name="fifth", **port))
+        await cluster.until(is_ready, "fifth")
+
+
 async def test_logs_of_the_previous_instance_are_kept(plane: Cluster, make_pod: MakePod) -> None:
     """Why it crashed stands in the log of the one before."""
     async with plane as cluster:
