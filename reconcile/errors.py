@@ -73,8 +73,8 @@ class Cause(NamedTuple):
 
     def tree(self) -> Tree:
         """The cause as it stands in Status.details.causes."""
-        tree = {"reason": self.reason, "message": self.message}
-        return {**tree, "field": self.field} if self.field else tree
+        parts = {"reason": self.reason, "message": self.message, "field": self.field}
+        return {name: text for name, text in parts.items() if text}
 
 
 class ApiError(ReconcileError):

@@ -55,7 +55,11 @@ def _text(value: Any) -> Any:
 
 
 def _ip(text: str) -> Tagged:
-    return {_IP: str(ipaddress.ip_address(text))}
+    try:
+        return {_IP: str(ipaddress.ip_address(text))}
+    except ValueError as error:
+        why = f'ParseAddr("{text}"): unable to parse IP'
+        raise ValueError(f'IP Address "{text}" parse error during conversion from string: {why}') from error
 
 
 def _address(value: Any) -> _Address:

@@ -9,7 +9,7 @@ Source: k8s.io/apiserver/pkg/cel/common/schemas.go, k8s.io/apiserver/pkg/admissi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
@@ -19,9 +19,10 @@ from google.protobuf.timestamp_pb2 import DESCRIPTOR as TIMESTAMP
 
 from reconcile.errors import Tree
 
-from .language import BrokenExpressionError, extensions, told
+from .complaints import told
+from .language import BrokenExpressionError, bounded, extensions
 from .macros import expanded
-from .messages import ANYTHING, add_field, add_message, pool_with
+from .messages import ANYTHING, add_field, add_message, add_patches, pool_with
 from .names import RESERVED, escaped
 
 _DEPTH_MAX = 40
@@ -76,10 +77,17 @@ NAMESPACE = _object(
 class Types:
     """Variables of expressions with the types that schemas give them."""
 
-    def __init__(self, schemas: Mapping[str, Tree | None], untyped: tuple[str, ...] = ()) -> None:
-        """Variables by name, with the schema of their value (None: it has none); `untyped` are further ones."""
+    def __init__(
+        self, schemas: Mapping[str, Tree | None], untyped: tuple[str, ...] = (),
+        messages: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:  # fmt: skip
+        """Variables by name, with the schema of their value (None: it has none); `untyped` are further ones.
+
+        Where there are `messages`, expressions can make them, with these fields, and JSONPatch.
+        """
         from cel_expr_python import cel
 
+        self._schemas, self._untyped = schemas, untyped
         file = FileDescriptorProto(
             name="schemas.proto", syntax="proto3", dependency=[STRUCT.name, TIMESTAMP.name, DURATION.name]
         )  # fmt: skip
@@ -90,8 +98,16 @@ class Types:
         self._variables: dict[str, Any] = dict.fromkeys(untyped, cel.Type.DYN)
         for name, schema in schemas.items():
             self._variables[name] = cel.Type(named[id(schema)]) if schema is not None else cel.Type.DYN
+        if messages is not None:
+            add_patches(file, messages)
         self._pool = pool_with(file)
         self._environment: Any = None
+
+    def with_messages(self, messages: Mapping[str, Sequence[str]]) -> Types:
+        """The same variables, for expressions that make messages with these fields."""
+        made = Types(self._schemas, self._untyped, messages)
+        made._variables |= self._variables
+        return made
 
     def declare(self, name: str, text: str) -> None:
         """A further variable, with the type of what an expression comes to; any, if it does not compile."""
@@ -104,6 +120,10 @@ class Types:
         self._variables[name] = type_
         self._environment = None
 
+    def adopt(self, other: Types, names: Iterable[str]) -> None:
+        """Take over variables that were declared for another."""
+        self._variables |= {name: other._variables[name] for name in names if name in other._variables}
+
     def check(self, text: str) -> Any:
         """The type (the library's own) that an expression comes to.
 
@@ -114,6 +134,7 @@ class Types:
 
         if self._environment is None:
             self._environment = cel.NewEnv(self._pool, variables=self._variables, extensions=extensions())
+        bounded(text)
         whole = expanded(text)
         try:
             return self._environment.compile(whole).return_type()

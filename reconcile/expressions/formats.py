@@ -35,7 +35,7 @@ def formats() -> list[cel.FunctionDecl]:
     made = [function(f"format.{name}", DYN, [], _maker(name), member=False) for name in FAULTS]
     return [
         *made, function(f"format.{NAMED}", LIST, [cel.Type.STRING], _named, member=False),
-        function(VALIDATED, LIST, [DYN, cel.Type.STRING], _validated),
+        function(VALIDATED, cel.Type.List(cel.Type.List(cel.Type.STRING)), [DYN, cel.Type.STRING], _validated),
     ]  # fmt: skip
 
 

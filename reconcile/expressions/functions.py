@@ -88,8 +88,12 @@ def _texts() -> list[cel.FunctionDecl]:
         function("getHostname", _T.STRING, [_T.DYN], lambda url: urlsplit(tagged(url, _URL)).hostname or ""),
         function("getPort", _T.STRING, [_T.DYN], lambda url: str(urlsplit(tagged(url, _URL)).port or "")),
         function("getEscapedPath", _T.STRING, [_T.DYN], lambda url: urlsplit(tagged(url, _URL)).path),
-        function("getQuery", _T.DYN, [_T.DYN], lambda url: parse_qs(urlsplit(tagged(url, _URL)).query, keep_blank_values=True)),
+        function("getQuery", _T.Map(_T.STRING, _T.List(_T.STRING)), [_T.DYN], _query),
     ]  # fmt: skip
+
+
+def _query(url: Any) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(tagged(url, _URL)).query, keep_blank_values=True)
 
 
 def _find(text: str, pattern: str) -> str:
@@ -119,7 +123,9 @@ def _numbers() -> list[cel.FunctionDecl]:
     return [
         function("isQuantity", _T.BOOL, [_T.STRING], lambda text: is_made_by(_quantity, text), member=False),
         function("quantity", _T.DYN, [_T.STRING], _quantity, member=False),
-        function("sign", _T.INT, [_T.DYN], lambda q: (_amount(q) > 0) - (_amount(q) < 0)),
+        cel.FunctionDecl("sign", [
+            overload("sign_of", _T.INT, [_T.DYN], _sign, member=False), overload("sign", _T.INT, [_T.DYN], _sign),
+        ]),
         function("isInteger", _T.BOOL, [_T.DYN], lambda q: _amount(q) == int(_amount(q))),
         function("asInteger", _T.INT, [_T.DYN], _integer),
         function("asApproximateFloat", _T.DOUBLE, [_T.DYN], lambda q: float(_amount(q))),
@@ -142,6 +148,10 @@ def _numbers() -> list[cel.FunctionDecl]:
 
 def _quantity(text: str) -> Tagged:
     return {_QUANTITY: format(parse_quantity(text).normalize(), "f")}
+
+
+def _sign(quantity: Any) -> int:
+    return (_amount(quantity) > 0) - (_amount(quantity) < 0)
 
 
 def _amount(value: Any) -> Decimal:

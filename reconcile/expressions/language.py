@@ -7,7 +7,7 @@ has for a key that is missing. Beside plain JSON values, Timestamp and Duration 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
@@ -22,13 +22,10 @@ _OPTIONAL = (
     "{text}\n)"
 )
 _NAME = re.compile(r"\w+")
-_PRIMITIVES = frozenset({"BOOL", "BYTES", "DOUBLE", "DYN", "INT", "LIST", "MAP", "NULL", "STRING", "TIMESTAMP", "TYPE", "UINT"})
-_COLUMN = re.compile(r"<input>:(\d+):(\d+): ")
-_COMPLAINTS = (
-    (re.compile(r"^undefined field '(.*?)' not found in struct '.*'$"), r"undefined field '\1'"),
-    (re.compile(r"^expression of type '(.*)' cannot be the operand of a select operation$"),
-     r"type '\1' does not support field selection"),
-)  # fmt: skip
+_SPELLED = {
+    name: name.lower()
+    for name in ("BOOL", "BYTES", "DOUBLE", "DURATION", "DYN", "INT", "LIST", "MAP", "STRING", "TIMESTAMP", "TYPE", "UINT")
+} | {"NULL": "null_type"}
 _TEXTS = (
     (re.compile(r'^\w+: Key not found in map : "?(.*?)"?$'), r"no such key: \1"),
     (re.compile(r"^\w+: Index error: index=(-?\d+).*$"), r"index out of bounds: \1"),
@@ -94,9 +91,10 @@ def compile_expression(
         BrokenExpressionError: it does not compile.
         ModuleNotFoundError: the extra `cel` is not installed (see `available`).
     """
+    from .complaints import told
     from .macros import expanded
 
-    _bounded(text)
+    bounded(text)
     whole = expanded(written or text)
     exact = whole == text
     for name in sorted(optional):
@@ -108,33 +106,18 @@ def compile_expression(
     return Expression(text, compiled, optional)
 
 
-def check_expression(text: str, variables: tuple[str, ...], messages: Mapping[str, Sequence[str]]) -> Any:
-    """The type (the library's own) that `text` comes to, in which `JSONPatch` and these messages with their fields are known.
-
-    Raises:
-        BrokenExpressionError: it does not compile.
-    """
-    from cel_expr_python import cel
-
-    from .macros import expanded
-    from .messages import pool_of
-
-    _bounded(text)
-    whole = expanded(text)
-    environment = cel.NewEnv(pool_of(messages), variables=dict.fromkeys(variables, cel.Type.DYN), extensions=extensions())
-    try:
-        return environment.compile(whole).return_type()
-    except RuntimeError as error:
-        raise BrokenExpressionError(told(str(error), exact=whole == text)) from error
-
-
 def spelled(type_: Any) -> str:
     """A type of the library's in the language's own words: `list(string)`."""
-    name = _NAME.sub(lambda found: found[0].lower() if found[0] in _PRIMITIVES else found[0], type_.name())
+    name = _NAME.sub(lambda found: _SPELLED.get(found[0], found[0]), type_.name())
     return name.replace("<", "(").replace(">", ")")
 
 
-def _bounded(text: str) -> None:
+def bounded(text: str) -> None:
+    """Refuse an expression that is empty or too long.
+
+    Raises:
+        BrokenExpressionError: it is.
+    """
     if not text.strip():
         raise BrokenExpressionError("it is empty")
     if len(text) > TEXT_LENGTH_MAX:
@@ -169,25 +152,3 @@ def _told(text: str) -> str:
         if pattern.match(text):
             return pattern.sub(words, text)
     return text
-
-
-def told(text: str, *, exact: bool, lines: int = 0) -> str:
-    """The compiler's complaints in the reference's words, with line and (where that is `exact`) column and the line itself.
-
-    `lines` stand before the text as it was given.
-    """
-    found = list[str]()
-    ours = True
-    for line in text.removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]").splitlines():
-        at = _COLUMN.search(line)
-        if at is None:
-            if ours and exact and not lines and line.startswith(" | "):
-                found.append(line)
-            continue
-        ours = "'*error*'" not in line  # which follows from what was complained about before
-        if ours:
-            why = line[at.end() :]
-            for pattern, words in _COMPLAINTS:
-                why = pattern.sub(words, why)
-            found.append(f"ERROR: <input>:{max(1, int(at[1]) - lines)}:{at[2] + ':' if exact else ''} {why}")
-    return "\n".join(found) or text

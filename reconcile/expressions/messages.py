@@ -17,9 +17,8 @@ ANYTHING = ".google.protobuf.Value"
 _JSON_PATCH = ("op", "path", "from")
 
 
-def pool_of(messages: Mapping[str, Sequence[str]]) -> DescriptorPool:
-    """A pool with these messages, whose fields may hold anything, and with JSONPatch."""
-    file = FileDescriptorProto(name="messages.proto", syntax="proto3", dependency=[STRUCT.name])
+def add_patches(file: FileDescriptorProto, messages: Mapping[str, Sequence[str]]) -> None:
+    """Add JSONPatch, and these messages, whose fields may hold anything."""
     patch = add_message(file, "JSONPatch")
     for name in _JSON_PATCH:
         add_field(patch, name, FieldDescriptorProto.TYPE_STRING)
@@ -28,7 +27,6 @@ def pool_of(messages: Mapping[str, Sequence[str]]) -> DescriptorPool:
         made = add_message(file, message)
         for name in fields:
             add_field(made, name, ANYTHING)
-    return pool_with(file)
 
 
 def pool_with(file: FileDescriptorProto) -> DescriptorPool:

@@ -13,14 +13,17 @@ import base64
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from reconcile.errors import Tree
 
-from .language import BrokenExpressionError, EvaluationError, Expression, check_expression, compile_expression, spelled
+from .language import BrokenExpressionError, EvaluationError, Expression, compile_expression, spelled
 from .scanning import arguments_from, outside_of_text
+
+if TYPE_CHECKING:
+    from .checking import Types
 
 Patch = Literal["Object", "JSONPatch"]
 _LITERAL = re.compile(r"(?<!\.)(Object(?:\s*\.\s*[A-Za-z_]\w*)*|JSONPatch)(\s*)\{")
@@ -29,6 +32,10 @@ _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 _TYPE = "type__"
 TYPED = "typed__"
 """The function that expressions without messages need: (type, map) -> the map with its type, unless it is empty."""
+_FOREIGN = {
+    "kubernetes.Quantity": "Quantity", "kubernetes.Semver": "Semver", "kubernetes.URL": "URL", "net.IP": "IP", "net.CIDR": "CIDR",
+}  # fmt: skip
+"""The tags of values that JSON has not (see `declaring`)."""
 _WANTED = {"Object": "Object", "JSONPatch": "list(JSONPatch)"}
 
 
@@ -86,14 +93,25 @@ def compile_mutation(text: str, variables: tuple[str, ...], kind: Patch) -> Muta
         BrokenExpressionError: it does not compile, or comes to something else.
         ModuleNotFoundError: the extra `cel` is not installed.
     """
+    from .checking import Types
+
+    check_mutation(text, Types({}, variables), kind)
+    return Mutation(kind, compile_expression(text, variables, written=_with_maps(text)))
+
+
+def check_mutation(text: str, types: Types, kind: Patch) -> None:
+    """Compile an expression that says how an object is to be changed, as far as it takes to tell what is wrong with it.
+
+    Raises:
+        BrokenExpressionError: it does not compile, or comes to something else.
+    """
     declared, names = _declared(text)
     try:
-        found = spelled(check_expression(declared, variables, names))
+        found = spelled(types.with_messages(names).check(declared))
     except BrokenExpressionError as error:
         raise BrokenExpressionError(_told(str(error), names)) from error
     if found != _WANTED[kind]:
         raise BrokenExpressionError(f"must evaluate to {_WANTED[kind]} but got {_told(found, names)}")
-    return Mutation(kind, compile_expression(text, variables, written=_with_maps(text)))
 
 
 def typed(name: str, value: Tree) -> Tree:
@@ -173,6 +191,10 @@ def _plain(value: Any) -> Any:
         EvaluationError: JSON has no such value.
     """
     if isinstance(value, dict):
+        foreign = next((name for name in value if isinstance(name, str) and name in _FOREIGN), None)
+        if foreign is not None:
+            why = f"type conversion error from '{_FOREIGN[foreign]}' to '*structpb.Value'"
+            raise EvaluationError(f"JSONPath valueExpression evaluated to a type that could not marshal to JSON: {why}")
         for name in value:
             if not isinstance(name, str):
                 raise EvaluationError(f'map key "{name}" is of type {type(name).__name__}, not string')

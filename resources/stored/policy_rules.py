@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import attrs
 
 from reconcile.errors import Cause, Tree
-from reconcile.expressions import BrokenExpressionError, available, compile_expression
-from reconcile.expressions.mutations import compile_mutation
+from reconcile.expressions import BrokenExpressionError, available
+from reconcile.expressions.language import spelled
+from reconcile.expressions.mutations import check_mutation
 from reconcile.expressions.names import RESERVED
 from reconcile.resources.core.names import (
     check_selector,
@@ -27,14 +29,25 @@ from reconcile.resources.core.names import (
 
 from .matching_rules import MUTATED, validate_match
 
-_VARIABLES = ("object", "oldObject", "request", "namespaceObject")
+if TYPE_CHECKING:
+    from reconcile.expressions.checking import Types
+
+_UNTYPED = ("object", "oldObject")
 _ACTIONS = ("Audit", "Deny", "Warn")
-_REASONS = ("Unauthorized", "Forbidden", "RequestEntityTooLarge", "Invalid")
+_REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge")
 _REINVOCATIONS = ("IfNeeded", "Never")
 _PATCH_TYPES = ("ApplyConfiguration", "JSONPatch")
 _NAME = re.compile(r"[A-Za-z_]\w*")
+_KIND = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+_KIND_TEXT = (
+    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end "
+    "with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')"
+)
 _USED = re.compile(r"\bvariables\.([A-Za-z_]\w*)")
-_NAMED = {"BOOL": "bool", "STRING": "string"}
+_LOOSE = re.compile(
+    r"\b(?:bind|distinct|flatten|max|min|reverse|slice|sort|sortBy|sum|transformList|transformMap|transformMapEntry)\s*\("
+)
+"""Functions of which it is not known here what they come to."""
 _EXTRA = "expressions need the extra: pip install 'reconcile-toolkit[cel]'"
 _CONDITIONS_MAX, _ANNOTATIONS_MAX, _ANNOTATION_BYTES_MAX = 64, 20, 5 << 10
 
@@ -48,12 +61,21 @@ class _Scope:
     """Whether `variables` is there."""
     known: set[str] = attrs.field(factory=set)
     """The variables that were declared so far."""
+    _main: Types | None = None
 
-    def names(self, *, authorizer: bool = True, composed: bool = True) -> tuple[str, ...]:
-        return (
-            *_VARIABLES, *(("params",) if self.parameters else ()), *(("authorizer",) if authorizer else ()),
-            *(("variables",) if composed and self.composed else ()),
-        )  # fmt: skip
+    def types(self, *, authorizer: bool = True, composed: bool = True) -> Types:
+        """The variables with their types: what an object and parameters are is not known."""
+        if authorizer and composed and self._main is not None:
+            return self._main
+        from reconcile.expressions.checking import NAMESPACE, REQUEST, Types
+
+        names = (*_UNTYPED, *(("params",) if self.parameters else ()), *(("authorizer",) if authorizer else ()))
+        made = Types({"request": REQUEST, "namespaceObject": NAMESPACE}, names)
+        if authorizer and composed:
+            self._main = made
+        elif composed and self._main is not None:
+            made.adopt(self._main, [f"variables.{name}" for name in self.known])
+        return made
 
 
 def validate_policy(tree: Tree, old: Tree | None) -> Iterator[Cause]:
@@ -117,9 +139,7 @@ def _common(spec: Tree, scope: _Scope, *, mutates: bool = False) -> Iterator[Cau
     """What both kinds of policies have: parameters, constraints, conditions, variables."""
     kind = spec.get("paramKind")
     if kind is not None:
-        for name in ("apiVersion", "kind"):
-            if not kind.get(name):
-                yield required(f"spec.paramKind.{name}")
+        yield from _parameter_kind(kind, "spec.paramKind")
     constraints: Tree | None = spec.get("matchConstraints")
     if constraints is None:
         yield required("spec.matchConstraints")
@@ -134,10 +154,22 @@ def _common(spec: Tree, scope: _Scope, *, mutates: bool = False) -> Iterator[Cau
             yield required(f"{path}.name", "name is not specified")
         elif not _NAME.fullmatch(name) or name in RESERVED:
             yield invalid(f"{path}.name", name, "must be a valid CEL identifier")
-        if name in scope.known:
-            yield duplicate(f"{path}.name", name)
         yield from _expression(variable, "expression", path, scope)
         scope.known.add(name)
+        if available() and _NAME.fullmatch(name) and str(variable.get("expression") or "").strip():
+            scope.types().declare(f"variables.{name}", str(variable["expression"]))
+
+
+def _parameter_kind(kind: Tree, path: str) -> Iterator[Cause]:
+    version, name = str(kind.get("apiVersion") or ""), str(kind.get("kind") or "")
+    if not version:
+        yield required(f"{path}.apiVersion")
+    elif version.count("/") > 1:
+        yield invalid(f"{path}.apiVersion", version, f"unexpected GroupVersion string: {version}")
+    if not name:
+        yield required(f"{path}.kind")
+    elif not _KIND.fullmatch(name.lower()):
+        yield invalid(f"{path}.kind", name, f"may have mixed case, but should otherwise match: {_KIND_TEXT}")
 
 
 def _conditions(conditions: list[Tree], scope: _Scope) -> Iterator[Cause]:
@@ -147,7 +179,7 @@ def _conditions(conditions: list[Tree], scope: _Scope) -> Iterator[Cause]:
     for number, condition in enumerate(conditions):
         path, name = f"spec.matchConditions[{number}]", str(condition.get("name") or "")
         if str(condition.get("expression") or "").strip():
-            yield from _expression(condition, "expression", path, scope, "BOOL", names=scope.names(composed=False))
+            yield from _expression(condition, "expression", path, scope, "bool", composed=False)
         else:
             yield required(f"{path}.expression")
         if not name:
@@ -160,12 +192,12 @@ def _conditions(conditions: list[Tree], scope: _Scope) -> Iterator[Cause]:
 
 
 def _validation(rule: Tree, path: str, scope: _Scope) -> Iterator[Cause]:
-    yield from _expression(rule, "expression", path, scope, "BOOL")
+    yield from _expression(rule, "expression", path, scope, "bool")
     said = rule.get("messageExpression")
     if said and not said.strip():
         yield invalid(f"{path}.messageExpression", said, "must be non-empty if specified")
     elif said:
-        yield from _expression(rule, "messageExpression", path, scope, "STRING", names=scope.names(authorizer=False))
+        yield from _expression(rule, "messageExpression", path, scope, "string", authorizer=False)
     message = rule.get("message")
     if message and not message.strip():
         yield invalid(f"{path}.message", message, "must be non-empty if specified")
@@ -183,14 +215,14 @@ def _annotations(tree: Tree, scope: _Scope) -> Iterator[Cause]:
     for number, annotation in enumerate(annotations):
         path, key = f"spec.auditAnnotations[{number}]", str(annotation.get("key") or "")
         yield from is_qualified_name(f"{(tree.get('metadata') or {}).get('name', '')}/{key}", f"{path}.key")
-        if key in seen:
-            yield duplicate(f"{path}.key", key)
-        seen.add(key)
         text = str(annotation.get("valueExpression") or "").strip()
         if len(text.encode()) > _ANNOTATION_BYTES_MAX:
             yield required(f"{path}.valueExpression", f"must not exceed {_ANNOTATION_BYTES_MAX} bytes in length")
         else:
-            yield from _expression(annotation, "valueExpression", path, scope, "STRING", "NULL")
+            yield from _expression(annotation, "valueExpression", path, scope, "string", "null_type")
+        if key in seen:
+            yield duplicate(f"{path}.key", key)
+        seen.add(key)
 
 
 def _mutation(mutation: Tree, path: str, scope: _Scope) -> Iterator[Cause]:
@@ -218,11 +250,10 @@ def _patch(text: str, kind: str, where: str, scope: _Scope) -> Iterator[Cause]:
         yield forbidden(where, _EXTRA)
         return
     try:
-        compile_mutation(text, scope.names(), "JSONPatch" if kind == "JSONPatch" else "Object")
+        check_mutation(text, scope.types(), "JSONPatch" if kind == "JSONPatch" else "Object")
     except BrokenExpressionError as error:
-        why = str(error)
+        why = _undefined(str(error), text, scope)
         yield invalid(where, text, why if why.startswith("must evaluate") else f"compilation failed: {why}")
-    yield from _undefined(text, where, scope)
 
 
 def _binding(spec: Tree) -> Iterator[Cause]:
@@ -251,7 +282,7 @@ def _binding(spec: Tree) -> Iterator[Cause]:
 
 
 def _expression(
-    given: Tree, field: str, path: str, scope: _Scope, *results: str, names: tuple[str, ...] | None = None
+    given: Tree, field: str, path: str, scope: _Scope, *results: str, authorizer: bool = True, composed: bool = True
 ) -> Iterator[Cause]:  # fmt: skip
     where, text = f"{path}.{field}", str(given.get(field) or "")
     if not text.strip():
@@ -261,18 +292,22 @@ def _expression(
         yield forbidden(where, _EXTRA)
         return
     try:
-        compiled = compile_expression(text, scope.names() if names is None else names)
+        found = spelled(scope.types(authorizer=authorizer, composed=composed).check(text))
     except BrokenExpressionError as error:
-        yield invalid(where, text, f"compilation failed: {error}")
+        why = _undefined(str(error), text, scope) if composed else str(error)
+        yield invalid(where, text, f"compilation failed: {why}")
         return
-    yield from _undefined(text, where, scope)
-    if results and compiled.result not in (*results, "DYN"):
-        wanted = _NAMED[results[0]] if len(results) == 1 else "one of [string null_type]"
-        yield invalid(where, text, f"must evaluate to {wanted}")
+    if results and found not in results and not (found == "dyn" and _LOOSE.search(text)):
+        wanted = results[0] if len(results) == 1 else f"one of [{' '.join(results)}]"
+        yield invalid(where, text, f"must evaluate to {wanted} but got {found}")
 
 
-def _undefined(text: str, where: str, scope: _Scope) -> Iterator[Cause]:
-    """Variables that were not declared before: expressions can use those alone, which keeps them from going in circles."""
-    for name in _USED.findall(text):
-        if scope.composed and name not in scope.known:
-            yield invalid(where, text, f"compilation failed: undefined field '{name}'")
+def _undefined(why: str, text: str, scope: _Scope) -> str:
+    """A complaint about `variables`, which are there, is one about a variable that was not declared before."""
+    if not scope.composed or "undeclared reference to 'variables'" not in why:
+        return why
+    unknown = next((name for name in _USED.findall(text) if name not in scope.known), "")
+    column = text.find(f"variables.{unknown}") + len("variables") + 1
+    if "\n" in text.strip():
+        return f"undefined field '{unknown}'"
+    return f"ERROR: <input>:1:{column}: undefined field '{unknown}'\n | {text}\n | {'.' * (column - 1)}^"

@@ -68,11 +68,23 @@ def _refuse_shape(served: Served, tree: Tree, before: Tree | None, name: str, ca
     raise refusals.invalid(kind, name, [*causes, *found])
 
 
+def misfit(served: Served, tree: Tree) -> str:
+    """Why an object cannot be decoded, if it is of a built-in kind and a field has a value of another type; else nothing."""
+    if not served.kind.builtin:
+        return ""
+    wrong = next((cause for cause in served.check(tree, None) or () if cause.reason == "FieldValueTypeInvalid"), None)
+    return "" if wrong is None else _why_undecodable(served, wrong)
+
+
 def _undecodable(served: Served, wrong: Cause) -> ApiError:
     """Built-in kinds are decoded into Go structs by the reference server: a wrong type is a bad request, not invalid."""
+    return refusals.undecodable(served.kind, _why_undecodable(served, wrong), [wrong])
+
+
+def _why_undecodable(served: Served, wrong: Cause) -> str:
     kind = served.kind
     if ILLEGAL_BASE64 in wrong.message:
-        return refusals.undecodable(kind, wrong.message[wrong.message.index(ILLEGAL_BASE64) :], [wrong])
+        return wrong.message[wrong.message.index(ILLEGAL_BASE64) :]
     _, found, rest = wrong.message.split('"', 2)
     found = {"integer": "number", "boolean": "bool"}.get(found, found)
     wanted = rest.split("must be of type ", 1)[1].split(":", 1)[0]
@@ -85,5 +97,4 @@ def _undecodable(served: Served, wrong: Cause) -> ApiError:
             break
         names.append(part)
         node = known
-    why = f"json: cannot unmarshal {found} into Go struct field {'.'.join(names)} of type {_GO_TYPES.get(wanted, wanted)}"
-    return refusals.undecodable(kind, why, [wrong])
+    return f"json: cannot unmarshal {found} into Go struct field {'.'.join(names)} of type {_GO_TYPES.get(wanted, wanted)}"

@@ -1,7 +1,8 @@
 """Mutators that see one another's changes: whoever asks for it is asked a second time, when somebody changed the object after it.
 
 All are asked once, one group (policies, webhooks) after the other. If one of them changed anything, all groups have a second
-round, in which only those are asked that were asked before, asked for it, and came before a change.
+round, in which only those are asked that were asked before, asked for it, and came before a change. Policies that asked for it
+are asked again after a change of their own, too, as on the reference server.
 
 Source: k8s.io/apiserver/pkg/admission/{reinvocation.go,plugin/webhook/mutating/reinvocationcontext.go}
 """
@@ -30,9 +31,12 @@ class Round:
         if self.second and tree != self._left:
             self._require()
 
-    def end(self, tree: Tree) -> None:
-        """The group's turn ends with this object."""
+    def end(self, tree: Tree, *, touched: bool = False) -> None:
+        """The group's turn ends with this object; if one of it was `touched`, all that asked for it see the result."""
         self._left = tree
+        if touched:
+            self.changed = True
+            self._require()
 
     def skips(self, key: Hashable) -> bool:
         """Whether a mutator is not asked in this round."""

@@ -263,11 +263,13 @@ class ApiServer:
         self._admission.mutating_policies = MutatingPolicies(self._surroundings(), exempt, policies, bindings)
 
     def _surroundings(self) -> Surroundings:
+        from .defaulting import completed
         from .policies import Surroundings
 
         return Surroundings(
             self.clock, self.find, self._namespace_around, self._in_version, self._kind_named, self._parameters,
-            lambda kind: self._catalog.of(kind).schema, self._writing.completed, self.security.authorize,
+            lambda kind: self._catalog.of(kind).schema, lambda kind, tree: completed(self._catalog.of(kind), tree),
+            self.security.authorize,
         )  # fmt: skip
 
     async def _in_version(self, tree: Tree, kind: Kind) -> Tree:

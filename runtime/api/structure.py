@@ -76,6 +76,15 @@ def keys_of(schema: Tree) -> list[str]:
     return schema.get("x-kubernetes-list-map-keys") or [schema.get("x-kubernetes-patch-merge-key", "name")]
 
 
+def path_element(item: Any, schema: Tree) -> str:
+    """An item of a set or keyed list as paths name it: `[name="a"]`, `[containerPort=80,protocol="TCP"]`, `[="x"]`."""
+    if list_kind(schema) == "set" or not isinstance(item, dict):
+        return f"[={orjson.dumps(item).decode()}]"
+    inner = schema.get("items") or _UNTYPED
+    named = ((key, item.get(key, child(inner, key).get("default"))) for key in sorted(keys_of(schema)))
+    return "[" + ",".join(f"{key}={orjson.dumps(value).decode()}" for key, value in named if value is not None) + "]"
+
+
 def elements(items: list[Any], schema: Tree) -> dict[str, Any]:
     """The items of a set or keyed list by their path elements; a duplicate keeps the first."""
     found: dict[str, Any] = {}

@@ -20,7 +20,6 @@ from reconcile.expressions.rules import IMMUTABLE, BrokenExpressionError
 from reconcile.quantities import parse_quantity
 
 from .canonical import ILLEGAL_BASE64, illegal_byte
-from .expressionrules import expression_rules
 from .refusals import show, value_duplicate, value_invalid, value_required, value_unsupported
 
 Check = Callable[[Any, Any], list[Cause] | None]
@@ -215,6 +214,8 @@ def _rules(schema: Tree, root: bool) -> list[Check]:
     if given := schema.get("x-kubernetes-validations"):
         rules.extend(_immutable(rule) for rule in given if _is_immutable(rule))
         rest = [rule for rule in given if not _is_immutable(rule)]
+        from .expressionrules import expression_rules  # few schemas have any
+
         rules.extend(expression_rules({**schema, "x-kubernetes-validations": rest}, root=root))
     return rules
 

@@ -32,6 +32,7 @@ from reconcile.runtime.store import Compare, DeleteRange, KeyValue, Put, StoreEr
 from . import apply, metadata, ownership, refusals, scale
 from .admission import Admission
 from .catalog import Catalog, Served
+from .defaulting import defaulted
 from .freshness import is_newest, newest, stands
 from .jsonpatch import apply_json_patch
 from .judging import judge, judged_if_stumbling
@@ -208,7 +209,7 @@ class Writing:
         kind = served.kind
         # What mutators and the kind's prepare hook add is nobody's, as on the reference server: who applies the object later
         # without these fields does not take them away.
-        tree = await self._owned(served, None, self._defaulted(kind, tree, None), write)
+        tree = await self._owned(served, None, defaulted(kind, tree, None), write)
         tree = await self._mutated("CREATE", served, tree, None, write)
         own = kind.hooks.default is not None  # that hook has had a copy made already, which is this one
         if kind.hooks.prepare is not None:
@@ -325,7 +326,7 @@ class Writing:
             refusals.tell_unknown(kind, unknown, write.field_validation, write.notes)
         hooks = kind.hooks
         with judged_if_stumbling(served, tree, before, name):
-            tree = await self._mutated("UPDATE", served, self._defaulted(kind, tree, before), before, write)
+            tree = await self._mutated("UPDATE", served, defaulted(kind, tree, before), before, write)
             if hooks.prepare is not None and write.subresource not in hooks.actions and _prepares(hooks, tree, before):
                 tree = own_copy(tree)
                 hooks.prepare(tree, before)
@@ -444,19 +445,6 @@ class Writing:
             f"the body of the request was in an unknown format - accepted media types include: {', '.join(supported)}"
         )
 
-    def completed(self, kind: Kind, tree: Tree) -> tuple[Tree, list[str]]:
-        """An object that is about to be written, with its defaults, and the fields in it that its kind does not have."""
-        served, unknown = self._catalog.of(kind), list[str]()
-        shaped, _ = metadata.shaped(served, tree, unknown)
-        return self._defaulted(kind, served.complete(shaped, None, unknown), None), unknown
-
-    def _defaulted(self, kind: Kind, tree: Tree, before: Tree | None) -> Tree:
-        """The kind's own defaults written in."""
-        if kind.hooks.default is not None and not _status_only(tree, before):
-            tree = own_copy(tree)
-            kind.hooks.default(tree)
-        return tree
-
     async def _mutated(self, operation: Operation, served: Served, tree: Tree, before: Tree | None, write: Write) -> Tree:
         """The mutators' changes, then all defaults for what these left out."""
         kind = served.kind
@@ -474,7 +462,7 @@ class Writing:
         for name in ("name", "namespace", "uid", "creationTimestamp", "resourceVersion", "generation"):
             if name in kept:
                 meta[name] = kept[name]
-        return self._defaulted(kind, served.complete(tree, before, []), before)
+        return defaulted(kind, served.complete(tree, before, []), before)
 
 
 def _prepares(hooks: Hooks, tree: Tree, before: Tree) -> bool:
@@ -487,13 +475,6 @@ def _said(tree: Tree, name: str) -> str:
     metadata = tree.get("metadata")
     value = metadata.get(name) if type(metadata) is dict else None
     return value if type(value) is str else ""
-
-
-def _status_only(tree: Tree, before: Tree | None) -> bool:
-    """Whether nothing but metadata and status differs from the stored object, so that its defaults are there."""
-    if before is None:
-        return False
-    return all(value is before.get(key) for key, value in tree.items() if key not in _OWN)
 
 
 def _review(operation: Operation, kind: Kind, tree: Tree, before: Tree | None, write: Write) -> AdmissionReview:

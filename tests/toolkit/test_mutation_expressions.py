@@ -83,7 +83,7 @@ def test_a_json_patch(text: str, made: Any) -> None:
         ("JSONPatch{}", "JSONPatch", "must evaluate to list(JSONPatch) but got JSONPatch"),
         ("[JSONPatch{op: 1}]", "JSONPatch", "expected type of field 'op' is 'string' but provided type is 'int'"),
         ("[JSONPatch{nosuch: 1}]", "JSONPatch", "undefined field 'nosuch'"),
-        ("Object{\n  a: Invalid{}}", "Object", "ERROR: <input>:2:6: undeclared reference to 'Invalid'"),
+        ("Object{\n  a: Invalid{}}", "Object", "ERROR: <input>:2:13: undeclared reference to 'Invalid'"),
         ("Object{a: nosuch}", "Object", "undeclared reference to 'nosuch'"),
         ("x ? Object{} : Object.spec{}", "Object", "no matching overload for '_?_:_' applied to '(dyn, Object, Object.spec)'"),
         ("Object{a: 1", "Object", "Syntax error"),

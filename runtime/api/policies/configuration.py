@@ -12,19 +12,23 @@ from collections.abc import Iterator
 from typing import Any
 
 from reconcile.errors import ReconcileError, Tree
-from reconcile.runtime.api.structure import atomic, child, merged, rooted
+from reconcile.runtime.api.structure import METADATA, atomic, child, merged, path_element, rooted
 
 _NAMED = ("apiVersion", "kind")
-_OBJECT_META = frozenset(
-    {
-        "name", "generateName", "namespace", "selfLink", "uid", "resourceVersion", "generation", "creationTimestamp",
-        "deletionTimestamp", "deletionGracePeriodSeconds", "labels", "annotations", "ownerReferences", "finalizers",
-        "managedFields",
-    }
-)  # fmt: skip
-_SCALARS: dict[str, tuple[tuple[type, ...], str]] = {
-    "integer": ((int, float), "numeric (int or float)"), "number": ((int, float), "numeric (int or float)"),
-    "string": ((str,), "string"), "boolean": ((bool,), "boolean"),
+_TEXT: Tree = {"type": "string"}
+_TEXTS: Tree = {"type": "object", "additionalProperties": _TEXT}
+_OBJECT_META: Tree = {
+    **METADATA,
+    "properties": {
+        **dict.fromkeys(("name", "generateName", "namespace", "selfLink", "uid", "resourceVersion"), _TEXT),
+        **dict.fromkeys(("creationTimestamp", "deletionTimestamp"), _TEXT),
+        **{key: {"type": "integer"} for key in ("generation", "deletionGracePeriodSeconds")},
+        "labels": _TEXTS, "annotations": _TEXTS, "managedFields": {"type": "array", "items": {"type": "object"}},
+        **METADATA["properties"],
+    },
+}  # fmt: skip
+_SCALARS: dict[str, tuple[type, ...]] = {
+    "integer": (int, float), "number": (int, float), "string": (str,), "boolean": (bool,),
 }  # fmt: skip
 _GO_TYPES = {str: "string", int: "int64", bool: "bool", float: "float64", dict: "map[string]interface {}", list: "[]interface {}"}
 
@@ -40,7 +44,7 @@ def configured(tree: Tree, configuration: Tree, schema: Tree) -> Tree:
         UnfitError: the configuration has fields that the kind has not, values of other types, or atomic parts.
     """
     given = {name: value for name, value in configuration.items() if name not in _NAMED}
-    root = rooted(schema)
+    root = {**schema, "properties": {**(schema.get("properties") or {}), "metadata": _OBJECT_META}}
     wrong = list(_wrong(given, root, ""))
     if wrong:
         listed = wrong[0] if len(wrong) == 1 else "\n".join(["errors:", *(f"  {each}" for each in wrong)])
@@ -51,40 +55,72 @@ def configured(tree: Tree, configuration: Tree, schema: Tree) -> Tree:
         raise UnfitError(
             f"error applying patch: invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: {listed}"
         )
-    made: Tree = merged(tree, given, root)
+    made: Tree = merged(tree, given, rooted(schema))
     return made
 
 
 def _wrong(value: Any, schema: Tree, path: str) -> Iterator[str]:
     """What the schema does not have, or has otherwise."""
-    if value is None or schema.get("x-kubernetes-int-or-string"):
+    if schema.get("x-kubernetes-int-or-string"):
         return
     kind = str(schema.get("type") or "")
     if kind in _SCALARS:
-        types, name = _SCALARS[kind]
-        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            yield f"{path}: expected {name}, got {_GO_TYPES.get(type(value), type(value).__name__)}"
+        if not isinstance(value, _SCALARS[kind]) or (isinstance(value, bool) and kind != "boolean"):
+            yield f"{path}: {_unlike(kind, value)}"
     elif kind == "array":
-        if not isinstance(value, list):
-            yield f"{path}: expected list, got {value}"
-            return
-        for at, item in enumerate(value):
-            yield from _wrong(item, schema.get("items") or {}, f"{path}[{at}]")
+        if isinstance(value, list):
+            yield from _wrong_items(value, schema, path)
+        else:
+            yield f"{path}: expected list, got &{{{_go_value(value)}}}"
     elif kind == "object" or "properties" in schema:
         if not isinstance(value, dict):
-            yield f"{path}: expected map, got {value}"
+            yield f"{path}: expected map, got &{{{_go_value(value)}}}"
             return
         for name, item in value.items():
             where = f"{path}.{name}"
-            if _declares(schema, name, path):
+            if _declares(schema, name):
                 yield from _wrong(item, child(schema, name), where)
             else:
                 yield f"{where}: field not declared in schema"
 
 
-def _declares(schema: Tree, name: str, path: str) -> bool:
-    if path == ".metadata":
-        return name in _OBJECT_META
+def _wrong_items(items: list[Any], schema: Tree, path: str) -> Iterator[str]:
+    inner = schema.get("items") or {}
+    keyed = not atomic(items, schema)
+    seen = set()
+    for at, item in enumerate(items):
+        element = path_element(item, schema) if keyed else f"[{at}]"
+        if element in seen:
+            yield f"{path}: duplicate entries for key {element}"
+        seen.add(element if keyed else at)
+        yield from _wrong(item, inner, f"{path}{element}")
+
+
+def _unlike(kind: str, value: Any) -> str:
+    """In the words of the reference, which shows a value of Go's."""
+    if kind == "boolean":
+        return f"expected boolean, got &{{{_go_value(value)}}}"
+    if kind == "string":
+        return f"expected string, got &value.valueUnstructured{{Value:{_go_value(value, quoted=True)}}}"
+    found = "structpb.NullValue" if value is None else _GO_TYPES.get(type(value), type(value).__name__)
+    return f"expected numeric (int or float), got {found}"
+
+
+def _go_value(value: Any, *, quoted: bool = False) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None:
+        return "0" if quoted else "NULL_VALUE"
+    if isinstance(value, str) and quoted:
+        return f'"{value}"'
+    if isinstance(value, dict):
+        return "map[" + " ".join(f"{name}:{_go_value(item)}" for name, item in sorted(value.items())) + "]"
+    if isinstance(value, list):
+        return "[" + " ".join(map(_go_value, value)) + "]"
+    return str(value)
+
+
+def _declares(schema: Tree, name: str) -> bool:
     if schema.get("x-kubernetes-preserve-unknown-fields") or schema.get("additionalProperties"):
         return True
     properties = schema.get("properties")

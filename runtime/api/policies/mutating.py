@@ -47,11 +47,14 @@ class MutatingPolicies:
             (_denied(each.policy, each.binding.name if each.binding else "", each.message), ForbiddenError)
             for each in problems if not each.policy.ignores_failure
         ]  # fmt: skip
+        touched = False
         for each in asked:
+            before = review.tree
             found = await self._changed(each, review, round_, around)
+            touched |= review.tree is not before
             if not each.policy.ignores_failure:
                 wrong += [(_denied(each.policy, each.binding.name, why), PolicyFailedError) for why in found]
-        round_.end(review.tree)
+        round_.end(review.tree, touched=touched)
         if wrong:
             raise _refusal(review, wrong)
 
@@ -80,8 +83,10 @@ class MutatingPolicies:
             except (EvaluationError, UnfitError) as error:
                 wrong.append(str(error))
                 continue
-            review.tree = await self._surroundings.convert(made, review.kind)
-            values["object"] = made
+            changed = await self._surroundings.convert(made, review.kind)
+            if changed["metadata"].get("namespace") != review.tree["metadata"].get("namespace"):
+                raise BadRequestError("the namespace of the provided object does not match the namespace sent on the request")
+            review.tree, values["object"] = changed, made
         round_.asked(asked.key, changed=review.tree != before, reinvoked=policy.reinvoked)
         return wrong
 
@@ -90,7 +95,7 @@ class MutatingPolicies:
 
         Raises:
             EvaluationError, UnfitError: that cannot be applied.
-            InternalError: the result has fields that its kind does not have.
+            InternalError: the result of a JSON patch is none of a built-in kind.
         """
         if mutation.kind == "Object":
             made = configured(tree, mutation.configuration_of(found), self._surroundings.schema(kind))
@@ -99,12 +104,16 @@ class MutatingPolicies:
         if made is tree:
             return tree
         try:
-            completed, unknown = self._surroundings.complete(kind, made)
+            completed, unknown, why = self._surroundings.complete(kind, made)
         except BadRequestError as error:
             raise UnfitError(error.message) from error
+        if why and mutation.kind == "JSONPatch":
+            raise _internal(why)
+        if why:
+            raise UnfitError(f"unable to convert unstructured object to {kind.api_version}, Kind={kind.kind}: {why}")
         if unknown and mutation.kind == "JSONPatch" and kind.builtin:
             listed = ", ".join(f'unknown field "{path}"' for path in unknown)
-            raise InternalError(f"Internal error occurred: strict decoding error: {listed}")
+            raise _internal(f"strict decoding error: {listed}")
         return completed
 
 
@@ -118,6 +127,10 @@ def _patched(tree: Tree, operations: list[Tree]) -> Tree:
     if not isinstance(made, dict):
         raise UnfitError("JSON Patch: the result is no object")
     return made
+
+
+def _internal(why: str) -> InternalError:
+    return InternalError(f"Internal error occurred: {why}", details={"causes": [{"message": why}]})
 
 
 def _denied(policy: MutatingPolicy, binding: str, why: str) -> str:

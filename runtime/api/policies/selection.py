@@ -40,8 +40,8 @@ class Surroundings:
     parameters: Callable[[Kind, str, str, Tree | None], Awaitable[Sequence[Tree]]]
     """(kind, namespace, name, label selector) -> the objects."""
     schema: Callable[[Kind], Tree]
-    complete: Callable[[Kind, Tree], tuple[Tree, list[str]]]
-    """The object with its defaults, and the fields that its kind does not have."""
+    complete: Callable[[Kind, Tree], tuple[Tree, list[str], str]]
+    """The object with its defaults, the fields that its kind does not have, and why it cannot be decoded."""
     authorizer: Authorizer
 
     async def values(self, review: AdmissionReview, shown: Kind, around: Tree | None) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def _refusal(review: AdmissionReview, title: str, broken: Broken) -> Exception:
     why = f"{title} denied request: {broken.message}"
     details = {
         "name": name, **({"group": kind.group} if kind.group else {}), "kind": kind.plural,
-        "causes": [{"reason": "", "message": why}],
+        "causes": [{"message": why}],
     }  # fmt: skip
     return error_from_status(
         {

@@ -15,6 +15,11 @@ from reconcile.resources.stored.policy_rules import (
     validate_policy,
 )
 
+LABEL = (
+    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end "
+    "with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')"
+)
+
 
 def shown(causes: Iterator[Cause]) -> list[str]:
     return [f"{cause.field}: {cause.message}" for cause in causes]
@@ -41,21 +46,52 @@ def policy(**spec: object) -> Tree:
         ({"validations": [{}]}, ["spec.validations[0].expression: Required value: expression is not specified"]),
         (
             {"validations": [{"expression": "1 + 1"}]},
-            ['spec.validations[0].expression: Invalid value: "1 + 1": must evaluate to bool'],
+            ['spec.validations[0].expression: Invalid value: "1 + 1": must evaluate to bool but got int'],
         ),
         (
-            {"validations": [{"expression": "true", "messageExpression": "1", "reason": "Gone"}]},
+            {"validations": [{"expression": "true", "messageExpression": "1", "reason": "Unauthorized"}]},
             [
-                'spec.validations[0].messageExpression: Invalid value: "1": must evaluate to string',
+                'spec.validations[0].messageExpression: Invalid value: "1": must evaluate to string but got int',
                 (
-                    'spec.validations[0].reason: Unsupported value: "Gone": supported values: "Forbidden", "Invalid", '
-                    '"RequestEntityTooLarge", "Unauthorized"'
+                    'spec.validations[0].reason: Unsupported value: "Unauthorized": supported values: "Forbidden", "Invalid", '
+                    '"RequestEntityTooLarge"'
                 ),
             ],
         ),
         (
             {"variables": [{"name": "a", "expression": "1"}], "validations": [{"expression": "variables.b"}]},
-            ["spec.validations[0].expression: Invalid value: \"variables.b\": compilation failed: undefined field 'b'"],
+            [
+                (
+                    'spec.validations[0].expression: Invalid value: "variables.b": compilation failed: ERROR: <input>:1:10: '
+                    "undefined field 'b'\n | variables.b\n | .........^"
+                )
+            ],
+        ),
+        (
+            {"variables": [{"name": "a", "expression": "1"}], "validations": [{"expression": "variables.a"}]},
+            ['spec.validations[0].expression: Invalid value: "variables.a": must evaluate to bool but got int'],
+        ),
+        (
+            {"validations": [{"expression": "object.spec.on"}]},
+            ['spec.validations[0].expression: Invalid value: "object.spec.on": must evaluate to bool but got dyn'],
+        ),
+        ({"validations": [{"expression": "true", "messageExpression": "['b', 'a'].sort()[0]"}]}, []),
+        (
+            {"validations": [{"expression": "request.userInfo.username == 1"}]},
+            [
+                (
+                    'spec.validations[0].expression: Invalid value: "request.userInfo.username == 1": compilation '
+                    "failed: ERROR: <input>:1:27: found no matching overload for '_==_' applied to '(string, int)'\n"
+                    " | request.userInfo.username == 1\n | ..........................^"
+                )
+            ],
+        ),
+        (
+            {"paramKind": {"apiVersion": "a/b/c", "kind": "Config Map"}},
+            [
+                'spec.paramKind.apiVersion: Invalid value: "a/b/c": unexpected GroupVersion string: a/b/c',
+                'spec.paramKind.kind: Invalid value: "Config Map": may have mixed case, but should otherwise match: ' + LABEL,
+            ],
         ),
         (
             {"variables": [{"name": "b-c", "expression": "1"}]},
@@ -146,8 +182,8 @@ def patch(kind: str, **given: object) -> list[Tree]:
         ({"mutations": patch("ApplyConfiguration", applyConfiguration={"expression": "'a'"})},
          ["spec.mutations[0].applyConfiguration.expression: Invalid value: \"'a'\": must evaluate to Object but got string"]),
         ({"mutations": patch("JSONPatch", jsonPatch={"expression": "[JSONPatch{op: variables.a}]"})},
-         [('spec.mutations[0].jsonPatch.expression: Invalid value: "[JSONPatch{op: variables.a}]": compilation failed: undefined '
-          "field 'a'")]),
+         [('spec.mutations[0].jsonPatch.expression: Invalid value: "[JSONPatch{op: variables.a}]": compilation failed: ERROR: '
+           "<input>:1:25: undefined field 'a'\n | [JSONPatch{op: variables.a}]\n | ........................^")]),
         ({"mutations": patch("ApplyConfiguration", applyConfiguration={"expression": "Object{spec: params.a}"}),
           "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"}}, []),
         ({"matchConditions": [{"name": "a", "expression": "true"}, {"name": "a", "expression": "true"}, {"expression": ""}]},
