@@ -170,6 +170,7 @@ class Kind:
     maybe a path that counts before that text does.
     `has_generation`: metadata.generation counts changes of everything but metadata and status. `storage_version` is the version
     that objects are stored in, where a kind is served in several (empty: another one says so, or the newest).
+    `needs_revision`: a replacement has to name the resourceVersion that it replaces, as for a kind that a definition declares.
     `deprecation` is what clients of this version are told with every answer. `family` are the versions that it is one of, where
     data declares it. `face` says whose objects these are, where it has none of its own. `schema_given` may be a function, which
     is called when the schema is needed.
@@ -193,6 +194,7 @@ class Kind:
     schema_given: Tree | Callable[[], Tree] | None = attrs.field(default=None, repr=False)
     builtin: bool = False
     has_generation: bool = True
+    needs_revision: bool = False
     storage_version: str = ""
     deprecation: str = ""
     family: Family | None = None
@@ -341,6 +343,7 @@ def kind(
     hooks: Hooks | None = None,
     builtin: bool = False,
     has_generation: bool = True,
+    needs_revision: bool = False,
 ) -> Callable[[type[R]], type[R]]:
     """Declare the decorated `Resource` subclass as a kind of `group`/`version` (an empty group is the core group).
 
@@ -365,7 +368,7 @@ def kind(
             namespaced=namespaced, short_names=tuple(short_names), categories=tuple(categories), columns=tuple(columns),
             status="status" in field_names(made), scale=scale, selectable=tuple(selectable),
             selectable_as=selectable_as or {}, hooks=hooks or Hooks(), cls=made, builtin=builtin, has_generation=has_generation,
-            storage_version=version if storage else "",
+            needs_revision=needs_revision, storage_version=version if storage else "",
         )  # fmt: skip
         return made
 

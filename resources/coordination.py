@@ -35,7 +35,8 @@ def _validate(tree: Tree, old: Tree | None) -> Iterator[Cause]:  # noqa: ARG001 
 
 
 @kind(
-    "coordination.k8s.io", "v1", plural="leases", builtin=True, has_generation=False, hooks=Hooks(validate=_validate),
+    "coordination.k8s.io", "v1", plural="leases", builtin=True, has_generation=False, needs_revision=True,
+    hooks=Hooks(validate=_validate),
     columns=(Column("Holder", cell=path_cell("spec", "holderIdentity"), doc="Who holds it."), AGE),
 )  # fmt: skip
 class Lease(Resource):

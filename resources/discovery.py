@@ -50,6 +50,8 @@ class EndpointPort:
 
 
 def _default(tree: Tree) -> None:
+    for endpoint in tree.get("endpoints") or ():
+        endpoint.setdefault("conditions", {})
     for port in tree.get("ports") or ():
         if port.get("name") is None:
             port["name"] = ""

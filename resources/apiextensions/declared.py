@@ -57,7 +57,7 @@ def _kind(spec: Tree, version: Tree, stored: str, going: bool, family: Family | 
         columns=tuple(_column(column) for column in version.get("additionalPrinterColumns") or ()),
         status=parts.get("status") is not None, scale=_scale(parts.get("scale")),
         selectable=tuple(f["jsonPath"].removeprefix(".") for f in version.get("selectableFields") or ()),
-        schema_given=_schema(version["schema"]["openAPIV3Schema"]), storage_version=stored, family=family,
+        schema_given=_schema(version["schema"]["openAPIV3Schema"]), storage_version=stored, family=family, needs_revision=True,
         deprecation=warning if version.get("deprecated") else "", hooks=Hooks(prepare=_refuse_new) if going else Hooks(),
     )  # fmt: skip
 

@@ -207,7 +207,7 @@ def _created_at(tree: Tree, _now_s: float) -> Any:
 
 @kind(
     "apiextensions.k8s.io", "v1", plural="customresourcedefinitions", namespaced=False, short_names=("crd", "crds"),
-    categories=("api-extensions",), builtin=True,
+    categories=("api-extensions",), builtin=True, needs_revision=True,
     columns=(Column("Created At", type="date", cell=_created_at, doc="When it was created."),),
     hooks=Hooks(default=_default, prepare=_prepare, validate=broken_rules, finalizers=(FINALIZER,)),
 )  # fmt: skip

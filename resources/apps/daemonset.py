@@ -10,7 +10,7 @@ from reconcile.resources.core.pod_spec import PodTemplateSpec
 from reconcile.resources.core.references import Condition, LabelSelector
 from reconcile.views import field, struct
 
-from .rules import default_daemon_set, validate_daemon_set
+from .rules import default_daemon_set, prepare_daemon_set, validate_daemon_set
 
 
 @struct
@@ -68,7 +68,7 @@ def _count(title: str, name: str, doc: str) -> Column:
 
 @kind(
     "apps", "v1", plural="daemonsets", short_names=("ds",), categories=("all",), builtin=True,
-    hooks=Hooks(default=default_daemon_set, validate=validate_daemon_set),
+    hooks=Hooks(default=default_daemon_set, prepare=prepare_daemon_set, validate=validate_daemon_set),
     columns=(
         _count("Desired", "desiredNumberScheduled", "Nodes that are meant."),
         _count("Current", "currentNumberScheduled", "Nodes that have a Pod."),

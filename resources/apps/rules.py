@@ -22,6 +22,7 @@ from reconcile.resources.core.names import (
 from reconcile.resources.core.pod_defaults import default_pod_template
 from reconcile.resources.core.pod_validation import validate_template
 
+TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 _PERCENTAGE_TEXT = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', " + (
     "regex used for validation is '[0-9]+%')"
 )
@@ -70,6 +71,7 @@ def default_stateful_set(tree: Tree) -> None:
         return
     spec.setdefault("replicas", 1)
     spec.setdefault("revisionHistoryLimit", 10)
+    spec.setdefault("serviceName", "")
     if not spec.get("podManagementPolicy"):
         spec["podManagementPolicy"] = "OrderedReady"
     strategy = spec["updateStrategy"] = spec.get("updateStrategy") or {}
@@ -88,6 +90,18 @@ def default_stateful_set(tree: Tree) -> None:
             claim["spec"].setdefault("volumeMode", "Filesystem")
         claim.setdefault("status", {"phase": "Pending"})
     default_pod_template(spec)
+
+
+def prepare_daemon_set(tree: Tree, old: Tree | None) -> None:
+    """Count the templates in an annotation, as clients from before ControllerRevisions read it."""
+    spec, annotations = tree.get("spec") or {}, tree["metadata"].setdefault("annotations", {})
+    if old is None:
+        annotations[TEMPLATE_GENERATION] = annotations.get(TEMPLATE_GENERATION) or "1"
+        return
+    before = (old["metadata"].get("annotations") or {}).get(TEMPLATE_GENERATION, "")
+    count = int(before) if before.isdecimal() else 1
+    changed = spec.get("template") != (old.get("spec") or {}).get("template")
+    annotations[TEMPLATE_GENERATION] = str(count + changed)
 
 
 def default_daemon_set(tree: Tree) -> None:

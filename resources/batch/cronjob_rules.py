@@ -44,6 +44,7 @@ def default_cron_job(tree: Tree) -> None:
     if isinstance(template, dict) and isinstance(template.get("spec"), dict):
         # The Pods' defaults; those of a Job come when one is made.
         default_pod_template(template["spec"])
+        template.setdefault("metadata", {})
 
 
 def validate_cron_job(tree: Tree, old: Tree | None) -> Iterator[Cause]:

@@ -58,6 +58,8 @@ def prepare_job(tree: Tree, old: Tree | None) -> None:
     if not spec.get("manualSelector"):
         labels.update(dict.fromkeys(UID_LABELS, tree["metadata"]["uid"]))
         spec.setdefault("selector", {"matchLabels": {UID_LABELS[0]: tree["metadata"]["uid"]}})
+    if not tree["metadata"].get("labels"):
+        tree["metadata"]["labels"] = dict(labels)
 
 
 def validate_job(tree: Tree, old: Tree | None) -> Iterator[Cause]:

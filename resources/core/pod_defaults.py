@@ -30,6 +30,7 @@ def default_pod_template(owner_spec: Tree) -> None:
     """Fill in the defaults of the Pod template in `owner_spec`."""
     template = owner_spec.get("template")
     if isinstance(template, dict) and isinstance(template.get("spec"), dict):
+        template.setdefault("metadata", {})
         _default_pod_spec(template["spec"])
 
 

@@ -19,7 +19,9 @@ class PodDisruptionBudgetSpec:
     """Which Pods, and how many of them must stay, or may be missing."""
 
     min_available: IntOrString | None = field(default=None, doc="So many must stay: a number, or a percentage.")
-    selector: LabelSelector | None = field(default=None, doc="The Pods; an empty one selects all, none selects nothing.")
+    selector: LabelSelector | None = field(
+        default=None, map_type="atomic", doc="The Pods; an empty one selects all, none selects nothing."
+    )
     max_unavailable: IntOrString | None = field(default=None, doc="So many may be missing: a number, or a percentage.")
     unhealthy_pod_eviction_policy: str | None = field(
         default=None, enum=("AlwaysAllow", "IfHealthyBudget"), doc="When Pods that are not ready may be evicted."
@@ -66,7 +68,7 @@ def _shown(spec: Tree) -> str:
 
 
 @kind(
-    "policy", "v1", short_names=("pdb",), builtin=True, hooks=Hooks(validate=_validate),
+    "policy", "v1", short_names=("pdb",), builtin=True, needs_revision=True, hooks=Hooks(validate=_validate),
     columns=(
         Column("Min Available", cell=path_cell("spec", "minAvailable", absent=NOT_AVAILABLE), doc="How many must stay."),
         Column("Max Unavailable", cell=path_cell("spec", "maxUnavailable", absent=NOT_AVAILABLE), doc="How many may be missing."),

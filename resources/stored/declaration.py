@@ -23,7 +23,7 @@ def declared(
     namespaced: bool = True, columns: tuple[Column, ...] = (AGE,), status: bool = False, scale: Scale | None = None,
     selectable: tuple[str, ...] = (), defaults: Mapping[str, Any] | None = None,
     immutable: tuple[str, ...] | Mapping[str, str] = (), hooks: Hooks | None = None, has_generation: bool = True,
-    face: Face | None = None, deprecation: str = "",
+    needs_revision: bool = False, face: Face | None = None, deprecation: str = "",
 ) -> Kind:  # fmt: skip
     """The declaration of one kind. `doc` is its description.
 
@@ -44,7 +44,7 @@ def declared(
         group=group, version=version, kind=kind, plural=plural, namespaced=namespaced, singular=kind.lower(),
         short_names=short_names, categories=categories, columns=columns, status=status, scale=scale, selectable=selectable,
         hooks=hooks or Hooks(), schema_given=schema, builtin=True, has_generation=has_generation, face=face,
-        deprecation=deprecation,
+        needs_revision=needs_revision, deprecation=deprecation,
     )  # fmt: skip
 
 

@@ -52,10 +52,12 @@ def networking_kinds() -> list[Kind]:
         ),
         declared(
             _GROUP, "IPAddress", "ipaddresses", "An address that is taken.", namespaced=False, short_names=("ip",),
+            has_generation=False,
             columns=(Column("ParentRef", cell=_parent, doc="Who took it."),), immutable=("spec.parentRef",),
         ),
         declared(
             _GROUP, "ServiceCIDR", "servicecidrs", "A range out of which Services get addresses.", namespaced=False, status=True,
+            has_generation=False,
             columns=(Column("CIDRs", cell=lambda tree, _: ",".join(at(tree, "spec", "cidrs") or ()), doc="The range."), AGE),
         ),
     ]  # fmt: skip
@@ -66,7 +68,8 @@ def endpoints() -> Kind:
     """The kind of the addresses behind a Service."""
     return declared(
         "v1", "Endpoints", "endpoints", "The addresses behind a Service, in the form before EndpointSlices.",
-        short_names=("ep",), has_generation=False,
+        short_names=("ep",), has_generation=False, defaults={"subsets[].ports[].protocol": "TCP"},
+        deprecation="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
         columns=(Column("Endpoints", cell=_addresses, doc="Addresses with ports."), AGE),
     )  # fmt: skip
 

@@ -20,22 +20,23 @@ def other_kinds() -> list[Kind]:
     return [
         declared(
             "node.k8s.io/v1", "RuntimeClass", "runtimeclasses", "A way of running containers.", namespaced=False,
-            has_generation=False, immutable=("handler",),
+            has_generation=False, needs_revision=True, immutable=("handler",),
             columns=(Column("Handler", cell=path_cell("handler"), doc="What the node calls it."), AGE),
         ),
         declared(_DEVICES, "DeviceClass", "deviceclasses", "Devices of one sort.", namespaced=False, hooks=_ANSWERS_DELETED),
         declared(
             _DEVICES, "ResourceClaim", "resourceclaims", "A wish for devices.", status=True, immutable=("spec",),
-            hooks=Hooks(answers_deleted=True, default=_default_claim),
+            has_generation=False, hooks=Hooks(answers_deleted=True, default=_default_claim),
             columns=(Column("State", cell=_claim_state, doc="pending, or who has what."), AGE),
         ),
         declared(
             _DEVICES, "ResourceClaimTemplate", "resourceclaimtemplates", "Claims, one for each Pod.", immutable=("spec",),
+            has_generation=False,
             hooks=Hooks(answers_deleted=True, default=_default_template),
         ),
         declared(
             _DEVICES, "ResourceSlice", "resourceslices", "Devices that a driver offers.", namespaced=False,
-            hooks=_ANSWERS_DELETED,
+            hooks=_ANSWERS_DELETED, defaults={"spec.pool.generation": 0},
             selectable=("spec.nodeName", "spec.driver"), immutable=("spec.nodeName", "spec.driver"),
             columns=(
                 Column("Node", cell=path_cell("spec", "nodeName", absent="<unset>"), doc="Where they are."),
@@ -65,6 +66,7 @@ def _default_claim(tree: Tree) -> None:
 
 def _default_template(tree: Tree) -> None:
     if isinstance(spec := tree.get("spec"), dict):
+        spec.setdefault("metadata", {})
         _default_claim(spec)
 
 

@@ -52,7 +52,7 @@ def webhook_kinds() -> list[Kind]:
         made.append(
             declared(
                 _ADMISSION, kind, plural, doc, namespaced=False, categories=_CATEGORIES, columns=columns, defaults=defaults,
-                hooks=Hooks(validate=_validate_webhooks),
+                hooks=Hooks(validate=_validate_webhooks), needs_revision=True,
             )
         )  # fmt: skip
     return made
@@ -108,7 +108,7 @@ def _policy_parts() -> tuple[dict[str, Any], tuple[Column, ...], Column, dict[st
         "spec.matchConstraints.namespaceSelector": {}, "spec.matchConstraints.objectSelector": {},
         "spec.matchConstraints.resourceRules[].scope": "*", "spec.matchConstraints.excludeResourceRules[].scope": "*",
     }  # fmt: skip
-    common: dict[str, Any] = {"namespaced": False, "categories": _CATEGORIES}
+    common: dict[str, Any] = {"namespaced": False, "categories": _CATEGORIES, "needs_revision": True}
     return common, reference, Column("ParamKind", cell=_parameter_kind, doc="The kind of its parameters."), defaults
 
 
@@ -128,6 +128,7 @@ def _fairness() -> list[Kind]:
         declared(
             _FLOW, "PriorityLevelConfiguration", "prioritylevelconfigurations", "How many requests of an importance run at once.",
             namespaced=False, status=True,
+            defaults={"spec.limited.nominalConcurrencyShares": 30, "spec.limited.lendablePercent": 0},
             columns=(
                 Column("Type", cell=path_cell("spec", "type"), doc="Limited or Exempt."),
                 Column("NominalConcurrencyShares", cell=_shares, doc="Its part of the server."),
@@ -148,6 +149,7 @@ def _api_service() -> Kind:
     return declared(
         "apiregistration.k8s.io/v1", "APIService", "apiservices", "Which server answers for a group and version.",
         namespaced=False, status=True, categories=_CATEGORIES, defaults={"spec.service.port": 443}, has_generation=False,
+        needs_revision=True,
         columns=(
             Column("Service", cell=_server, doc="Who answers."),
             Column("Available", cell=_available, doc="Whether it does."),

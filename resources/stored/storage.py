@@ -115,7 +115,7 @@ def _drivers() -> list[Kind]:
     return [
         declared(
             "storage.k8s.io/v1", "CSIDriver", "csidrivers", "A storage driver, and what it wants of a cluster.", namespaced=False,
-            hooks=_ANSWERS_DELETED,
+            hooks=_ANSWERS_DELETED, has_generation=False, needs_revision=True,
             defaults={
                 "spec.attachRequired": True, "spec.podInfoOnMount": False, "spec.storageCapacity": False,
                 "spec.fsGroupPolicy": "ReadWriteOnceWithFSType", "spec.volumeLifecycleModes": ["Persistent"],
@@ -134,17 +134,17 @@ def _drivers() -> list[Kind]:
         ),
         declared(
             "storage.k8s.io/v1", "CSINode", "csinodes", "The storage drivers of one node.", namespaced=False,
-            hooks=_ANSWERS_DELETED, has_generation=False, defaults={"spec.drivers": []},
+            hooks=_ANSWERS_DELETED, has_generation=False, needs_revision=True, defaults={"spec.drivers": []},
             columns=(Column("Drivers", cell=count_cell("spec", "drivers"), type="integer", doc="How many there are."), AGE),
         ),
         declared(
             "storage.k8s.io/v1", "CSIStorageCapacity", "csistoragecapacities", "How much room there is where.",
             has_generation=False, columns=(Column("Created At", ".metadata.creationTimestamp", "date", doc="When it was made."),),
-            immutable=("storageClassName", "nodeTopology"),
+            immutable=("storageClassName", "nodeTopology"), needs_revision=True,
         ),
         declared(
             "storage.k8s.io/v1", "VolumeAttachment", "volumeattachments", "The wish to have a volume on a node.",
-            hooks=_ANSWERS_DELETED,
+            hooks=_ANSWERS_DELETED, needs_revision=True,
             namespaced=False, status=True, has_generation=False, immutable=("spec",), defaults={"status": {"attached": False}},
             columns=(
                 Column("Name", cell=path_cell("metadata", "name"), format="name", doc="Its name."),

@@ -2,6 +2,8 @@
 
 ApiError
 ├── StoreReadError             500, values in the store that are no objects: which, stands in the causes
+├── BadRequestError
+│   └── UndecodableError       400, what was sent cannot be read as its kind
 ├── InternalError
 │   └── CorruptObjectError     500, the one value that was asked for is no object
 ├── ForbiddenError
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconcile.errors import ApiError, Cause, ExpiredError, ForbiddenError, InternalError, Tree, UnavailableError
+from reconcile.errors import ApiError, BadRequestError, Cause, ExpiredError, ForbiddenError, InternalError, Tree, UnavailableError
 from reconcile.kinds import Kind
 
 _CORRUPT = 7  # ErrCodeCorruptObj of k8s.io/apiserver/pkg/storage/errors.go
@@ -50,6 +52,16 @@ class PolicyFailedError(ForbiddenError):
     reason = "Invalid"
 
 
+class UndecodableError(BadRequestError):
+    """What a client sent, or what its patch made of an object, cannot be read as its kind; `why` says where."""
+
+    reason = "BadRequest"
+
+    def __init__(self, message: str, why: str, causes: Sequence[Cause] = ()) -> None:
+        super().__init__(message, causes=causes)
+        self.why = why
+
+
 class FutureRevisionError(UnavailableError):
     """The store has not reached the revision asked for; the reference server answers 504 Timeout."""
 
@@ -57,7 +69,7 @@ class FutureRevisionError(UnavailableError):
 
     def __init__(self, asked: int, newest: int) -> None:
         super().__init__(
-            f"Too large resource version: {asked}, current: {newest}",
+            f"Timeout: Too large resource version: {asked}, current: {newest}",
             details={"retryAfterSeconds": 1},
             causes=[Cause("ResourceVersionTooLarge", "Too large resource version")],
         )

@@ -14,6 +14,7 @@ from reconcile.errors import ApiError, Cause, Tree
 from . import refusals
 from .canonical import ILLEGAL_BASE64
 from .catalog import Served
+from .errors import UndecodableError
 
 Rules = Callable[[Tree, Tree], Iterable[Cause]]
 """(new tree, old tree) -> what is wrong with the change."""
@@ -34,6 +35,22 @@ class judged_if_stumbling:
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
         if isinstance(error, TypeError | AttributeError | LookupError | ValueError):
             _refuse_shape(self._served, self._tree, self._before, self._name, [])
+
+
+class readable:
+    """Around a change: what cannot be read is told of `patched`, which a patch made, as no mistake of what was sent."""
+
+    __slots__ = ("_patched",)
+
+    def __init__(self, patched: Tree | None) -> None:
+        self._patched = patched
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        if self._patched is not None and isinstance(error, UndecodableError):
+            raise refusals.patched_undecodable(self._patched, error.why) from None
 
 
 def judge(

@@ -127,6 +127,9 @@ async def track(served: Served, before: Tree | None, tree: Tree, manager: str, s
     schema = rooted(served.schema)
     set_, gone = changes(old, tree, schema)
     set_ = stripped(set_)
+    if subresource != "status" and served.kind.status and "f:status" in set_:
+        # Whoever creates an object owns nothing of what its status begins with: that is written elsewhere.
+        set_ = {name: node for name, node in set_.items() if name != "f:status"}
     if before is None:
         for owner in owners:
             set_ = difference(set_, owner.fields)

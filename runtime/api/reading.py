@@ -200,8 +200,8 @@ def revision_of(text: str) -> int:
     """
     if not text.isdigit():
         raise BadRequestError(
-            f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax: give a resourceVersion that a '
-            f"list or a watch gave"
+            f'invalid resource version: resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": '
+            f"invalid syntax: give a resourceVersion that a list or a watch gave"
         )
     return int(text)
 

@@ -13,7 +13,6 @@ import orjson
 
 from reconcile.errors import (
     AlreadyExistsError,
-    BadRequestError,
     Cause,
     ConflictError,
     ExpiredError,
@@ -29,6 +28,8 @@ from reconcile.errors import (
 )
 from reconcile.kinds import Kind
 from reconcile.runtime.store import BusyError, RequestTooLargeError, StoreError
+
+from .errors import UndecodableError
 
 if TYPE_CHECKING:
     from .stored import Notes
@@ -47,9 +48,19 @@ def no_such_resource() -> NotFoundError:
     return NotFoundError("the server could not find the requested resource", details={})
 
 
-def already_exists(kind: Kind, name: str) -> AlreadyExistsError:
-    """The name is taken."""
-    return AlreadyExistsError(f'{kind.resource} "{name}" already exists', details=_details(kind, name))
+def already_exists(kind: Kind, name: str, *, going: bool = False) -> AlreadyExistsError:
+    """The name is taken; `going`: by an object whose deletion has begun."""
+    why = "object is being deleted: " if going else ""
+    return AlreadyExistsError(f'{why}{kind.resource} "{name}" already exists', details=_details(kind, name))
+
+
+def revision_needed(kind: Kind, name: str) -> InvalidError:
+    """A replacement says nothing of what it replaces."""
+    why = "Invalid value: 0: must be specified for an update"
+    return InvalidError(
+        f'{kind.resource} "{name}" is invalid: metadata.resourceVersion: {why}', details=_details(kind, name),
+        causes=[Cause("FieldValueInvalid", why, "metadata.resourceVersion")],
+    )  # fmt: skip
 
 
 def conflict(kind: Kind, name: str, why: str = STALE) -> ConflictError:
@@ -77,13 +88,26 @@ def invalid(kind: Kind, name: str, causes: Iterable[Cause]) -> InvalidError:
     return InvalidError(f'{qualified} "{name}" is invalid: {text}', details=details, causes=causes)
 
 
-def undecodable(kind: Kind, why: str, causes: Sequence[Cause] = ()) -> BadRequestError:
+def undecodable(kind: Kind, why: str, causes: Sequence[Cause] = ()) -> UndecodableError:
     """The request's object cannot be read as this kind; the causes name the field with its indexes, which `why` lacks."""
     text = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {why}'
-    return BadRequestError(text, causes=causes)
+    return UndecodableError(text, why, causes)
 
 
-def strict(kind: Kind, unknown: Sequence[str]) -> BadRequestError:
+def patched_undecodable(patched: Any, why: str) -> InvalidError:
+    """What a patch made of an object cannot be read; the reference server names neither object nor kind.
+
+    Source: k8s.io/apiserver/pkg/endpoints/handlers/patch.go
+    """
+    try:
+        text = orjson.dumps(orjson.dumps(patched, option=orjson.OPT_SORT_KEYS).decode()[:_TEXT_MAX]).decode()
+    except orjson.JSONEncodeError:
+        text = "what is nested too deeply to be shown"
+    cause = Cause("FieldValueInvalid", f"Invalid value: {text}: {why}", "patch")
+    return InvalidError(f' "" is invalid: patch: {cause.message}', causes=[cause])
+
+
+def strict(kind: Kind, unknown: Sequence[str]) -> UndecodableError:
     """Fields that the kind does not have, under fieldValidation=Strict."""
     return undecodable(kind, "strict decoding error: " + ", ".join(f'unknown field "{path}"' for path in unknown))
 

@@ -35,7 +35,7 @@ def scale_of(kind: Kind, stored: Stored) -> Stored:
         if name in tree["metadata"]
     }
     replicas = getter(declared.replicas)(tree)
-    spec = {"replicas": replicas} if replicas is not None else {}
+    spec = {"replicas": replicas} if replicas else {}  # zero is left out, as on the reference server
     made: Tree = {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status}
     return Stored(kind, made, b"", stored.revision)
 

@@ -117,6 +117,11 @@ class Stored:
         return f"Stored({self.kind}, {self.namespace}/{self.name}, revision {self.revision})"
 
 
+def is_going(kv: KeyValue | None, kind: Kind) -> bool:
+    """Whether it is an object whose deletion has begun."""
+    return kv is not None and "deletionTimestamp" in stored_of(kv, kind).tree["metadata"]
+
+
 def stored_of(kv: KeyValue, kind: Kind) -> Stored:
     """The object behind a value of the store: decoded if nobody did so yet.
 

@@ -35,11 +35,11 @@ from .catalog import Catalog, Served
 from .defaulting import defaulted
 from .freshness import is_newest, newest, stands
 from .jsonpatch import apply_json_patch
-from .judging import judge, judged_if_stumbling
+from .judging import judge, judged_if_stumbling, readable
 from .mergepatch import apply_merge_patch
 from .recollection import recalled
 from .sharing import own_copy, relinked
-from .stored import Notes, Stored, stored_of
+from .stored import Notes, Stored, is_going, stored_of
 from .strategic import apply_strategic_patch
 from .transaction import cause_of, encoded, noted
 
@@ -56,7 +56,8 @@ class Write:
     """One write in progress: who asks, and how."""
 
     __slots__ = (
-        "applies", "caller", "dry_run", "field_validation", "manager", "may_create", "notes", "subresource", "tracked", "whole",
+        "applies", "caller", "dry_run", "field_validation", "manager", "may_create", "notes", "patches", "subresource", "tracked",
+        "whole",
     )  # fmt: skip
 
     def __init__(
@@ -68,8 +69,7 @@ class Write:
         self.field_validation = field_validation
         self.notes = notes
         self.subresource = subresource
-        self.whole = False
-        self.applies = False
+        self.whole = self.applies = self.patches = False
         self.may_create: Callable[[], None] | None = None
         self.tracked = False
 
@@ -128,11 +128,7 @@ class Writing:
                 served, name, namespace, write, lambda old: scale.scaled_tree(served.kind, old.tree, tree)
             )
             return scale.scale_of(kind, changed)
-
-        def replace(_: Stored) -> Tree:
-            return tree
-
-        return await self._change(served, name, namespace, write, replace)
+        return await self._change(served, name, namespace, write, lambda _: tree)
 
     async def patch(
         self, kind: Kind, name: str, patch: Patch, namespace: str, subresource: str, caller: Caller, manager: str, force: bool,
@@ -148,7 +144,7 @@ class Writing:
         write.whole = whole and served.kind.status
         if patch.media_type == APPLY_PATCH:
             return await self._apply(served, name, patch.body, namespace, write, force)
-        change = self._patcher(served, patch)
+        change, write.patches = self._patcher(served, patch), True
         if subresource == "scale":
 
             def rescale(old: Stored) -> Tree:
@@ -236,7 +232,7 @@ class Writing:
         except StoreError as error:
             raise refusals.of_store(error) from error
         if not answer.succeeded:
-            raise refusals.already_exists(served.kind, meta["name"])
+            raise refusals.already_exists(served.kind, meta["name"], going=is_going(self._store.get(key), served.kind))
         noted(answer.revision)
         return await served.shown(made if made.revision else made.settle(answer.revision))
 
@@ -289,7 +285,8 @@ class Writing:
         if given is old.tree and served.is_stored_as(stored):
             return old
         prepared = self._prepared_whole if write.whole else self._prepared
-        new = await prepared(served, old, given, namespace, name, write)
+        with readable(given if write.patches else None):
+            new = await prepared(served, old, given, namespace, name, write)
         if new is None:
             if served.is_stored_as(stored):
                 return old
@@ -301,7 +298,7 @@ class Writing:
     async def _prepared_whole(
         self, served: Served, old: Stored, given: Tree, namespace: str, name: str, write: Write
     ) -> Tree | None:
-        """As if the status were written, and then the rest; each is judged by what holds for it. None: nothing changes."""
+        """As if the status were written, and then the rest; each judged by what holds for it. None: nothing changes."""
         write.subresource = "status"
         first = await self._prepared(served, old, given, namespace, name, write)
         write.subresource = ""

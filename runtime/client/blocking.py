@@ -41,6 +41,13 @@ class Reply(NamedTuple):
         return made
 
 
+def _names_an_object(reply: Reply) -> bool:
+    """Whether it is an object that is missing, and not its kind: Kubernetes says the latter in plain text, or names nothing."""
+    if not reply.headers.get("content-type", "").startswith(JSON):
+        return False
+    return bool((reply.tree().get("details") or {}).get("name"))
+
+
 class BlockingClient:
     """Talks to one API server, one request at a time."""
 
@@ -157,7 +164,7 @@ class BlockingClient:
             if value
         }  # fmt: skip
         reply = self.request("GET", self.path(resource, namespace, name), query, None, {"Accept": TABLE})
-        if reply.status == 404 and not reply.headers.get("content-type", "").startswith(JSON):
+        if reply.status == 404 and not _names_an_object(reply):
             # Not even the path is served: what was remembered about the server is out of date.
             self.catalog.refresh()
             raise RefusedError(404, f'the server does not have a resource "{resource.plural}"'.encode())

@@ -29,11 +29,17 @@ def status(message: str, reason: str, code: int, details: Any = None) -> Any:
     return {**made, **({} if details is None else {"details": details}), "code": code}
 
 
-@pytest.mark.parametrize(
-    "path", ["/nothing", "/api/v1/nothing", "/apis/none/v1/x", f"{CM}/a/nothing", f"{CM}/a/status", "/apis/none"]
-)
-async def test_an_unknown_path_is_a_plain_text_404(serve: Any, path: str) -> None:
+@pytest.mark.parametrize("path", ["/api/v1/nothing", f"{CM}/a/nothing", f"{CM}/a/status"])
+async def test_what_is_not_there_beside_built_in_kinds_is_a_status_that_names_nothing(serve: Any, path: str) -> None:
     """kubectl tells "no such resource" from "no such object" by this."""
+    async with serve(tls=False) as site:
+        code, _, answer = await ask(site, "GET", path)
+        assert (code, answer) == (404, status("the server could not find the requested resource", "NotFound", 404, {}))
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/apis/none/v1/x", "/apis/none"])
+async def test_an_unknown_path_is_a_plain_text_404(serve: Any, path: str) -> None:
+    """As the reference answers where it serves nothing at all, or kinds of definitions."""
     async with serve(tls=False) as site:
         assert await ask(site, "GET", path) == (404, "text/plain; charset=utf-8", "404 page not found\n")
 

@@ -6,12 +6,13 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import unquote
 
 import attrs
+import orjson
 
 from reconcile.causality import CAUSE_HEADER, TRACEPARENT, TRIGGER, Trigger, parse_traceparent
 from reconcile.causality import Cause as CauseOfWrite
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 PATCHES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
 _VALIDATIONS = ("Ignore", "Warn", "Strict")
+_MANAGER_BYTES_MAX = 128
 _PROPAGATIONS = ("Background", "Foreground", "Orphan")
 _UNREADABLE_VERB = "unsafe-delete-ignore-read-errors"
 _CAUSE_CHARACTERS = 500
@@ -88,7 +90,7 @@ class Objects:
         """
         kind = self._api.find(location.group, location.version, location.plural)
         if kind is None or not _fits(kind, location):
-            return no_such_path()
+            return _absent(any(other.builtin and other.group == location.group for other in self._api.kinds()))
         connection = self._api.connection(kind, location.subresource)
         if connection is not None and (connection.rest or not location.rest):
             return await connect(self._api, connection, request, location)
@@ -107,7 +109,7 @@ class Objects:
         if part not in ("", "status", "scale") and not kind.has_part(part):
             return await self._further(request, location, kind, offer)
         if (part == "status" and not kind.status) or (part == "scale" and not kind.scale):
-            return no_such_path()
+            return _absent(kind.builtin)
         if rendering is None:
             rendering = _of_part(location, rendering_of_objects(accept, offer))
         if asked and (request.method != "POST" or location.name):
@@ -146,7 +148,7 @@ class Objects:
         query = request.query
         listing = await self._api.list(
             kind, location.namespace, labels=query.get("labelSelector", ""), fields=query.get("fieldSelector", ""),
-            limit=_number(query.get("limit", "0")), continue_token=query.get("continue", ""),
+            limit=_checked_limit(query), continue_token=query.get("continue", ""),
             resource_version=query.get("resourceVersion", ""), match=_match(query.get("resourceVersionMatch", "")),
             caller=request.caller,
         )  # fmt: skip
@@ -165,16 +167,18 @@ class Objects:
         tree = await self._body(request, kind, notes)
         stored = await self._api.create(
             kind, tree, location.namespace, caller=request.caller, field_manager=_manager(request),
-            dry_run=_dry_run(request.query.get("dryRun")), field_validation=_validation(request), notes=notes, tracked=True,
+            dry_run=_dry_run(request), field_validation=_validation(request), notes=notes, tracked=True,
         )  # fmt: skip
         return self.renderer.one(stored, rendering, 201, warning_headers(notes.warnings))
 
     async def _update(self, request: Request, location: Location, kind: Kind, rendering: Rendering) -> Answer:
         notes = Notes()
         tree = await self._body(request, kind, notes, scale=location.subresource == "scale")
+        if kind.needs_revision and location.subresource != "scale" and not (tree.get("metadata") or {}).get("resourceVersion"):
+            raise refusals.revision_needed(kind, location.name)
         stored = await self._api.update(
             kind, tree, location.namespace, name=location.name, subresource=location.subresource, caller=request.caller,
-            field_manager=_manager(request), dry_run=_dry_run(request.query.get("dryRun")),
+            field_manager=_manager(request), dry_run=_dry_run(request),
             field_validation=_validation(request), notes=notes,
         )  # fmt: skip
         return self.renderer.one(stored, rendering, 201 if notes.created else 200, warning_headers(notes.warnings))
@@ -200,7 +204,7 @@ class Objects:
         stored = await self._api.patch(
             kind, location.name, Patch(media, body), location.namespace, subresource=WHOLE if whole else location.subresource,
             caller=request.caller, field_manager=_manager(request), force=force,
-            dry_run=_dry_run(request.query.get("dryRun")), field_validation=validation, notes=notes,
+            dry_run=_dry_run(request), field_validation=validation, notes=notes,
             may_create=lambda: request.must("create", location.subresource),
         )  # fmt: skip
         headers = (*warning_headers(notes.warnings), *(_MAKES_WHOLE if whole else ()))
@@ -238,7 +242,7 @@ class Objects:
             return await past.states(self._api, kind, location, request)
         asked = self._api.asked_parts(kind).get(name)
         if asked is None and name not in kind.hooks.actions:
-            return refusal_of_part(name in self._api.readers(kind))
+            return refusal_of_part(name in self._api.readers(kind), kind.builtin)
         if request.method not in (("POST",) if asked is not None else ("POST", "PUT")):
             raise refusals.method_not_allowed()
         rendering = Rendering(rendering_of_objects(request.headers.get("Accept", ""), offer).media)
@@ -249,7 +253,7 @@ class Objects:
         body = bodies.decode(raw, request.headers.get("Content-Type", ""), of, "Ignore", notes.warnings, self._wire)
         stored = await self._api.act(
             kind, location.name, name, body, location.namespace, caller=request.caller, field_manager=_manager(request),
-            dry_run=_dry_run(request.query.get("dryRun")), notes=notes,
+            dry_run=_dry_run(request), notes=notes,
         )  # fmt: skip
         headers = warning_headers(notes.warnings)
         if request.method == "PUT" or asked is not None:
@@ -279,10 +283,17 @@ class Objects:
         return self._messages
 
 
-def refusal_of_part(known: bool) -> Answer:
+def refusal_of_part(known: bool, builtin: bool) -> Answer:
     """What to say to a subresource that is absent, or that has another verb."""
     if known:
         raise refusals.method_not_allowed()
+    return _absent(builtin)
+
+
+def _absent(builtin: bool) -> Answer:
+    """What is not served: a Status beside built-in kinds, and plain text beside those that definitions declare."""
+    if builtin:
+        raise refusals.no_such_resource()
     return no_such_path()
 
 
@@ -336,18 +347,21 @@ def _deletion(request: Request, tree: Tree) -> DeleteOptions:
     grace = tree.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
     propagation = tree.get("propagationPolicy") or query.get("propagationPolicy")
     orphan = tree.get("orphanDependents")
+    if propagation is not None and orphan is not None:
+        why = f'Invalid value: "{propagation}": orphanDependents and deletionPropagation cannot be both set'
+        raise _options_invalid("DeleteOptions", "propagationPolicy", "FieldValueInvalid", why)
     if propagation is None and orphan is not None:
         propagation = "Orphan" if orphan else "Background"
     if propagation is not None and propagation not in _PROPAGATIONS:
-        why = f'Invalid value: "{propagation}": must be one of: Background, Foreground, Orphan, or nil'
-        raise _options_invalid("DeleteOptions", "propagationPolicy", "FieldValueInvalid", why)
+        why = f'Unsupported value: "{propagation}": supported values: "Foreground", "Background", "Orphan", "nil"'
+        raise _options_invalid("DeleteOptions", "propagationPolicy", "FieldValueNotSupported", why)
     dry_run = tree.get("dryRun") or ([query["dryRun"]] if "dryRun" in query else [])
     return DeleteOptions(
         grace_s=_number(str(grace)) if grace is not None else None,
         propagation=cast(Propagation | None, propagation),
         uid=str(preconditions.get("uid") or ""),
         resource_version=str(preconditions.get("resourceVersion") or ""),
-        dry_run=any(_dry_run(str(value)) for value in dry_run),
+        dry_run=any(_is_dry(str(value), "DeleteOptions") for value in dry_run),
         ignores_read_error=bool(tree.get(IGNORES_READ_ERROR)) or request.flag(IGNORES_READ_ERROR),
     )
 
@@ -370,24 +384,40 @@ def _validation(request: Request) -> FieldValidation:
     if not asked:
         return "Warn"
     if asked not in _VALIDATIONS:
-        why = f'Unsupported value: "{asked}": supported values: "Ignore", "Strict", "Warn"'
-        group = {"POST": "CreateOptions", "PUT": "UpdateOptions"}.get(request.method, "PatchOptions")
-        raise _options_invalid(group, "fieldValidation", "FieldValueNotSupported", why)
+        why = f'Unsupported value: "{asked}": supported values: "", "Ignore", "Strict", "Warn"'
+        raise _options_invalid(_options_of(request), "fieldValidation", "FieldValueNotSupported", why)
     return cast(FieldValidation, asked)
 
 
-def _dry_run(asked: str | None) -> bool:
+def _dry_run(request: Request) -> bool:
+    return _is_dry(request.query.get("dryRun"), _options_of(request))
+
+
+def _options_of(request: Request) -> str:
+    return {"POST": "CreateOptions", "PUT": "UpdateOptions"}.get(request.method, "PatchOptions")
+
+
+def _is_dry(asked: str | None, options: str) -> bool:
     if not asked:
         return False
     if asked != "All":
-        why = f'Unsupported value: "{asked}": supported values: "All"'
-        raise _options_invalid("PatchOptions", "dryRun", "FieldValueNotSupported", why)
+        why = f'Unsupported value: ["{asked}"]: supported values: "All"'
+        raise _options_invalid(options, "dryRun", "FieldValueNotSupported", why)
     return True
+
+
+def _checked_limit(query: Mapping[str, str]) -> int:
+    """The limit of a list; what else a list may not have, or has in no form that can be read, is refused here."""
+    _number(query.get("timeoutSeconds", "0"))
+    if "sendInitialEvents" in query:
+        why = "Forbidden: sendInitialEvents is forbidden for list"
+        raise _options_invalid("ListOptions", "sendInitialEvents", "FieldValueForbidden", why)
+    return _number(query.get("limit", "0"))
 
 
 def _match(asked: str) -> Match:
     if asked not in ("", "Exact", "NotOlderThan"):
-        why = f'Unsupported value: "{asked}": supported values: "Exact", "NotOlderThan"'
+        why = f'Unsupported value: "{asked}": supported values: "Exact", "NotOlderThan", ""'
         raise _options_invalid("ListOptions", "resourceVersionMatch", "FieldValueNotSupported", why)
     return cast(Match, asked)
 
@@ -422,7 +452,18 @@ def _options_invalid(kind: str, field: str, reason: str, why: str) -> InvalidErr
 
 def _manager(request: Request) -> str:
     """The field manager: what the client says, else the first word of its user agent, as the reference has it."""
-    return request.query.get("fieldManager") or _client(request)
+    asked = request.query.get("fieldManager")
+    if not asked:
+        return _client(request)
+    if len(asked.encode()) > _MANAGER_BYTES_MAX:
+        why = f"Too long: may not be more than {_MANAGER_BYTES_MAX} bytes"
+        raise _options_invalid(_options_of(request), "fieldManager", "FieldValueTooLong", why)
+    for at, letter in enumerate(asked):
+        if not letter.isprintable():
+            quoted = orjson.dumps(asked).decode()
+            why = f"Invalid value: {quoted}: invalid character U+{ord(letter):04X} (at position {at})"
+            raise _options_invalid(_options_of(request), "fieldManager", "FieldValueInvalid", why)
+    return asked
 
 
 def _trigger(request: Request) -> Trigger:
