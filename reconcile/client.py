@@ -10,7 +10,7 @@ Trees that come back are shared and read-only: change a copy.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Literal, Protocol
 
 import attrs
@@ -32,6 +32,9 @@ WHOLE_HEADER = "Reconcile-Whole"
 """The HTTP header by which a server of ours says that it does so, and a client of ours that it wants it."""
 BATCH_PATH, BATCH_MEDIA, BATCH_HEADER = "/batch", "application/vnd.reconcile.batch", "Reconcile-Batch"
 """Where a server of ours takes several patches in one request, in which media type, and the header by which it says so."""
+FINALIZERS_HEADER = "Reconcile-Finalizers"
+"""The header by which a watch says that new objects are to be created with these finalizers (a list, with commas), while it is
+open: its client has something to do before they go. Servers of ours heed it, where the client may patch what it watches."""
 
 
 @attrs.frozen
@@ -132,3 +135,12 @@ class Client(Protocol):
 
     async def kinds(self) -> Sequence[Kind]:
         """What is served now and can be watched (the preferred version of each)."""
+
+
+def begun_with(client: object, kind: Kind, finalizer: str) -> Callable[[], None]:
+    """Have a client ask for new objects that have a finalizer, if it can; returns what ends that."""
+    begin_with = getattr(client, "begin_with", None)
+    if begin_with is None:
+        return lambda: None
+    ended: Callable[[], None] = begin_with(kind, finalizer)
+    return ended

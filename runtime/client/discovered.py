@@ -58,3 +58,10 @@ def _kind(
         short_names=tuple(short_names), categories=tuple(categories), status="status" in parts,
         scale=Scale() if "scale" in parts else None,
     )  # fmt: skip
+
+
+def preferred_first(group: Tree) -> list[str]:
+    """The versions of a group, as discovery tells them, the preferred one first."""
+    preferred = (group.get("preferredVersion") or {}).get("version")
+    versions = [str(entry["version"]) for entry in group.get("versions") or ()]
+    return sorted(versions, key=lambda version: version != preferred)

@@ -26,6 +26,7 @@ from reconcile.client import (
     BATCH_HEADER,
     BATCH_MEDIA,
     BATCH_PATH,
+    FINALIZERS_HEADER,
     WHOLE,
     WHOLE_HEADER,
     DeleteOptions,
@@ -49,7 +50,7 @@ from .answers import Exchanged, halves, identified, lines, pieces, refused, revi
 from .batching import Batching, Sent
 from .connection import Answer
 from .connections import Connections, Request
-from .discovered import ACCEPT, kinds_of_discovery, kinds_of_resources
+from .discovered import ACCEPT, kinds_of_discovery, kinds_of_resources, preferred_first
 from .errors import KubeconfigError, unreachable
 from .kubeconfig import FILES_S, Access
 from .urls import group_path, resource_path
@@ -91,6 +92,7 @@ class HttpClient:
         self._retired: Connections | None = None
         self._slim = slim
         self._makes_whole = False
+        self._finalizers: dict[tuple[str, str], list[str]] = {}
         self._patches = Batching(self._sent_alone, self._posted)
         self._turn = asyncio.Semaphore(requests_max)
         self._log_in = log_in
@@ -161,6 +163,15 @@ class HttpClient:
             since = (await self.list(kind, namespace, labels=labels, fields=fields, limit=1)).revision
         async for event in self._events(kind, namespace, {**query, "resourceVersion": str(since)}):
             yield event
+
+    def begin_with(self, kind: Kind, finalizer: str) -> Callable[[], None]:
+        """Ask, with each watch of a kind from now on, that new objects be created with a finalizer; returns what ends that.
+
+        Not every server heeds it.
+        """
+        wanted = self._finalizers.setdefault((kind.group, kind.plural), [])
+        wanted.append(finalizer)
+        return lambda: wanted.remove(finalizer)
 
     async def create(
         self, kind: Kind, tree: Tree, namespace: str = "", *, field_manager: str = "", dry_run: bool = False
@@ -266,7 +277,7 @@ class HttpClient:
             if root == "/api":
                 named = [("", [str(version) for version in tree.get("versions") or ()])]
             else:
-                named = [(g["name"], _preferred_first(g)) for g in tree.get("groups") or ()]
+                named = [(g["name"], preferred_first(g)) for g in tree.get("groups") or ()]
             for group, versions in named:
                 lists = [await self.request("GET", group_path(group, version)) for version in versions]
                 kinds += kinds_of_resources(group, versions, lists)
@@ -404,7 +415,10 @@ class HttpClient:
         limit_s = self._clock.random.randint(_WATCH_S_MIN, _WATCH_S_MAX)
         query = {**query, "timeoutSeconds": str(limit_s)}
         connections, shown = await self._ready(), self.access
-        request = Request("GET", f"{_path(kind, namespace)}?{urlencode(query)}", self._lines(_JSON, ""))
+        head = self._lines(_JSON, "")
+        if finalizers := self._finalizers.get((kind.group, kind.plural)):
+            head += f"{FINALIZERS_HEADER}: {','.join(finalizers)}\r\n"
+        request = Request("GET", f"{_path(kind, namespace)}?{urlencode(query)}", head)
         try:
             async with connections.open(request) as (status, connection):
                 if status == 401:
@@ -482,9 +496,3 @@ def _writing(field_manager: str, dry_run: bool) -> Query:
     if dry_run:
         query["dryRun"] = "All"
     return query
-
-
-def _preferred_first(group: Tree) -> list[str]:
-    preferred = (group.get("preferredVersion") or {}).get("version")
-    versions = [str(entry["version"]) for entry in group.get("versions") or ()]
-    return sorted(versions, key=lambda version: version != preferred)

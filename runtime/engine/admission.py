@@ -1,7 +1,8 @@
 """Puts mutate and validate handlers into the API server's write path, where that is in the same process, and finalizers too.
 
 There an object is born with the finalizer of an operator that has something to do before it goes: no write of its own is
-needed for that, and no handler has to wait for it. Elsewhere, and for what was there before, `Operation.hold` adds it.
+needed for that, and no handler has to wait for it. A server of ours elsewhere does that while the operator watches, where it is
+needed whatever the object looks like. For all others, and for what was there before, `Operation.hold` adds it.
 """
 
 from __future__ import annotations

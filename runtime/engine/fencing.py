@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
-from reconcile.client import Client, DeleteOptions, Page, Patch, WatchEvent
+from reconcile.client import Client, DeleteOptions, Page, Patch, WatchEvent, begun_with
 from reconcile.errors import Tree, UnavailableError
 from reconcile.kinds import Kind
 
@@ -53,6 +53,10 @@ class FencedClient:
     def _refusal(self, what: str) -> NotLeaderError:
         held = self._tenure
         return NotLeaderError(f"{held.identity} does not hold the lease {held.namespace}/{held.name}: {what}")
+
+    def begin_with(self, kind: Kind, finalizer: str) -> Callable[[], None]:
+        """As the client behind does, if it can: it is the same finalizer, whoever leads."""
+        return begun_with(self._client, kind, finalizer)
 
     async def get(self, kind: Kind, name: str, namespace: str = "") -> Tree:
         """As of the client behind."""

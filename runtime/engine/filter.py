@@ -27,7 +27,7 @@ def compiled(handler: Handler) -> Predicate:
     filters = handler.filters
     by_value = handler.field and handler.trigger not in ("update", "field")  # those two compare what was with what is
     if not (filters.labels or filters.fields or filters.annotations or filters.when or by_value):
-        return _always
+        return always
     try:
         tests = list(_tests(handler, filters))
         if by_value:
@@ -56,7 +56,8 @@ def _as_declared(handler: Handler) -> Predicate | None:
     return lambda obj: bool(when(as_class(obj, cls)))
 
 
-def _always(_: Resource) -> bool:
+def always(_: Resource) -> bool:
+    """What a handler without filters is compiled to."""
     return True
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from reconcile.causality import TRIGGER
-from reconcile.client import MERGE_PATCH, Client, Patch
+from reconcile.client import MERGE_PATCH, Client, Patch, begun_with
 from reconcile.clock import Clock
 from reconcile.kinds import Kind, Resource, kind_of, typed
 from reconcile.registry import Handler, Operator
@@ -23,7 +23,7 @@ from .admission import install, install_finalizer
 from .alarm import Alarm
 from .attempt import Attempt
 from .attending import Attending
-from .filter import Predicate, compiled
+from .filter import Predicate, always, compiled
 from .indexing import Index, Indexing
 from .informer import Change, Informer
 from .journal import Attempted, end_span, span_of
@@ -218,6 +218,10 @@ class Operation:
 
     def _notice(self, kind: Kind, handlers: list[Handler]) -> Informer:
         """Follow a kind and start its event handlers, the inline ones first: others may rely on their models."""
+        held = [h for handler in handlers for h in (handler, *handler.cleanup) if h.trigger == "delete" and not h.optional]
+        if any(compiled(handler) is always for handler in held):
+            # Before the first watch, which asks for it.
+            self._uninstall.append(begun_with(self.client, kind, self.operator.finalizer))
         informer = self.following(kind)
         if informer not in self._handled:
             self._handled[informer] = []

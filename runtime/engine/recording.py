@@ -9,10 +9,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
-from reconcile.client import APPLY_PATCH, WHOLE, Client, DeleteOptions, Page, Patch, WatchEvent
+from reconcile.client import APPLY_PATCH, WHOLE, Client, DeleteOptions, Page, Patch, WatchEvent, begun_with
 from reconcile.errors import Tree
 from reconcile.kinds import Kind
 from reconcile.permissions import Permissions, permissions_from, permissions_tree
@@ -28,6 +28,11 @@ class RecordingClient:
 
     def _note(self, kind: Kind, *verbs: str, part: str = "") -> None:
         self.seen.grant(kind.group, f"{kind.plural}/{part}" if part else kind.plural, *verbs)
+
+    def begin_with(self, kind: Kind, finalizer: str) -> Callable[[], None]:
+        """As the client behind does, if it can. It is nothing that a patch by itself would not have to be allowed for."""
+        self._note(kind, "patch")
+        return begun_with(self._client, kind, finalizer)
 
     async def get(self, kind: Kind, name: str, namespace: str = "") -> Tree:
         """Note `get`."""

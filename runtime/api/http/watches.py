@@ -18,6 +18,7 @@ from reconcile.runtime.api.server import ApiServer
 from reconcile.runtime.api.stored import Change
 from reconcile.runtime.api.watching import Following
 
+from . import beginning
 from .exchange import Carried, Request, Stream
 from .feed import PIECE_BYTES_MAX, Feed, Feeds, Member
 from .frames import Frames, frames_of
@@ -57,7 +58,10 @@ async def watch(
         tell_end=bookmarks and request.flag("sendInitialEvents"),
         find=lambda changes: feeds.find(question, changes, frames, bookmarks=bookmarks),
     )  # fmt: skip
-    return Stream(told.pieces(changes, _timeout_s(request, api.clock)), frames.content_type)
+    pieces = told.pieces(changes, _timeout_s(request, api.clock))
+    if finalizers := beginning.wanted(request, location):
+        pieces = beginning.while_watched(api, kind, location.namespace, finalizers, pieces)
+    return Stream(pieces, frames.content_type)
 
 
 class Telling:
