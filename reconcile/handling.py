@@ -75,9 +75,12 @@ class AdmissionReview:
     """A write about to happen. `tree` may be changed in place by a mutate handler; `old` is None on create.
 
     `kind` is the kind as it is written; `caller` is who writes; `warnings` reach the client as Warning headers.
+
+    Policies and webhooks, but no handlers, are shown connections to a subresource, too (CONNECT): then `tree` has no more than
+    the object's name, and `options` say what is asked of it.
     """
 
-    operation: Literal["CREATE", "UPDATE", "DELETE"]
+    operation: Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
     tree: Tree
     old: Tree | None
     subresource: str
@@ -85,6 +88,7 @@ class AdmissionReview:
     caller: Caller
     kind: Kind = attrs.field(kw_only=True)
     warnings: list[str] = attrs.field(factory=list)
+    options: Tree | None = attrs.field(default=None, kw_only=True)
 
     @property
     def user(self) -> str:

@@ -84,7 +84,9 @@ Locate = Callable[[Objects, Asked], Awaitable[Backend]]
 
 @attrs.frozen
 class Connection:
-    """A subresource that is carried on. `kind` names the type of its options in discovery.
+    """A subresource that is carried on.
+
+    `kind` names the type of its options in discovery; `options` reads them from a request, for policies and webhooks to see.
 
     `rest`: paths below it are its too. `upgraded`: it is only spoken over an upgraded connection, and whoever opens one needs to
     be allowed `create`, whatever the method is.
@@ -96,6 +98,7 @@ class Connection:
     verbs: tuple[str, ...] = READ_VERBS
     rest: bool = False
     upgraded: bool = False
+    options: Callable[[Asked], Tree] | None = None
 
 
 __all__ = ["ALL_VERBS", "READ_VERBS", "Asked", "Backend", "Connection", "Locate", "Objects"]

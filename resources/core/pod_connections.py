@@ -82,9 +82,27 @@ def container_meant(pod: Tree, asked: str) -> str:
     raise BadRequestError(f"a container name must be specified for pod {name}, {choice}")
 
 
+def _stream_options(asked: Asked) -> Tree:
+    """As the reference decodes them: what is false or empty is left out."""
+    made: Tree = {ours: True for ours, _ in _FLAGS if asked.flag(ours)}
+    if asked.value("container"):
+        made["container"] = asked.value("container")
+    return made
+
+
+def _exec_options(asked: Asked) -> Tree:
+    words = asked.values("command")
+    return {**_stream_options(asked), **({"command": words} if words else {})}
+
+
+def _port_options(asked: Asked) -> Tree:
+    ports = [int(port) for text in asked.values("ports") for port in text.split(",") if port.isdecimal()]
+    return {"ports": ports} if ports else {}
+
+
 POD_CONNECTIONS = (
-    Connection("attach", "PodAttachOptions", locate_attach, upgraded=True),
-    Connection("exec", "PodExecOptions", locate_exec, upgraded=True),
-    Connection("portforward", "PodPortForwardOptions", locate_port_forward, upgraded=True),
+    Connection("attach", "PodAttachOptions", locate_attach, upgraded=True, options=_stream_options),
+    Connection("exec", "PodExecOptions", locate_exec, upgraded=True, options=_exec_options),
+    Connection("portforward", "PodPortForwardOptions", locate_port_forward, upgraded=True, options=_port_options),
     POD_PROXY,
 )

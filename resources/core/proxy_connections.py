@@ -117,6 +117,10 @@ async def _endpoint(objects: Objects, service: Tree, port_name: str) -> str:
     return ""
 
 
-POD_PROXY = Connection("proxy", "PodProxyOptions", locate_pod, ALL_VERBS, rest=True)
-SERVICE_PROXY = Connection("proxy", "ServiceProxyOptions", locate_service, ALL_VERBS, rest=True)
-NODE_PROXY = Connection("proxy", "NodeProxyOptions", locate_node, ALL_VERBS, rest=True)
+def _options(asked: Asked) -> Tree:
+    return {"path": asked.rest} if asked.rest else {}
+
+
+POD_PROXY = Connection("proxy", "PodProxyOptions", locate_pod, ALL_VERBS, rest=True, options=_options)
+SERVICE_PROXY = Connection("proxy", "ServiceProxyOptions", locate_service, ALL_VERBS, rest=True, options=_options)
+NODE_PROXY = Connection("proxy", "NodeProxyOptions", locate_node, ALL_VERBS, rest=True, options=_options)

@@ -123,6 +123,15 @@ class Admission:
             await webhooks.validate(review)
         return review.warnings
 
+    async def connect(self, kind: Kind, make: Callable[[], AdmissionReview]) -> None:
+        """Ask policies and webhooks about a connection; the review is made only if there are any. Raises what refuses."""
+        asked = [each for each in (self.policies, self.webhooks) if each is not None and each.validates(kind)]
+        if not asked:
+            return
+        review = make()
+        for each in asked:
+            await each.validate(review)
+
 
 def _of(registered: dict[_Key, list[Admit]], kind: Kind) -> list[Admit]:
     return [*registered.get(None, ()), *registered.get((kind.group, kind.plural), ())]

@@ -17,7 +17,7 @@ from reconcile.identity import SYSTEM, Caller
 from reconcile.kinds import Kind
 from reconcile.runtime.store import Range, StoreError, WatchStore
 from reconcile.selectors import label_selector
-from reconcile.subresources import Connection
+from reconcile.subresources import Asked, Connection
 
 from . import metadata, refusals
 from .security import Security
@@ -271,6 +271,21 @@ class ApiServer:
             lambda kind: self._catalog.of(kind).schema, lambda kind, tree: completed(self._catalog.of(kind), tree),
             self.security.authorize,
         )  # fmt: skip
+
+    async def admit_connection(self, kind: Kind, connection: Connection, asked: Asked, caller: Caller) -> None:
+        """Ask policies and webhooks whether somebody may connect to a subresource. Raises what refuses."""
+
+        def review() -> AdmissionReview:
+            from reconcile.handling import AdmissionReview
+
+            meta = {"name": asked.name, **({"namespace": asked.namespace} if asked.namespace else {})}
+            given = connection.options(asked) if connection.options is not None else {}
+            options = {"kind": connection.kind, "apiVersion": kind.api_version, **given}
+            return AdmissionReview(
+                "CONNECT", {"metadata": meta}, None, connection.name, False, caller, kind=kind, options=options
+            )  # fmt: skip
+
+        await self._admission.connect(kind, review)
 
     async def _in_version(self, tree: Tree, kind: Kind) -> Tree:
         """An object as a version of its kind has it."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
+import orjson
 import pytest
 
 from reconcile.client import MERGE_PATCH, Patch
@@ -11,6 +13,7 @@ from reconcile.errors import ApiError, ForbiddenError, InvalidError, Tree
 from reconcile.handling import AdmissionReview
 from reconcile.identity import Access, Caller, Decision
 from reconcile.runtime.api.stored import Notes
+from reconcile.subresources import Asked, Backend, Connection, Objects
 
 pytest.importorskip("cel_expr_python")
 EXEMPT = frozenset({("example.com", "rooms")})
@@ -257,6 +260,45 @@ async def test_policies_ask_whether_somebody_may(serving: Any) -> None:
         ):
             enforce(s, [policy(text)])
             assert says in await refusal(s.make("a"))
+
+
+async def test_connections_are_shown_to_policies_and_webhooks(serving: Any) -> None:
+    """With what is asked of the object, in place of the object; and only to those that want connections."""
+
+    async def nowhere(_objects: Objects, _asked: Asked) -> Backend:
+        raise AssertionError("nobody is reached")
+
+    async def call(_client: Tree, body: Tree, _timeout_s: float) -> bytes:
+        seen.append(body["request"])
+        response = {"uid": body["request"]["uid"], "allowed": False, "status": {"message": "no panels"}}
+        return orjson.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
+
+    seen: list[Tree] = []
+    panel = Connection("panel", "SitePanel", nowhere, options=lambda asked: {"lines": asked.values("line")})
+    asked = Asked("GET", "a", "n", query=(("line", "1"), ("line", "2")))
+    ann = Caller("ann")
+    rule = {"apiGroups": ["example.com"], "apiVersions": ["v1"], "operations": ["CONNECT"], "resources": ["sites/panel"]}
+    async with serving(namespaces=True) as s:
+        await s.client.create(s.room, {"metadata": {"name": "n"}})
+        await s.api.admit_connection(s.site, panel, asked, ann)
+        says = "request.kind.kind + ' ' + request.name + ' ' + request.subResource + ' ' + string(object.lines.size())"
+        denies = policy({"expression": "false", "messageExpression": says})
+        enforce(s, [{**denies, "spec": {**denies["spec"], "matchConstraints": {"resourceRules": [rule]}}}])
+        assert await refusal(s.api.admit_connection(s.site, panel, asked, ann)) == TITLE + "SitePanel a panel 2"
+        await s.make("a")
+        enforce(s, [policy("false")])
+        await s.api.admit_connection(s.site, attrs.evolve(panel, name="other"), asked, ann)
+        enforce(s, [])
+        s.api.ask_webhooks(call, EXEMPT)
+        hook: Tree = {"name": "h", "clientConfig": {"url": "https://x"}, "rules": [rule], "sideEffects": "None"}
+        s.api.configure_webhooks([], [{"metadata": {"name": "h"}, "webhooks": [hook]}])
+        said = await refusal(s.api.admit_connection(s.site, panel, asked, ann))
+        assert said == 'admission webhook "h" denied the request: no panels'
+        (request,) = seen
+        assert request["object"] == {"kind": "SitePanel", "apiVersion": "example.com/v1", "lines": ["1", "2"]}
+        assert (request["operation"], request["subResource"], request["options"]) == ("CONNECT", "panel", None)
+        assert request["requestKind"]["kind"] == "SitePanel"
+        assert (request["resource"]["resource"], request["userInfo"]["username"]) == ("sites", "ann")
 
 
 async def test_rules_are_asked_once_for_each_of_their_parameters(serving: Any) -> None:

@@ -218,6 +218,45 @@ def test_an_admission_policy_is_in_force_until_its_binding_goes(kubectl: Kubectl
     assert kubectl.run("delete", "validatingadmissionpolicy", namespace).returncode == 0
 
 
+CONNECTING = """
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: NAME}
+spec:
+  matchConstraints:
+    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: NAME}}
+    resourceRules:
+    - {apiGroups: [""], apiVersions: [v1], operations: [CONNECT], resources: [pods/exec, pods/attach, pods/proxy]}
+  validations:
+  - expression: "false"
+    messageExpression: >-
+      request.operation + ' ' + object.kind + (has(object.command) ? ' ' + object.command.join(' ') : '') +
+      (has(object.ports) ? ' ' + string(object.ports[0]) : '') + (has(object.path) ? object.path : '')
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: NAME}
+spec: {policyName: NAME, validationActions: [Deny]}
+"""
+
+
+def test_a_policy_keeps_people_out_of_pods(kubectl: Kubectl, namespace: str, plane: Plane) -> None:
+    """Who may exec is a question of rights; whether anybody should, in this namespace, is one of policy."""
+    pytest.importorskip("cel_expr_python")
+    kubectl("run", "p", "--image=x")
+    kubectl("wait", "pod", "p", "--for=condition=Ready")
+    kubectl("apply", "-f", "-", stdin=CONNECTING.replace("NAME", namespace))
+    try:
+        plane.wait("it is in force", lambda: "CONNECT PodExecOptions ls -l" in kubectl.run("exec", "p", "--", "ls", "-l").stderr)
+        assert "CONNECT PodAttachOptions" in kubectl.run("attach", "p").stderr
+        path = f"/api/v1/namespaces/{namespace}/pods/p"
+        said = kubectl.run("get", "--raw", f"{path}/proxy/index.html").stderr
+        assert f"with binding '{namespace}' denied request: CONNECT PodProxyOptions/index.html" in said
+    finally:
+        kubectl.run("delete", "validatingadmissionpolicybinding", namespace)
+        kubectl.run("delete", "validatingadmissionpolicy", namespace)
+
+
 MUTATING = """
 apiVersion: admissionregistration.k8s.io/v1
 kind: MutatingAdmissionPolicy

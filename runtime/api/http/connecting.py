@@ -75,6 +75,9 @@ async def connect(
         request.method, location.name, location.namespace, quote(unquote(location.rest), safe=_SAFE),
         tuple(parse_qsl(request.raw_query, keep_blank_values=True)), request.raw_query, upgrade,
     )  # fmt: skip
+    kind = api.find(location.group, location.version, location.plural)
+    assert kind is not None, "its subresource was found"
+    await api.admit_connection(kind, connection, asked, request.caller)
     backend = await connection.locate(_Lookup(api), asked)
     if connection.upgraded and not upgrade:
         raise BadRequestError("Upgrade request required")

@@ -20,8 +20,6 @@ from .configuration import UnfitError, configured
 from .policy import MutatingPolicy, mutating_policy_of
 from .selection import Bound, Invocation, Surroundings
 
-_CONNECT_OR_WRITE = ("CREATE", "UPDATE", "CONNECT")
-
 
 class MutatingPolicies:
     """All MutatingAdmissionPolicies that bindings put into force."""
@@ -39,8 +37,6 @@ class MutatingPolicies:
 
     async def mutate(self, review: AdmissionReview, round_: Round) -> None:
         """Have all that are for this write change it; `review.tree` becomes what they make of it. Raises what refuses."""
-        if review.operation not in _CONNECT_OR_WRITE:
-            return
         round_.begin(review.tree)
         asked, problems, around = await self._bound.asked(review)
         wrong: list[tuple[str, type[ForbiddenError]]] = [

@@ -47,7 +47,9 @@ class Surroundings:
     async def values(self, review: AdmissionReview, shown: Kind, around: Tree | None) -> dict[str, Any]:
         """The variables of expressions about a write that is shown in this version; `params` are none."""
         kind, meta = review.kind, review.tree.get("metadata") or {}
-        new = None if review.operation == "DELETE" else await self.convert(review.tree, shown)
+        new = review.options
+        if review.operation not in ("DELETE", "CONNECT"):
+            new = await self.convert(review.tree, shown)
         old = None if review.old is None else await self.convert(review.old, shown)
         about = (kind.group, kind.plural, review.subresource, meta.get("namespace") or "", meta.get("name") or "")
         return {

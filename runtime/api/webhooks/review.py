@@ -43,9 +43,12 @@ def request_of(review: AdmissionReview, shown: Kind, uid: str, new: Tree | None,
     request: Tree = {
         "uid": uid, "kind": _kind(shown), "resource": _resource(shown), "requestKind": _kind(kind),
         "requestResource": _resource(kind), "operation": review.operation, "userInfo": review.caller.tree(), "object": new,
-        "oldObject": old, "dryRun": review.dry_run,
-        "options": {"kind": _OPTIONS[review.operation], "apiVersion": "meta.k8s.io/v1"},
+        "oldObject": old, "dryRun": review.dry_run, "options": None,
     }  # fmt: skip
+    if review.options is not None:
+        request["kind"] = request["requestKind"] = {**_kind(kind), "kind": review.options["kind"]}
+    else:
+        request["options"] = {"kind": _OPTIONS[review.operation], "apiVersion": "meta.k8s.io/v1"}
     if review.subresource:
         request["subResource"] = request["requestSubResource"] = review.subresource
     for name in ("name", "namespace"):

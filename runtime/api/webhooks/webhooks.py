@@ -88,8 +88,11 @@ class Webhooks:
         round_.end(review.tree)
 
     async def validate(self, review: AdmissionReview) -> None:
-        """Ask the validating webhooks; about a deletion the mutating ones too, which can but refuse it. Raises what refuses."""
-        wanted = [*self._mutating, *self._validating] if review.operation == "DELETE" else self._validating
+        """Ask the validating webhooks; where nothing is written, the mutating ones too, which can but refuse.
+
+        Raises what refuses.
+        """
+        wanted = [*self._mutating, *self._validating] if review.operation in ("DELETE", "CONNECT") else self._validating
         answers = await asyncio.gather(*(self._asked(webhook, review) for webhook in wanted), return_exceptions=True)
         for answer in answers:
             if isinstance(answer, BaseException):
@@ -116,7 +119,9 @@ class Webhooks:
         if not webhook.match.wants(review, labels):
             return False, None
         uid = self._clock.uid()
-        new = None if review.operation == "DELETE" else await self._convert(review.tree, shown)
+        new = review.options
+        if review.operation not in ("DELETE", "CONNECT"):
+            new = await self._convert(review.tree, shown)
         old = None if review.old is None else await self._convert(review.old, shown)
         request = request_of(review, shown, uid, new, old)
         try:
@@ -142,7 +147,7 @@ class Webhooks:
         review.warnings.extend(text for text in answer.warnings if text not in review.warnings)
         if not answer.allowed:
             raise denied(webhook.name, answer.status)
-        if not answer.patch or request["object"] is None:
+        if not answer.patch or request["object"] is None or review.options is not None:
             return None
         try:
             patched = apply_json_patch(request["object"], answer.patch)
