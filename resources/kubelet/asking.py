@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import os
 import ssl
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from urllib.parse import quote
 
 from reconcile.errors import Tree
@@ -21,16 +21,21 @@ from .errors import ExecTimeoutError, RuntimeFailure
 from .probes import Answer
 from .runtime import Runtime
 
+Rewritten = Callable[[Sequence[str]], Awaitable[Sequence[str]]]
+"""Gives a container's command with the mounted paths that it names as they are on this node."""
 BODY_BYTES_MAX = 10 * 1024
 _HEAD_BYTES_MAX = 64 * 1024
 _MESSAGE_CHARS_MAX = 1024
 
 
-async def ask(runtime: Runtime, pod_uid: str, container: Tree, action: Tree, *, address: str, timeout_s: float) -> Answer:
+async def ask(
+    runtime: Runtime, pod_uid: str, container: Tree, action: Tree, rewritten: Rewritten, *, address: str, timeout_s: float
+) -> Answer:
     """Do what `action` (a probe or a hook) says and judge the outcome; nothing that goes wrong with it is raised."""
     try:
         if action.get("exec"):
-            return await _ask_command(runtime, pod_uid, container["name"], action["exec"].get("command") or (), timeout_s)
+            argv = await rewritten(action["exec"].get("command") or ())
+            return await _ask_command(runtime, pod_uid, container["name"], argv, timeout_s)
         if action.get("httpGet"):
             return await _within(_ask_http(container, action["httpGet"], address), timeout_s)
         if action.get("tcpSocket"):

@@ -6,7 +6,8 @@ Source: pkg/kubelet/prober/prober_manager.go
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import functools
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from .asking import ask
@@ -22,9 +23,11 @@ class Prober:
     """Runs a pod's probes. `changed` hears of each change; `kill(container, why, grace_s)` of a failed liveness."""
 
     def __init__(
-        self, state: PodState, spawn: Spawn, changed: Callable[[], None], kill: Callable[[Container, str, int | None], None]
-    ) -> None:
+        self, state: PodState, spawn: Spawn, changed: Callable[[], None], kill: Callable[[Container, str, int | None], None],
+        rewritten: Callable[[Container, Sequence[str]], Awaitable[Sequence[str]]],
+    ) -> None:  # fmt: skip
         self._state, self._host, self._spawn, self._changed, self._kill = state, state.host, spawn, changed, kill
+        self._rewritten = rewritten
 
     def begin(self, container: Container, *, adopted: bool = False) -> None:
         """Start the probes of a container that runs now; without a startup probe it counts as started at once."""
@@ -54,9 +57,11 @@ class Prober:
         # Probes of pods that were all adopted at once are spread, or they would be made all at once for ever.
         first_s = clock.random.random() * spec.period_s if adopted and believed else 0.0
 
+        rewritten = functools.partial(self._rewritten, container)
+
         async def asking() -> Answer:
             return await ask(
-                self._host.runtime, self._state.uid, container.spec, spec.action, address=self._state.address,
+                self._host.runtime, self._state.uid, container.spec, spec.action, rewritten, address=self._state.address,
                 timeout_s=spec.timeout_s,
             )  # fmt: skip  # one field a word reads better packed
 

@@ -9,6 +9,7 @@ Source: pkg/kubelet/kuberuntime/kuberuntime_container.go startContainer
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from collections.abc import Mapping, Sequence
 
@@ -17,7 +18,7 @@ from reconcile.errors import ApiError, ReconcileError, Tree
 from .api_access import ACCOUNT_PATH, api_environment
 from .container import HASH_LABEL, Container
 from .environment import environment
-from .errors import PodConfigError, SandboxNotFoundError, StartError
+from .errors import PodConfigError, SandboxNotFoundError, StartError, UnsafePathError
 from .expansion import expand
 from .hooks import run_hook
 from .mounts import Mounts, link_relative, mounts_of
@@ -70,10 +71,18 @@ class Starter:
         """Run the postStart hook; returns what is wrong with it, or an empty string."""
         state = self._state
         answer = await run_hook(
-            self._host.runtime, self._host.clock, state.uid, container.spec, "postStart", address=state.address,
-            timeout_s=_HOOK_S_MAX,
+            self._host.runtime, self._host.clock, state.uid, container.spec, "postStart",
+            functools.partial(self.rewritten, container), address=state.address, timeout_s=_HOOK_S_MAX,
         )  # fmt: skip  # one field a word reads better packed
         return "" if answer.ok else f"PostStartHook failed: {answer.message}"
+
+    async def rewritten(self, container: Container, argv: Sequence[str]) -> Sequence[str]:
+        """A command that is to run in a container, with the mounted paths that it names as they are on this node."""
+        try:
+            mounts = await self.mounts(container, container.attempt)
+        except (PodConfigError, UnsafePathError, ApiError, OSError):
+            return argv  # the container runs with what it has; a command that names none of it needs none of this
+        return [mounts.rewritten(argument) for argument in argv]
 
     async def refresh_volumes(self) -> bool:
         """Bring ConfigMap, Secret and downward API volumes of a running pod up to date."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from reconcile.clock import parse_timestamp
 from reconcile.errors import Tree
@@ -51,8 +52,11 @@ def grace_of(pod: Tree, ending: Ending, *, vanished_s: float, first_seen: bool, 
 class Stopper:
     """Ends the containers of one pod; `ended` hears of each end."""
 
-    def __init__(self, state: PodState, ended: Callable[[ContainerStatus], None]) -> None:
-        self._state, self._host, self._ended = state, state.host, ended
+    def __init__(
+        self, state: PodState, ended: Callable[[ContainerStatus], None],
+        rewritten: Callable[[Container, Sequence[str]], Awaitable[Sequence[str]]],
+    ) -> None:  # fmt: skip
+        self._state, self._host, self._ended, self._rewritten = state, state.host, ended, rewritten
         self._deadline = float("inf")
         self._hurries: set[asyncio.Timeout] = set()
 
@@ -125,7 +129,7 @@ class Stopper:
                 try:
                     answer = await run_hook(
                         self._host.runtime, self._host.clock, state.uid, container.spec, "preStop",
-                        address=state.address, timeout_s=limit_s,
+                        functools.partial(self._rewritten, container), address=state.address, timeout_s=limit_s,
                     )  # fmt: skip  # one field a word reads better packed
                 finally:
                     self._hurries.discard(hurry)

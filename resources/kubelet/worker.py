@@ -53,8 +53,8 @@ class PodWorker:
         self._group: asyncio.TaskGroup | None = None
         self._writer = StatusWriter(host, self.state.tree, self.state.desired_status)
         self._starter = Starter(self.state)
-        self._stopper = Stopper(self.state, self.exited)
-        self._prober = Prober(self.state, self._spawn, self._changed, self._kill)
+        self._stopper = Stopper(self.state, self.exited, self._starter.rewritten)
+        self._prober = Prober(self.state, self._spawn, self._changed, self._kill, self._starter.rewritten)
         self._early_exits: dict[str, ContainerStatus] = {}
         self._gone = False
         self._leaving = False
@@ -70,11 +70,7 @@ class PodWorker:
 
     async def rewritten(self, container: Container, argv: Sequence[str]) -> Sequence[str]:
         """A command that is to run in a container, with the mounted paths that it names as they are on this node."""
-        try:
-            mounts = await self._starter.mounts(container, container.attempt)
-        except (PodConfigError, UnsafePathError, ApiError, OSError):
-            return argv  # the container runs with what it has; a command that names none of it needs none of this
-        return [mounts.rewritten(argument) for argument in argv]
+        return await self._starter.rewritten(container, argv)
 
     # What wakes it; each of these returns at once.
 

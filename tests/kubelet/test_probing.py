@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 import pytest
@@ -133,23 +133,27 @@ async def test_an_http_answer_is_judged_by_its_status(answer: bytes, ok: bool, m
     port = server.sockets[0].getsockname()[1]
     container = {"name": "c", "ports": [{"name": "web", "containerPort": port}]}
     action = {"httpGet": {"port": "web", "path": "/health?x=1", "httpHeaders": [{"name": "X-Probe", "value": "1"}]}}
-    got = await ask(NO_RUNTIME, "u", container, action, address="127.0.0.1", timeout_s=2)
+    got = await ask(NO_RUNTIME, "u", container, action, as_is, address="127.0.0.1", timeout_s=2)
     server.close()
     assert got == Answer(ok, message)
+
+
+async def as_is(argv: Sequence[str]) -> Sequence[str]:
+    return argv
 
 
 async def test_nobody_listening_and_nobody_answering_are_failures() -> None:
     """A probe never raises, and never hangs."""
     server = socket.create_server(("127.0.0.1", 0))  # the kernel takes the connection, nobody answers
     port = server.getsockname()[1]
-    slow = await ask(NO_RUNTIME, "u", {"name": "c"}, {"httpGet": {"port": port}}, address="127.0.0.1", timeout_s=0.05)
-    reached = await ask(NO_RUNTIME, "u", {"name": "c"}, {"tcpSocket": {"port": port}}, address="127.0.0.1", timeout_s=1)
+    slow = await ask(NO_RUNTIME, "u", {"name": "c"}, {"httpGet": {"port": port}}, as_is, address="127.0.0.1", timeout_s=0.05)
+    reached = await ask(NO_RUNTIME, "u", {"name": "c"}, {"tcpSocket": {"port": port}}, as_is, address="127.0.0.1", timeout_s=1)
     server.close()
-    refused = await ask(NO_RUNTIME, "u", {"name": "c"}, {"tcpSocket": {"port": port}}, address="127.0.0.1", timeout_s=1)
+    refused = await ask(NO_RUNTIME, "u", {"name": "c"}, {"tcpSocket": {"port": port}}, as_is, address="127.0.0.1", timeout_s=1)
     assert slow.message == "no answer within 0.05s"
     assert reached.ok
     assert refused == Answer(False, f"dial tcp 127.0.0.1:{port}: connect: connection refused")
-    unknown = await ask(NO_RUNTIME, "u", {"name": "c"}, {"grpc": {"port": 1}}, address="127.0.0.1", timeout_s=1)
+    unknown = await ask(NO_RUNTIME, "u", {"name": "c"}, {"grpc": {"port": 1}}, as_is, address="127.0.0.1", timeout_s=1)
     assert "asks by exec, httpGet or tcpSocket" in unknown.message
 
 

@@ -280,6 +280,29 @@ async def test_environment_volumes_and_working_directory_reach_the_process(
         assert shown == f"hello world|{pod['status']['podIP']}|1234|127.200.0.9||be kind|{tmp_path}\n"
 
 
+async def test_probes_and_hooks_find_what_is_mounted_where_the_pod_says(plane: Cluster, make_pod: MakePod) -> None:
+    """Their commands name the same paths as the container's own, after a restart of the kubelet too."""
+    probe = {"exec": {"command": ["sh", "-c", "cat /data/ready /data/hooked"]}, "periodSeconds": 1}
+    hook = {"postStart": {"exec": {"command": ["touch", "/data/hooked"]}}}
+    script = "touch /data/ready; exec sleep 1000"
+    async with plane as cluster:
+        node = await cluster.start_kubelet()
+        await cluster.create(
+            make_pod(
+                ["sh", "-c", script], volumeMounts=[{"name": "data", "mountPath": "/data"}], readinessProbe=probe,
+                lifecycle=hook, spec={"volumes": [{"name": "data", "emptyDir": {}}]},
+            )
+        )  # fmt: skip  # a pod reads better packed
+        await cluster.until(is_ready)
+        ready_file = next(cluster.folder.rglob("ready"))
+        ready_file.unlink()
+        await cluster.until(lambda pod: not is_ready(pod))
+        await cluster.drop_kubelet(node)
+        await cluster.start_kubelet()
+        ready_file.touch()
+        await cluster.until(is_ready)
+
+
 async def test_a_changed_config_map_reaches_a_running_pod(plane: Cluster, make_pod: MakePod) -> None:
     """Without a restart, all files at once, within one event."""
     script = 'cd "$VOLUME_FILES"; while :; do cat motd; sleep 0.02; done'
