@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import attrs
 
-from reconcile.client import Client, DeleteOptions
+from reconcile.client import MERGE_PATCH, Client, DeleteOptions, Patch
 from reconcile.clock import Clock, timestamp
 from reconcile.conditions import is_true, with_condition
 from reconcile.errors import (
@@ -33,6 +33,9 @@ from .budget_controller import ALLOWED, INSUFFICIENT
 ATTEMPTS_MAX = 20
 DISRUPTED_MAX = 2000
 BUSY_RETRY_S = 10
+_WHY = {
+    "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting",
+}  # fmt: skip
 _DONE: Tree = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 
 
@@ -153,14 +156,32 @@ class Evictions:
                 f'Operation cannot be fulfilled on pods "{meta["name"]}": the UID in the precondition ({given["uid"]}) does not '
                 f"match the UID in record ({meta['uid']}). The object might have been deleted and then recreated"
             )
-        wanted = DeleteOptions(
-            grace_s=options.get("gracePeriodSeconds"), uid=meta["uid"], resource_version=str(given.get("resourceVersion") or ""),
-            dry_run=dry_run,
-        )  # fmt: skip
+        version = str(given.get("resourceVersion") or "")
         try:
+            if not dry_run:
+                told = await self._tell(pod, version)
+                version = version and told["metadata"]["resourceVersion"]
+            wanted = DeleteOptions(
+                grace_s=options.get("gracePeriodSeconds"), uid=meta["uid"], resource_version=version, dry_run=dry_run
+            )
             await self.client.delete(kind_of(self.pods), meta["name"], meta["namespace"], wanted)
         except NotFoundError as error:
             raise NotFoundError(f'pods "{meta["name"]}" not found', details={"name": meta["name"], "kind": "pods"}) from error
+
+    async def _tell(self, pod: Tree, version: str) -> Tree:
+        """Write on the Pod why it goes: a Job does not count it as a failure of its own then."""
+        meta, kind_ = pod["metadata"], kind_of(self.pods)
+        for _ in range(ATTEMPTS_MAX):
+            newest = await self.client.get(kind_, meta["name"], meta["namespace"])
+            conditions = with_condition((newest.get("status") or {}).get("conditions"), _WHY, self.clock.now())
+            own = {"uid": meta["uid"], "resourceVersion": version or newest["metadata"]["resourceVersion"]}
+            change = Patch(MERGE_PATCH, {"metadata": own, "status": {"conditions": conditions}})
+            try:
+                return await self.client.patch(kind_, meta["name"], change, meta["namespace"], subresource="status")
+            except ConflictError:
+                if version or newest["metadata"]["uid"] != meta["uid"]:
+                    raise
+        raise ConflictError(f'Operation cannot be fulfilled on pods "{meta["name"]}": it is written all the time')
 
 
 def _selects(budget: Tree, labels: dict[str, str]) -> bool:

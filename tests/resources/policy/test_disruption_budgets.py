@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from reconcile import Resource, Scale, kind, struct
-from reconcile.errors import InvalidError, NotFoundError, TooManyRequestsError, Tree
+from reconcile.conditions import condition, is_true
+from reconcile.errors import ConflictError, InvalidError, NotFoundError, TooManyRequestsError, Tree
 from reconcile.identity import SYSTEM
 from reconcile.kinds import kind_of
 from reconcile.resources.apps import Deployment
@@ -127,6 +128,30 @@ async def test_pods_that_do_not_count_are_evicted_whatever_the_budget_says(
         assert (await evict(plane, "sick"))["status"] == "Success"
         with pytest.raises(TooManyRequestsError):
             await evict(plane, (await names(plane))[-1])
+
+
+@virtual
+async def test_an_evicted_pod_says_that_it_was_disrupted(clock: VirtualClock, control_plane: Any) -> None:
+    """A Job's failure policy tells by it what was no failure of the work."""
+    held = {"metadata": {"name": "held", "finalizers": ["test/held"]}, "spec": {"containers": [{"name": "c", "image": "x:1"}]}}
+    async with control_plane(clock, scheduler(), simulated_nodes(1)) as plane:
+        await plane.create(Pod, held)
+
+        async def ready() -> bool:
+            return is_true((await plane.get(Pod, "held"))["status"].get("conditions"), "Ready")
+
+        await plane.until(ready, "it is ready")
+        await evict(plane, "held", dryRun=["All"])
+        assert condition((await plane.get(Pod, "held"))["status"].get("conditions"), "DisruptionTarget") is None
+        with pytest.raises(ConflictError):
+            await evict(plane, "held", preconditions={"resourceVersion": "1"})
+        seen = (await plane.get(Pod, "held"))["metadata"]["resourceVersion"]
+        await evict(plane, "held", preconditions={"resourceVersion": seen})
+        pod = await plane.get(Pod, "held")
+        assert "deletionTimestamp" in pod["metadata"]
+        told = condition(pod["status"]["conditions"], "DisruptionTarget")
+        assert told is not None
+        assert (told["status"], told["reason"], told["message"]) == ("True", "EvictionByEvictionAPI", "Eviction API: evicting")
 
 
 @virtual
