@@ -26,6 +26,7 @@ _SPELLED = {
     name: name.lower()
     for name in ("BOOL", "BYTES", "DOUBLE", "DURATION", "DYN", "INT", "LIST", "MAP", "STRING", "TIMESTAMP", "TYPE", "UINT")
 } | {"NULL": "null_type"}
+_BUDGET = "Iteration budget exceeded"
 _TEXTS = (
     (re.compile(r'^\w+: Key not found in map : "?(.*?)"?$'), r"no such key: \1"),
     (re.compile(r"^\w+: Index error: index=(-?\d+).*$"), r"index out of bounds: \1"),
@@ -49,6 +50,10 @@ def available() -> bool:
     return find_spec("cel_expr_python") is not None
 
 
+class CostlyExpressionError(EvaluationError):
+    """An expression took more steps than one evaluation may."""
+
+
 class Expression:
     """A compiled expression. `result` names the type of its value, as far as the compiler knows it: BOOL, STRING, DYN, ..."""
 
@@ -67,13 +72,19 @@ class Expression:
 
         Raises:
             EvaluationError: it has none.
+            CostlyExpressionError: it goes through more items than the library allows.
         """
         if self._optional:
             values = {
                 **{name: value for name, value in values.items() if name not in self._optional},
                 **{_BEFORE + name: [values[name]] if name in values else [] for name in self._optional},
             }
-        result = self._compiled.eval(data=values)
+        try:
+            result = self._compiled.eval(data=values)
+        except RuntimeError as error:
+            if _BUDGET in str(error):
+                raise CostlyExpressionError("operation cancelled: actual cost limit exceeded") from error
+            raise EvaluationError(_told(str(error))) from error
         value = result.plain_value()
         if result.type().name() == "ERROR":
             raise EvaluationError(_told(str(value)))

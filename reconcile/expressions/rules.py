@@ -15,7 +15,7 @@ import attrs
 
 from reconcile.errors import Tree
 
-from .language import BrokenExpressionError, EvaluationError, Expression, available, compile_expression
+from .language import BrokenExpressionError, CostlyExpressionError, EvaluationError, Expression, available, compile_expression
 
 REASONS = ("FieldValueInvalid", "FieldValueForbidden", "FieldValueRequired", "FieldValueDuplicate")
 IMMUTABLE = "self==oldSelf"
@@ -44,7 +44,12 @@ class Rule:
         try:
             if self.expression.evaluate(values) is True:
                 return None
+        except CostlyExpressionError as error:
+            return f"'{error}': no further validation rules will be run due to call cost exceeds limit for rule: {self.said}"
         except EvaluationError as error:
+            if str(error).startswith("no such overload"):
+                why = "call arguments did not match a supported operator, function or macro signature for rule"
+                return f"'{error}': {why}: {self.said}"
             return f"{error} evaluating rule: {self.said}"
         return self._computed(values) or self.said
 
@@ -69,6 +74,11 @@ def evaluated(text: str) -> bool:
     return text.replace(" ", "") == IMMUTABLE or available()
 
 
+def is_transition(text: str) -> bool:
+    """Whether a rule names `oldSelf`."""
+    return bool(_OLD.search(_LITERAL.sub("''", text)))
+
+
 def why_not_evaluated() -> str:
     """What a user can do about rules that are not."""
     return "install the extra: pip install 'reconcile-toolkit[cel]'"
@@ -81,7 +91,7 @@ def compile_rule(rule: Tree) -> Rule:
         BrokenExpressionError: the rule or its messageExpression does not compile, or has a value of another type.
     """
     text = str(rule.get("rule", "")).strip()
-    transition = bool(_OLD.search(_LITERAL.sub("''", text)))
+    transition = is_transition(text)
     sees_absent = bool(rule.get("optionalOldSelf"))
     optional = frozenset({"oldSelf"}) if sees_absent else frozenset[str]()
     message_text = str(rule.get("messageExpression") or "").strip()
@@ -102,4 +112,7 @@ def _typed(text: str, wanted: str, otherwise: str, optional: frozenset[str]) -> 
     return expression
 
 
-__all__ = ["IMMUTABLE", "REASONS", "BrokenExpressionError", "Rule", "available", "compile_rule", "evaluated", "why_not_evaluated"]
+__all__ = [
+    "IMMUTABLE", "REASONS", "BrokenExpressionError", "Rule", "available", "compile_rule", "evaluated", "is_transition",
+    "why_not_evaluated",
+]  # fmt: skip

@@ -7,26 +7,38 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconcile.errors import Cause, Tree
-from reconcile.expressions import BrokenExpressionError
+from reconcile.expressions import BrokenExpressionError, available
 from reconcile.expressions.rules import IMMUTABLE, REASONS, compile_rule, evaluated
 from reconcile.resources.core.names import invalid, required, unsupported
 
+if TYPE_CHECKING:
+    from reconcile.expressions.checking import Types
+
 MESSAGE_LENGTH_MAX = 2048
+_TEXT: Tree = {"type": "string"}
+_METADATA: Tree = {"type": "object", "properties": {"name": _TEXT, "generateName": _TEXT}}
+_BEFORE = "before"
+_OLD = re.compile(r"\boldSelf\b")
 _STEP = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\['([^']+)'\]")
 
 
-def broken_rules(schema: Tree, path: str) -> Iterator[Cause]:
-    """Everything that is wrong with the x-kubernetes-validations of one node."""
+def broken_rules(schema: Tree, path: str, *, resource: bool = False) -> Iterator[Cause]:
+    """Everything that is wrong with the x-kubernetes-validations of one node; a `resource` is a whole object."""
+    types: Types | None = None
     for at, rule in enumerate(schema.get("x-kubernetes-validations") or ()):
         where = f"{path}.x-kubernetes-validations[{at}]"
         if not isinstance(rule, dict):
             yield invalid(where, rule, "must be a rule")
             continue
         yield from _texts(schema, rule, where)
-        yield from _compiled(rule, where)
+        wrong = list(_compiled(rule, where))
+        if not wrong and _is_typed(schema) and available():
+            types = types or _types(schema, resource)
+            wrong.extend(_mistyped(types, rule, where))
+        yield from wrong
 
 
 def _texts(schema: Tree, rule: Tree, where: str) -> Iterator[Cause]:
@@ -61,6 +73,35 @@ def _compiled(rule: Tree, where: str) -> Iterator[Cause]:
         return
     if rule.get("optionalOldSelf") is not None and not compiled.transition:
         yield invalid(f"{where}.optionalOldSelf", rule["optionalOldSelf"], "may not be set if oldSelf is not used in rule")
+
+
+def _is_typed(schema: Tree) -> bool:
+    """Whether the value is an object with known fields: those are what rules get wrong."""
+    return schema.get("type") == "object" and not isinstance(schema.get("additionalProperties"), dict)
+
+
+def _types(schema: Tree, resource: bool) -> Types:
+    from reconcile.expressions.checking import Types
+
+    seen = schema
+    if resource:
+        properties = {**(schema.get("properties") or {}), "apiVersion": _TEXT, "kind": _TEXT, "metadata": _METADATA}
+        seen = {"type": "object", "properties": properties}
+    return Types({"self": seen, "oldSelf": seen}, untyped=(_BEFORE,))
+
+
+def _mistyped(types: Types, rule: Tree, where: str) -> Iterator[Cause]:
+    """Fields that the schema does not have, and operands that do not fit."""
+    for name in ("rule", "messageExpression"):
+        text = str(rule.get(name) or "").strip()
+        if not text:
+            continue
+        if rule.get("optionalOldSelf"):  # the optional is of any type
+            text = _OLD.sub(_BEFORE, text)
+        try:
+            types.check(text)
+        except BrokenExpressionError as error:
+            yield invalid(f"{where}.{name}", rule, f"compilation failed: {error}")
 
 
 def _there(schema: Tree, field: str) -> bool:

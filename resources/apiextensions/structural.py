@@ -84,8 +84,9 @@ def _node(schema: Any, path: str, level: Level) -> Iterator[Cause]:
     yield from _keywords(schema, path)
     yield from _type(schema, path, level)
     yield from _extensions(schema, path)
-    yield from broken_rules(schema, path)
-    if level == "root" or schema.get("x-kubernetes-embedded-resource"):
+    resource = level == "root" or bool(schema.get("x-kubernetes-embedded-resource"))
+    yield from broken_rules(schema, path, resource=resource)
+    if resource:
         yield from _resource(schema, path)
     properties = schema.get("properties")
     for name, node in properties.items() if isinstance(properties, dict) else ():

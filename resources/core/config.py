@@ -86,16 +86,16 @@ class ConfigMap(Resource):
 
 
 def _default_secret(tree: Tree) -> None:
+    """What was given as text is data like the rest, base64 and all, before anybody looks at it or owns it; text wins."""
+    text = tree.pop("stringData", None)
+    if text:
+        encoded = {key: base64.b64encode(str(value).encode()).decode() for key, value in text.items()}
+        tree["data"] = {**(tree.get("data") or {}), **encoded}
     if not tree.get("type"):
         tree["type"] = "Opaque"
 
 
 def _prepare_secret(tree: Tree, old: Tree | None) -> None:
-    """What was given as text is kept as base64 like the rest; text wins."""
-    text = tree.pop("stringData", None)
-    if text:
-        encoded = {key: base64.b64encode(str(value).encode()).decode() for key, value in text.items()}
-        tree["data"] = {**(tree.get("data") or {}), **encoded}
     if old is not None and not tree.get("type"):
         tree["type"] = old.get("type")
 

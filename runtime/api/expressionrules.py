@@ -16,9 +16,9 @@ from typing import Any
 
 from reconcile.errors import Cause, Tree
 from reconcile.expressions.names import escaped
-from reconcile.expressions.rules import Rule, compile_rule, evaluated
+from reconcile.expressions.rules import Rule, compile_rule, evaluated, is_transition
 
-from .refusals import value_duplicate, value_forbidden, value_invalid, value_required
+from .refusals import BrokenRule, value_duplicate, value_forbidden, value_invalid, value_required
 
 Check = Callable[[Any, Any], list[Cause] | None]
 View = Callable[[Any], Any]
@@ -27,17 +27,20 @@ _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-def expression_rules(schema: Tree, *, root: bool) -> list[Check]:
+def expression_rules(schema: Tree, *, root: bool, transitions: bool = False) -> list[Check]:
     """The checks that a node's x-kubernetes-validations ask for; those that are not evaluated here are left out.
+
+    With `transitions`, only those of rules that name `oldSelf`: they are asked about values that did not change, too.
 
     Raises:
         BrokenExpressionError: one does not compile.
     """
     given = [rule for rule in schema.get("x-kubernetes-validations") or () if evaluated(str(rule.get("rule", "")))]
-    if not given:
+    rules = [compile_rule(rule) for rule in given if not transitions or is_transition(str(rule.get("rule", "")))]
+    if not rules:
         return []
     view = _view(schema, whole=root)
-    return [_check(compile_rule(rule), view, str(schema.get("type") or "object")) for rule in given]
+    return [_check(rule, view, str(schema.get("type") or "object")) for rule in rules]
 
 
 def _check(rule: Rule, view: View | None, type_: str) -> Check:
@@ -49,7 +52,7 @@ def _check(rule: Rule, view: View | None, type_: str) -> Check:
             return None  # what broke a rule before it was made, or before a version of ours, may stay as it is
         seen, before = (value, old) if view is None else (view(value), None if old is None else view(old))
         broken = rule.broken(seen, before)
-        return [_cause(rule, type_, broken)] if broken is not None else None
+        return [BrokenRule(*_cause(rule, type_, broken))] if broken is not None else None
 
     return check
 

@@ -45,6 +45,8 @@ class Owner:
     subresource: str
     fields: FieldSet
     time: str = ""
+    read: FieldSet | None = None
+    """The fields as they were read, in their order already."""
 
     @property
     def identity(self) -> tuple[str, str, str, str]:
@@ -56,7 +58,7 @@ class Owner:
         tree: Tree = {"manager": self.manager, "operation": self.operation, "apiVersion": self.api_version}
         if self.time:
             tree["time"] = self.time
-        tree.update(fieldsType="FieldsV1", fieldsV1=self.fields)
+        tree.update(fieldsType="FieldsV1", fieldsV1=self.fields if self.fields is self.read else _in_order(self.fields))
         return {**tree, "subresource": self.subresource} if self.subresource else tree
 
 
@@ -74,6 +76,7 @@ def owners_of(metadata: Tree) -> list[Owner]:
                     str(entry.get("subresource", "")),
                     fields,
                     str(entry.get("time", "")),
+                    fields,
                 )
             )
     return found
@@ -133,7 +136,6 @@ async def track(served: Served, before: Tree | None, tree: Tree, manager: str, s
     if before is None:
         for owner in owners:
             set_ = difference(set_, owner.fields)
-        set_ = _shared(orjson.dumps(set_))
     if not set_ and not gone:
         return tree
     kept: list[Owner] = []
@@ -166,6 +168,11 @@ async def track(served: Served, before: Tree | None, tree: Tree, manager: str, s
             if grown != ours.fields:
                 ours.fields, ours.time = grown, timestamp(now_s)
     return with_owners(tree, kept)
+
+
+def _in_order(fields: FieldSet) -> FieldSet:
+    """The set as clients in Go read it, which keep its text as it comes: `.` first, then by name."""
+    return _shared(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS))
 
 
 @lru_cache(maxsize=_SHARED_MAX)

@@ -161,6 +161,12 @@ def of_store(error: StoreError) -> Exception:
     return InternalError(str(error))
 
 
+class BrokenRule(Cause):
+    """A cause that a rule in an expression gave: the reference server writes keys of maps in its path otherwise."""
+
+    __slots__ = ()
+
+
 def value_invalid(path: str, value: Any, why: str) -> Cause:
     """A value that breaks a rule."""
     return Cause("FieldValueInvalid", f"Invalid value: {show(value)}: {why}", path)

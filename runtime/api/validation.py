@@ -2,8 +2,8 @@
 
 The schema is walked once, when a kind is served. A check returns None, or the causes with paths relative to its node; the
 nodes above put their names in front, so that valid objects cost no path at all. Parts that are the very same as in the
-stored object are not looked at again. Rules in expressions are `expressionrules`' business, except the plainest of them,
-`self == oldSelf` (immutable), which needs no expression language.
+stored object are not looked at again, but by rules about changes. Rules in expressions are `expressionrules`' business, except
+the plainest of them, `self == oldSelf` (immutable), which needs no expression language.
 
 Source: k8s.io/kube-openapi/pkg/validation/errors, k8s.io/apiextensions-apiserver/pkg/apiserver/validation
 """
@@ -20,7 +20,7 @@ from reconcile.expressions.rules import IMMUTABLE, BrokenExpressionError
 from reconcile.quantities import parse_quantity
 
 from .canonical import ILLEGAL_BASE64, illegal_byte
-from .refusals import show, value_duplicate, value_invalid, value_required, value_unsupported
+from .refusals import BrokenRule, show, value_duplicate, value_invalid, value_required, value_unsupported
 
 Check = Callable[[Any, Any], list[Cause] | None]
 """(value, the same value in the stored object or None) -> what is wrong."""
@@ -82,10 +82,11 @@ def _node(schema: Tree, *, root: bool = False) -> Check | None:
     if wanted is None and not rules:
         return inside
     nullable = bool(schema.get("nullable"))
+    unchanged = _unchanged(schema, root=root)
 
     def check(value: Any, old: Any) -> list[Cause] | None:
         if value is old and value is not None:
-            return None
+            return None if unchanged is None else unchanged(value, old)
         if wanted is not None and type(value) not in wanted:
             if value is None and nullable:
                 return None
@@ -100,6 +101,46 @@ def _node(schema: Tree, *, root: bool = False) -> Check | None:
         return causes
 
     return check
+
+
+def _unchanged(schema: Tree, *, root: bool = False) -> Check | None:
+    """What is asked about a value that stays as it was: rules, here and below, that name what it was. None: nothing."""
+    rules = _expressions(schema, root=root, transitions=True)
+    children = {name: test for name, node in (schema.get("properties") or {}).items() if (test := _unchanged(node)) is not None}
+    extra, items = schema.get("additionalProperties"), schema.get("items")
+    other = _unchanged(extra) if isinstance(extra, dict) else None
+    item_test = _unchanged(items) if isinstance(items, dict) else None
+    keyed = schema.get("x-kubernetes-list-type") == "map"
+    if not rules and not children and other is None and item_test is None:
+        return None
+
+    def check(value: Any, old: Any) -> list[Cause] | None:
+        causes: list[Cause] = []
+        if type(value) is dict:
+            for name, item in value.items():
+                if (test := children.get(name, other)) is not None and (found := test(item, None if old is None else item)):
+                    causes += _below(name, found, key=name not in children)
+        elif type(value) is list and item_test is not None:
+            for at, item in enumerate(value):
+                # Items of other lists correspond to none of before, not even to themselves.
+                if found := item_test(item, item if keyed and old is not None else None):
+                    causes += _below(f"[{at}]", found)
+        for rule in rules:
+            causes += rule(value, old) or ()
+        return causes or None
+
+    return check
+
+
+def _expressions(schema: Tree, *, root: bool, transitions: bool = False) -> list[Check]:
+    """The rules of a node that need the expression language."""
+    given = schema.get("x-kubernetes-validations") or ()
+    rules = [rule for rule in given if not _is_immutable(rule)]
+    if not rules:
+        return []
+    from .expressionrules import expression_rules  # few schemas have any
+
+    return expression_rules({**schema, "x-kubernetes-validations": rules}, root=root, transitions=transitions)
 
 
 def _typed(schema: Tree) -> tuple[type, ...] | None:
@@ -134,7 +175,7 @@ def _object(schema: Tree) -> Check | None:
                 continue
             found = child(item, earlier.get(name))
             if found:
-                causes = [*(causes or ()), *_below(name if name in properties else _key(name), found)]
+                causes = [*(causes or ()), *_below(name, found, key=name not in properties)]
         for name in required:
             if name not in value:
                 causes = [*(causes or ()), value_required(name)]
@@ -193,11 +234,13 @@ def _identity(item: Any, kind: str, keys: tuple[str, ...]) -> Any:
     return identity
 
 
-def _below(name: str, causes: list[Cause]) -> list[Cause]:
-    """The causes of a node, seen from the one above it."""
-    return [
-        Cause(c.reason, c.message, name + (c.field if c.field.startswith("[") or not c.field else f".{c.field}")) for c in causes
-    ]
+def _below(name: str, causes: list[Cause], *, key: bool = False) -> list[Cause]:
+    """The causes of a node, seen from the one above it; `key`: by the key of a map."""
+    made = []
+    for cause in causes:
+        step = name if not key else f"[{name}]" if isinstance(cause, BrokenRule) else _key(name)
+        made.append(cause._replace(field=step + (cause.field if cause.field[:1] in ("", "[") else f".{cause.field}")))
+    return made
 
 
 def _rules(schema: Tree, root: bool) -> list[Check]:
@@ -213,10 +256,7 @@ def _rules(schema: Tree, root: bool) -> list[Check]:
             rules.append(rule)
     if given := schema.get("x-kubernetes-validations"):
         rules.extend(_immutable(rule) for rule in given if _is_immutable(rule))
-        rest = [rule for rule in given if not _is_immutable(rule)]
-        from .expressionrules import expression_rules  # few schemas have any
-
-        rules.extend(expression_rules({**schema, "x-kubernetes-validations": rest}, root=root))
+        rules.extend(_expressions(schema, root=root))
     return rules
 
 

@@ -136,3 +136,18 @@ async def test_a_prepare_hook_never_writes_into_what_the_caller_gave_or_what_obj
             assert s.api.find("example.com", "v1", plural).schema["properties"]["spec"]["properties"]["box"]["default"] == {
                 "a": 1
             }
+
+
+async def test_fields_are_in_order_whoever_set_them_and_when(serving: Any) -> None:
+    """Clients in Go keep the text as it comes, and compare it as text."""
+    async with serving() as s:
+        spec = {"z": {"b": 1, "a": 2}, "data": {"y": "1", "x": "2"}}
+        made = await create(s, "maker", {"metadata": {"name": "a", "labels": {"z": "1", "a": "2"}}, "spec": spec})
+        given = {"apiVersion": "example.com/v1", "kind": "Site", "metadata": {"name": "a"}}
+        patch = Patch(APPLY_PATCH, {**given, "spec": {"data": {"q": "1", "c": "2"}}})
+        made = (await s.api.patch(s.site, "a", patch, "n", field_manager="applier")).tree
+        made = (
+            await s.api.patch(s.site, "a", Patch(MERGE_PATCH, {"spec": {"data": {"b": "1"}}}), "n", field_manager="maker")
+        ).tree
+        for fields in owners(made).values():
+            assert orjson.dumps(fields) == orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)

@@ -73,3 +73,16 @@ async def test_ready_waits_for_more_than_alive(serve: Any) -> None:
         code, _, text = await ask(site, "GET", "/readyz?verbose")
         assert (code, text) == (500, "[+]ping ok\n[-]informer-sync failed: not yet\nreadyz check failed\n")
         assert (await ask(site, "GET", "/readyz?exclude=informer-sync"))[0] == 200
+
+
+async def test_how_often_checks_were_well_is_told(serve: Any) -> None:
+    """What an operator of a service promises is measured by it."""
+    async with serve(tls=False) as site:
+        site.server.add_check("disk", lambda: "full")
+        for path in ("/livez", "/readyz", "/readyz/ping", "/readyz/nosuch"):
+            await ask(site, "GET", path)
+        *_, text = await ask(site, "GET", "/metrics/slis")
+        assert 'kubernetes_healthcheck{name="ping",type="readyz"} 1' in text
+        assert 'kubernetes_healthcheck{name="disk",type="livez"} 0' in text
+        assert 'kubernetes_healthchecks_total{name="ping",status="success",type="readyz"} 2' in text
+        assert "nosuch" not in text

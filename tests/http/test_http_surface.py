@@ -221,3 +221,15 @@ async def test_an_answer_in_json_is_a_line(serve: Any, path: str) -> None:
             _, _, body = await get(site, path, accept)
             assert body.endswith(b"}\n"), body
             assert body.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("timeout", "status"), [("invalid", 400), ("5", 400), ("1.5.s", 400), ("0s", 200), ("1m1.5s", 200), ("0", 200)]
+)
+async def test_a_timeout_is_a_span_of_time(serve: Any, timeout: str, status: int) -> None:
+    """A client that meant something else is told; watches and streams are not asked for one."""
+    async with serve(tls=False) as site:
+        found, _, body = await get(site, f"/version?timeout={timeout}")
+        assert (found, b"invalid timeout specified in the request URL" in body) == (status, status == 400)
+        found, *_ = await get(site, f"{CM}?watch=true&timeoutSeconds=1&timeout={timeout}")
+        assert found == 200

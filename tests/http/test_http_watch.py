@@ -85,6 +85,20 @@ async def test_a_watch_that_begins_with_the_state_closes_it_with_a_bookmark(serv
             assert (await step())["object"]["metadata"]["name"] == "b"
 
 
+async def test_a_bookmark_of_a_watch_of_tables_is_a_table(serve: Any) -> None:
+    """A client that asked for tables reads nothing else; without the bookmark it never believes that it has all."""
+    async with serve(tls=False) as site:
+        revision = await make(site, "a")
+        async with watching(site, BEGIN, "application/json;as=Table;v=v1;g=meta.k8s.io") as step:
+            assert [column["name"] for column in (await step())["object"]["columnDefinitions"]] == ["Name", "Data", "Age"]
+            bookmark = await step()
+            assert (bookmark["type"], bookmark["object"]["kind"]) == ("BOOKMARK", "Table")
+            (row,) = bookmark["object"]["rows"]
+            assert row["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+            assert row["cells"] == ["", 0, "<unknown>"]
+            assert int(bookmark["object"]["metadata"]["resourceVersion"]) >= revision
+
+
 async def test_a_watch_without_a_revision_begins_with_the_state_and_no_bookmark(serve: Any) -> None:
     """The old way to start: bookmarks were not asked for."""
     async with serve(tls=False) as site:

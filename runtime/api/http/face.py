@@ -6,6 +6,7 @@ Anything that goes wrong becomes a Status; nothing that a client sends can end m
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import attrs
 
 from reconcile.causality import TRACEPARENT, TRIGGER, spans
 from reconcile.client import BATCH_PATH
-from reconcile.errors import ApiError, InternalError
+from reconcile.errors import ApiError, BadRequestError, InternalError
 from reconcile.identity import Access, Caller, forbidden
 from reconcile.kinds import Kind
 from reconcile.runtime.api.refusals import method_not_allowed
@@ -21,7 +22,8 @@ from reconcile.runtime.api.server import ApiServer
 
 from . import batch, past
 from .discovery import VERBS, VERBS_ASKED, VERBS_VIRTUAL, Discovery
-from .exchange import TEXT, Answer, Request, Stream, Switch, json_answer, no_such_path
+from .exchange import Answer, Request, Stream, Switch, json_answer, no_such_path
+from .health import ROOTS, Health
 from .identity import Authenticate, access_of, is_open
 from .impersonation import impersonated
 from .inflight import InFlight
@@ -29,12 +31,12 @@ from .location import Location, locate
 from .metrics import CONTENT_TYPE, Metrics
 from .objects import Objects
 from .openapi import OpenApi, Texts
+from .watches import wants_watch
 
 if TYPE_CHECKING:
     from .protobuf import Tables
 
-Check = Callable[[], str]
-"""A health check: an empty string when all is well, else what is wrong."""
+_DURATION = re.compile(r"[+-]?(?:0|(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+)")
 _SWITCHING, _FAILED = 101, 500
 log = logging.getLogger(__name__)
 
@@ -56,9 +58,8 @@ class Face:
         self._version = version
         self._address = address
         self._objects = Objects(api, wire)
-        self.checks: dict[str, Check] = {"ping": lambda: ""}
-        self.ready_checks: dict[str, Check] = {}
-        """Asked by /readyz alone."""
+        self.health = Health()
+        self.checks, self.ready_checks = self.health.checks, self.health.ready_checks
 
         def verbs(kind: Kind) -> tuple[str, ...]:
             return VERBS_ASKED if api.is_asked(kind) else VERBS_VIRTUAL if api.is_virtual(kind) else VERBS
@@ -120,6 +121,8 @@ class Face:
     async def _admitted(self, request: Request, location: Location | None, access: Access) -> Answer | Stream | Switch:
         if location is None and request.path == BATCH_PATH:
             return await batch.answered(request, self._one_of_a_batch)  # whose patches are admitted each by itself
+        if timeout := request.query.get("timeout"):
+            self._refuse_timeout(request, location, timeout)
         with self._in_flight.admitted(request.caller, access, waits=location is not None and self._objects.waits(location)):
             if not is_open(request):
                 self._check(request.caller, access)
@@ -131,6 +134,8 @@ class Face:
                     return json_answer(await self._api.pages[root](rest, request.query))
                 if request.path == "/metrics" and request.method in ("GET", "HEAD"):
                     return Answer(200, (await self.metrics.text()).encode(), CONTENT_TYPE)
+                if request.path == "/metrics/slis" and request.method in ("GET", "HEAD"):
+                    return Answer(200, self.health.indicators().encode(), CONTENT_TYPE)
                 return self._document(request)
             # An apply that finds no object creates one, which is another permission; and there are stranger ones.
             request.must = lambda verb, part: self._check(request.caller, attrs.evolve(access, verb=verb, subresource=part))
@@ -143,6 +148,16 @@ class Face:
         answer = await self._answered(request, location, access_of(request, location), known=True)
         assert isinstance(answer, Answer), "a patch of an object has one answer"
         return answer
+
+    def _refuse_timeout(self, request: Request, location: Location | None, timeout: str) -> None:
+        """Refuse what is no span of time. No answer takes as long as one would be; streams say it otherwise.
+
+        Source: k8s.io/apiserver/pkg/endpoints/filters/request_deadline.go
+        """
+        if location is not None and (wants_watch(request, location) or self._objects.waits(location)):
+            return
+        if not _DURATION.fullmatch(timeout):
+            raise BadRequestError(f'invalid timeout specified in the request URL - time: invalid duration "{timeout}"')
 
     def _check(self, caller: Caller, access: Access) -> None:
         decision = self._authorize(caller, access)
@@ -158,7 +173,7 @@ class Face:
                 raise method_not_allowed()
             make, content_type = document
             return json_answer(make(self._address()), 200, content_type=content_type)
-        if root not in ("", "api", "apis", "openapi", "version", "healthz", "livez", "readyz"):
+        if root not in ("", "api", "apis", "openapi", "version", *ROOTS):
             return no_such_path()
         if request.method not in ("GET", "HEAD"):
             raise method_not_allowed()
@@ -170,30 +185,11 @@ class Face:
             return json_answer(self._version)
         if path == "":
             return json_answer({"paths": self._paths()})
-        return self._health(request, root, path.partition("/")[2])
+        return self.health.answer(request, root, path.partition("/")[2])
 
     def _paths(self) -> list[str]:
-        paths = ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
+        paths = ["/healthz", "/livez", "/metrics", "/metrics/slis", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
         for group, versions in self._discovery.groups().items():
             top = f"/apis/{group}" if group else "/api"
             paths += [top, *(f"{top}/{version}" for version in versions)]
         return sorted({"/api", "/apis", *self._documents, *paths})
-
-    def _health(self, request: Request, root: str, single: str) -> Answer:
-        """`ok`, or with ?verbose one line for each check; 500 when one fails.
-
-        Source: k8s.io/apiserver/pkg/server/healthz
-        """
-        checks = {**self.checks, **self.ready_checks} if root == "readyz" else self.checks
-        if single and single not in checks:
-            return no_such_path()
-        chosen = {single: checks[single]} if single else checks
-        excluded = request.query.get("exclude", "").split(",")
-        found = {name: check() for name, check in chosen.items() if name not in excluded}
-        failed = any(found.values())
-        lines = [f"[-]{name} failed: {what}" if what else f"[+]{name} ok" for name, what in found.items()]
-        if failed:
-            return Answer(500, "\n".join([*lines, f"{root} check failed", ""]).encode(), TEXT)
-        if "verbose" in request.query and not single:
-            return Answer(200, "\n".join([*lines, f"{root} check passed", ""]).encode(), TEXT)
-        return Answer(200, b"ok", TEXT)

@@ -72,6 +72,13 @@ class TableFrames(Frames):
         )  # fmt: skip
         return self._lines.line(type_, tree)
 
+    def _empty(self, metadata: Tree) -> Tree:
+        row = Stored(self._kind, super()._empty({"name": "", **metadata}))
+        own = {"resourceVersion": metadata["resourceVersion"]}
+        return table(
+            self._kind, (row,), self._clock.now(), version=self._version, include=self._include, headers=False, metadata=own
+        )  # fmt: skip
+
 
 class PartialFrames(Frames):
     """The metadata of each object."""

@@ -21,7 +21,8 @@ from reconcile.runtime.api.security import Security
 from reconcile.runtime.api.server import REQUEST_BYTES_MAX, ApiServer
 
 from .certificates import Credentials
-from .face import Check, Face
+from .face import Face
+from .health import Check
 from .identity import ADMIN, Authenticate, Authenticator, StaticTokens, everybody
 from .inflight import InFlight
 from .metrics import Source

@@ -130,7 +130,7 @@ async def test_a_rule_of_the_whole_object_sees_its_name_and_no_more_of_its_metad
     """Labels may change at any time: a rule on them would be a rule on everybody's tools."""
     whole = version(spec=spec())
     whole["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] = [
-        rule("self.metadata.name.startsWith('w-') && !has(self.metadata.labels) && self.kind == 'Widget'", message="named w-...")
+        rule("self.metadata.name.startsWith('w-') && self.kind == 'Widget'", message="named w-...")
     ]
     async with declaring(clock) as plane:
         await plane.declare(definition(whole))
@@ -138,6 +138,9 @@ async def test_a_rule_of_the_whole_object_sees_its_name_and_no_more_of_its_metad
         labelled["metadata"]["labels"] = {"a": "b"}
         await plane.create(labelled)
         assert 'is invalid: <nil>: Invalid value: "object": named w-...' in await refused(plane, size=1)
+        whole["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] = [rule("!has(self.metadata.labels)")]
+        text = str(await plane.refusal(plane.client.create(DEFINITION, definition(whole, plural="gadgets", named="Gadget"))))
+        assert "undefined field 'labels'" in text
 
 
 @pytest.mark.parametrize(
@@ -195,3 +198,57 @@ async def test_rules_can_name_formats(clock: VirtualClock, declaring: Declare) -
         await plane.declare(definition(version(spec=spec(named))))
         assert "a lowercase RFC 1123 label must consist of" in await refused(plane, namespace="A b")
         await plane.create(widget(namespace="a-b"))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("self.sise < 3", "undefined field 'sise'"),
+        ("self.size == 'three'", "found no matching overload for '_==_' applied to '(int, string)'"),
+        ("self.labels.a > 1.0 || self.parts.all(p, p.nam == 'a')", "undefined field 'nam'"),
+        ("!oldSelf.hasValue() || oldSelf.value().size > self.sise", "undefined field 'sise'"),
+    ],
+)
+@virtual
+async def test_a_rule_that_does_not_fit_the_schema_is_refused(
+    clock: VirtualClock, declaring: Declare, text: str, why: str
+) -> None:
+    """It would refuse every object, and tell the author of the object of a key that they never heard of."""
+    broken = rule(text, optionalOldSelf=True) if "hasValue" in text else rule(text)
+    async with declaring(clock) as plane:
+        told = str(await plane.refusal(plane.client.create(DEFINITION, definition(version(spec=spec(broken))))))
+        assert "x-kubernetes-validations[0].rule: Invalid value: " in told
+        assert why in told
+
+
+@virtual
+async def test_rules_about_changes_are_asked_about_what_did_not_change(clock: VirtualClock, declaring: Declare) -> None:
+    """`self != oldSelf` is for a field that has to be new with each write; what stayed as it is breaks it."""
+    new = {"x-kubernetes-validations": [rule("self != oldSelf")]}
+    maybe = {"x-kubernetes-validations": [rule("!oldSelf.hasValue() || self != oldSelf.value()", optionalOldSelf=True)]}
+    given = spec(size=new, limit=maybe)
+    given["properties"]["parts"]["items"]["properties"]["count"].update(new)
+    given["properties"]["labels"]["additionalProperties"].update(new)
+    given["properties"]["limits"] = {"type": "array", "items": {"type": "integer", **maybe}}
+    async with declaring(clock) as plane:
+        await plane.declare(definition(version(spec=given)))
+        made = widget(size=1, limit=1, parts=[{"name": "a", "count": 1}], labels={"x": 1, "a.b": 1}, limits=[1])
+        await plane.apply(made)
+        made["metadata"]["labels"] = {"other": "half"}
+        text = str(await plane.refusal(plane.apply(made)))
+        for path in ("spec.size:", "spec.limit:", "spec.parts[0].count:", "spec.labels[x]:", "spec.labels[a.b]:"):
+            assert path in text
+        assert "spec.limits" not in text, "items of such a list are always new"
+        changed = widget(size=2, limit=2, parts=[{"name": "a", "count": 2}], labels={"x": 2, "a.b": 2}, limits=[1])
+        await plane.apply(changed)
+
+
+@virtual
+async def test_a_rule_that_never_ends_refuses_the_object(clock: VirtualClock, declaring: Declare) -> None:
+    """How long a list is, its author decides: that must not be a mistake of the server."""
+    slow = spec(rule("self.many.all(x, self.many.all(y, x == y))"))
+    slow["properties"]["many"] = {"type": "array", "maxItems": 2000, "items": {"type": "integer"}}
+    async with declaring(clock) as plane:
+        await plane.declare(definition(version(spec=slow)))
+        await plane.create(widget("short", many=[1, 1]))
+        assert "call cost exceeds limit for rule" in await refused(plane, many=[1] * 2000)

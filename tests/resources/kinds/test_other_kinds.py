@@ -95,6 +95,11 @@ async def test_secrets_take_text_and_keep_base64(clock: VirtualClock, control_pl
     async with control_plane(clock) as plane:
         made = await plane.create(Secret, {"metadata": {"name": "s"}, "stringData": {"key": "hush"}})
         assert (made["data"], made["type"], "stringData" in made) == ({"key": "aHVzaA=="}, "Opaque", False)
+        tracked = await plane.client.api.create(
+            kind_of(Secret), {"metadata": {"name": "o"}, "stringData": {"key": "hush"}}, "default", tracked=True
+        )  # fmt: skip
+        (owner,) = tracked.tree["metadata"]["managedFields"]
+        assert owner["fieldsV1"] == {"f:data": {".": {}, "f:key": {}}, "f:type": {}}, "who gave the text owns the data"
         with pytest.raises(BadRequestError, match="cannot be handled as a Secret: illegal base64 data at input byte 2"):
             await plane.create(Secret, {"metadata": {"name": "bad"}, "data": {"key": "no base64!"}})
         made = await plane.create(Secret, {"metadata": {"name": "lines"}, "data": {"key": "aHV\nzaA\n==\n"}})
