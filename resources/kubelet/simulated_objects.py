@@ -104,6 +104,7 @@ def running_status(pod: Tree, host: str, ip: str, restarts: int, ready: bool, no
         "startTime": (pod.get("status") or {}).get("startTime") or now,
         "conditions": _conditions(pod, ready, now, "" if ready else "ContainersNotReady"),
         "containerStatuses": _containers(pod, state, restarts, ready),
+        **_beside(pod, now, runs=True),
     }
 
 
@@ -144,6 +145,7 @@ def ended_status(pod: Tree, code: int, restarts: int, now_s: float) -> Tree:
         "startTime": (pod.get("status") or {}).get("startTime") or now,
         "conditions": _conditions(pod, False, now, "PodCompleted" if code == 0 else "PodFailed"),
         "containerStatuses": _containers(pod, state, restarts, False),
+        **_beside(pod, now, runs=False),
     }
 
 
@@ -205,6 +207,31 @@ def _conditions(pod: Tree, ready: bool, now: str, reason: str) -> list[Tree]:
         moved = old["lastTransitionTime"] if old and old["status"] == status and old.get("lastTransitionTime") else now
         condition = {"type": name, "status": status, "lastTransitionTime": moved}
         made.append(condition if value or not reason else {**condition, "reason": reason})
+    return made
+
+
+def _beside(pod: Tree, now: str, *, runs: bool) -> Tree:
+    """The statuses of containers that are no main ones, where the Pod has some: sidecars and ephemeral ones run as long as it."""
+    spec, uid, made = pod.get("spec") or {}, pod["metadata"].get("uid", ""), {}
+    for part, statuses in (("initContainers", "initContainerStatuses"), ("ephemeralContainers", "ephemeralContainerStatuses")):
+        if not spec.get(part):
+            continue
+        before = {c["name"]: c for c in (pod.get("status") or {}).get(statuses) or ()}
+        made[statuses] = []
+        for container in spec[part]:
+            lasts = part == "ephemeralContainers" or container.get("restartPolicy") == "Always"
+            turn = "running" if lasts and runs else "terminated"
+            state = {"running": {"startedAt": now}} if turn == "running" else _terminated(pod, 0, now)
+            known = (before.get(container["name"]) or {}).get("state") or {}
+            made[statuses].append(
+                {
+                    "name": container["name"], "image": container.get("image", ""), "imageID": container.get("image", ""),
+                    "containerID": f"simulated://{uid}/{container['name']}/0", "restartCount": 0,
+                    # An ephemeral container is never ready; an initial one is when it came to its end.
+                    "ready": part == "initContainers" and (turn == "terminated" or runs), "started": turn == "running",
+                    "state": known if turn in known else state, "lastState": {},
+                }
+            )  # fmt: skip
     return made
 
 

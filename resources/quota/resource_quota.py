@@ -11,16 +11,24 @@ from reconcile.errors import Cause, Tree
 from reconcile.kinds import Column, Hooks, Resource, kind
 from reconcile.quantities import Quantity
 from reconcile.resources.core.cells import AGE
-from reconcile.resources.core.names import immutable, invalid, is_qualified_name, is_quantity
+from reconcile.resources.core.names import immutable, invalid, is_qualified_name, is_quantity, required
 from reconcile.views import field, struct
 
-SCOPES = ("BestEffort", "CrossNamespacePodAffinity", "NotBestEffort", "NotTerminating", "PriorityClass", "Terminating")
+SCOPES = (
+    "BestEffort", "CrossNamespacePodAffinity", "NotBestEffort", "NotTerminating", "PriorityClass", "Terminating",
+    "VolumeAttributesClass",
+)  # fmt: skip
+_WITHOUT_VALUES = frozenset(SCOPES) - {"PriorityClass", "VolumeAttributesClass"}
+_ONLY_EXISTS = (
+    "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, "
+    "ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity"
+)
 _EXCLUSIVE = (("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating"))
 
 
 @struct
 class ScopedResourceSelectorRequirement:
-    """One rule about Pods: a scope, an operator (In, NotIn, Exists, DoesNotExist) and its values."""
+    """One rule about Pods or claims: a scope, an operator (In, NotIn, Exists, DoesNotExist) and its values."""
 
     scope_name: str
     operator: str
@@ -66,10 +74,25 @@ def _validate(tree: Tree, old: Tree | None) -> Iterator[Cause]:
         path = f"spec.scopeSelector.matchExpressions[{position}]"
         if rule.get("scopeName") not in SCOPES:
             yield invalid(f"{path}.scopeName", rule.get("scopeName"), "unsupported scope")
-        if rule.get("operator") not in ("In", "NotIn", "Exists", "DoesNotExist"):
-            yield invalid(f"{path}.operator", rule.get("operator"), "not a valid selector operator")
+        yield from _selecting(rule, path)
     if old is not None and (old.get("spec") or {}).get("scopes") != spec.get("scopes"):
         yield immutable("spec.scopes", scopes)
+
+
+def _selecting(rule: Tree, path: str) -> Iterator[Cause]:
+    values, operator = rule.get("values") or [], rule.get("operator")
+    if rule.get("scopeName") in _WITHOUT_VALUES and operator != "Exists":
+        yield invalid(f"{path}.operator", operator, _ONLY_EXISTS)
+    if operator in ("In", "NotIn"):
+        if not values:
+            why = "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector"
+            yield required(f"{path}.values", why)
+    elif operator in ("Exists", "DoesNotExist"):
+        if values:
+            why = "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector"
+            yield invalid(f"{path}.values", values, why)
+    else:
+        yield invalid(f"{path}.operator", operator, "not a valid selector operator")
 
 
 def _column(name: str, *, limits: bool) -> Column:

@@ -19,12 +19,18 @@ _COUNTED = frozenset({"configmaps", "persistentvolumeclaims", "replicationcontro
 _COMPUTE = ("cpu", "memory", "ephemeral-storage")
 _FINISHED = ("Succeeded", "Failed")
 _CLASS = ".storageclass.storage.k8s.io/"
+_DEVICES = ".deviceclass.resource.k8s.io/devices"
+_DEVICE_CLAIMS = ("resource.k8s.io", "resourceclaims")
+_DEVICES_MAX = 32
+"""What a claim of all devices may come to."""
 _ONE = Decimal(1)
 
 
 def usage_of(kind: Kind, tree: Tree) -> Amounts:
     """Everything that quotas can name, of one object."""
     used: Amounts = {f"count/{kind.resource}": _ONE}
+    if (kind.group, kind.plural) == _DEVICE_CLAIMS:
+        return used | _of_device_claim(tree)
     if kind.group:
         return used
     if kind.plural in _COUNTED:
@@ -45,6 +51,8 @@ def kind_behind(name: str) -> tuple[str, str]:
         return group, plural
     if name.startswith("services"):
         return "", "services"
+    if name.endswith(_DEVICES):
+        return _DEVICE_CLAIMS
     if name in _COUNTED:
         return "", name
     if name == "requests.storage" or _CLASS in name:
@@ -59,7 +67,11 @@ def counts(quota: Tree, kind: Kind, tree: Tree) -> bool:
     rules += (spec.get("scopeSelector") or {}).get("matchExpressions") or ()
     if not rules:
         return True
-    return not kind.group and kind.plural == "pods" and all(_in_scope(rule, tree.get("spec") or {}) for rule in rules)
+    if kind.group:
+        return False
+    if kind.plural == "persistentvolumeclaims":
+        return all(_in_claims_scope(rule, tree) for rule in rules)
+    return kind.plural == "pods" and all(_in_scope(rule, tree.get("spec") or {}) for rule in rules)
 
 
 def unspecified(hard: Mapping[str, object], pod: Tree) -> list[str]:
@@ -117,6 +129,33 @@ def _of_claim(tree: Tree) -> Amounts:
     return used
 
 
+def _of_device_claim(tree: Tree) -> Amounts:
+    """The devices of each class; of requests of which the first that can be had is taken, the most that it may be."""
+    used: Amounts = {}
+    for request in ((tree.get("spec") or {}).get("devices") or {}).get("requests") or ():
+        most: Amounts = {}
+        # Before resource.k8s.io/v1, what is asked for stood in the request itself.
+        for wanted in request.get("firstAvailable") or (request.get("exactly") or request,):
+            name = f"{wanted.get('deviceClassName') or ''}{_DEVICES}"
+            number = _DEVICES_MAX if wanted.get("allocationMode") == "All" else wanted.get("count") or 1
+            most[name] = max(most.get(name, Decimal(0)), Decimal(number))
+        for name, number in most.items():
+            used[name] = used.get(name, Decimal(0)) + number
+    return used
+
+
+def _in_claims_scope(rule: Tree, tree: Tree) -> bool:
+    """A claim has the class that it asks for, that it has, and that it is on its way to."""
+    if rule.get("scopeName") != "VolumeAttributesClass":
+        return False
+    status = tree.get("status") or {}
+    names = {
+        (tree.get("spec") or {}).get("volumeAttributesClassName"), status.get("currentVolumeAttributesClassName"),
+        (status.get("modifyVolumeStatus") or {}).get("targetVolumeAttributesClassName"),
+    }  # fmt: skip
+    return any(_has_class(rule, name) for name in sorted(filter(None, names)) or ("",))
+
+
 def _in_scope(rule: Tree, spec: Tree) -> bool:
     match rule.get("scopeName"):
         case "Terminating":
@@ -138,7 +177,7 @@ def _has_class(rule: Tree, name: str) -> bool:
     values = rule.get("values") or ()
     match rule.get("operator"):
         case "In":
-            return name in values
+            return bool(name) and name in values
         case "NotIn":
             return name not in values
         case "DoesNotExist":

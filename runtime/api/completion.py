@@ -15,11 +15,12 @@ from typing import Any
 from reconcile.errors import Tree
 
 from .canonical import canonical_form
+from .objectmeta import SHAPES
 
 Complete = Callable[[Any, Any, list[str]], Any]
 """(value, the same value in the stored object or None, paths of unknown fields to add to) -> completed value."""
 
-_EMBEDDED = ("apiVersion", "kind", "metadata")
+_OF_EVERY_OBJECT = ("apiVersion", "kind", "metadata")
 
 
 def compile_completion(schema: Tree, *, drop_null: bool, defaults: bool = True) -> Complete:
@@ -31,7 +32,7 @@ def compile_completion(schema: Tree, *, drop_null: bool, defaults: bool = True) 
     """
     if not defaults:
         schema = _without_defaults(schema)
-    return _object({**schema, "x-kubernetes-embedded-resource": True}, drop_null) or _same
+    return _object(schema, drop_null, root=True) or _same
 
 
 def _without_defaults(node: Any) -> Any:
@@ -87,15 +88,25 @@ def _list(items: Tree, drop_null: bool) -> Complete | None:
     return complete
 
 
-def _object(schema: Tree, drop_null: bool) -> Complete | None:
+def _metadata(value: Any, old: Any, unknown: list[str]) -> Any:
+    """An embedded object's metadata has the fields that all have, whatever else its schema preserves."""
+    if value is old or type(value) is not dict or value.keys() <= SHAPES.keys():
+        return value
+    unknown += [name for name in value if name not in SHAPES]
+    return {name: item for name, item in value.items() if name in SHAPES}
+
+
+def _object(schema: Tree, drop_null: bool, *, root: bool = False) -> Complete | None:
     properties: Tree = schema.get("properties") or {}
     extra = schema.get("additionalProperties")
     if not properties and extra:
         return _map(extra, drop_null) if isinstance(extra, dict) else None
     preserves = bool(schema.get("x-kubernetes-preserve-unknown-fields") or extra)
     children: dict[str, Complete | None] = {name: _node(node, drop_null) for name, node in properties.items()}
-    if schema.get("x-kubernetes-embedded-resource"):
-        children.update(dict.fromkeys(_EMBEDDED))
+    if root:
+        children.update(dict.fromkeys(_OF_EVERY_OBJECT))
+    elif schema.get("x-kubernetes-embedded-resource"):
+        children.update({"apiVersion": None, "kind": None, "metadata": _metadata})
     defaults = _defaults(properties, drop_null)
     by_name = dict(defaults)
     nullable = {name for name, node in properties.items() if node.get("nullable")}

@@ -24,15 +24,9 @@ from .names import (
     wrong_label,
     wrong_subdomain,
 )
+from .objectmeta import SHAPES
 from .refusals import value_forbidden, value_invalid, value_required
 
-_SHAPES: dict[str, type] = {
-    "name": str, "generateName": str, "namespace": str, "selfLink": str, "uid": str, "resourceVersion": str,
-    "generation": int, "creationTimestamp": str, "deletionTimestamp": str, "deletionGracePeriodSeconds": int,
-    "labels": dict, "annotations": dict, "ownerReferences": list, "finalizers": list, "managedFields": list,
-}  # fmt: skip
-FIELDS = frozenset(_SHAPES)
-"""What the metadata of an object can have."""
 _GO_TYPES = {str: "string", int: "number", dict: "object", list: "array", bool: "bool", float: "number"}
 _KEPT = (
     "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "namespace", "name",
@@ -64,7 +58,7 @@ def shaped(served: Served, tree: Any, unknown: list[str]) -> tuple[Tree, Tree]:
     for name, value in given.items():
         if value is None:
             continue
-        shape = _SHAPES.get(name)
+        shape = SHAPES.get(name)
         if shape is None:
             unknown.append(f"metadata.{name}")
             continue

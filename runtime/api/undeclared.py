@@ -13,7 +13,7 @@ import orjson
 from reconcile.errors import BadRequestError, Cause, Tree
 
 from .catalog import Served
-from .metadata import FIELDS
+from .objectmeta import SHAPES
 from .structure import keys_of, list_kind
 
 _OF_EVERY_OBJECT = ("apiVersion", "kind", "metadata")
@@ -46,7 +46,7 @@ def undeclared(tree: Tree, schema: Tree) -> dict[str, str]:
     Those are `.spec.containers[name="web"].imag`, as managedFields name items, and `spec.containers[0].imag`.
     """
     metadata = tree.get("metadata")
-    unknown = [name for name in metadata if name not in FIELDS] if isinstance(metadata, dict) else []
+    unknown = [name for name in metadata if name not in SHAPES] if isinstance(metadata, dict) else []
     found = {f".metadata.{name}": f"metadata.{name}" for name in unknown}
     rest = {name: value for name, value in tree.items() if name not in _OF_EVERY_OBJECT}
     return found | {path: place.removeprefix(".") for path, place in _undeclared(rest, schema, "", "")}
@@ -66,6 +66,8 @@ def _undeclared(value: Any, schema: Tree, path: str, place: str) -> Iterator[tup
             below = properties.get(name) or (extra if isinstance(extra, dict) else None)
             if name in properties or below is not None:
                 yield from _undeclared(item, below or _NOTHING, f"{path}.{name}", f"{place}.{name}")
+            elif known_by_all and name == "metadata" and isinstance(item, dict):
+                yield from ((f"{path}.metadata.{each}", f"{place}.metadata.{each}") for each in item if each not in SHAPES)
             elif closed and name not in known_by_all:
                 yield f"{path}.{name}", f"{place}.{name}"
 

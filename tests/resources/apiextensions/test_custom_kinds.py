@@ -65,6 +65,20 @@ async def test_an_object_is_defaulted_and_pruned_by_its_schema(clock: VirtualClo
 
 
 @virtual
+async def test_an_embedded_objects_metadata_has_no_other_fields(clock: VirtualClock, declaring: Declare) -> None:
+    """Even where all else is preserved: a misspelt label there is one that nobody ever finds."""
+    async with declaring(clock) as plane:
+        await plane.declare(definition(version(spec=SPEC)))
+        given = {"apiVersion": "v1", "kind": "X", "metadata": {"name": "x", "labels": {"a": "b"}, "lables": {}}, "z": 1}
+        notes = Notes()
+        made = await plane.api.create(plane.kind(), widget(inner=given), "default", field_validation="Warn", notes=notes)
+        assert made.tree["spec"]["inner"] == {**given, "metadata": {"name": "x", "labels": {"a": "b"}}}
+        assert notes.warnings == ['unknown field "spec.inner.metadata.lables"']
+        error = await plane.refusal(plane.apply(widget("b", inner=given)))
+        assert ".spec.inner.metadata.lables: field not declared in schema" in str(error)
+
+
+@virtual
 async def test_an_object_that_breaks_its_schema_is_refused(clock: VirtualClock, declaring: Declare) -> None:
     """In the reference server's words, all at once."""
     async with declaring(clock) as plane:

@@ -254,3 +254,30 @@ async def test_an_image_that_nobody_has_keeps_a_pod_waiting(clock: VirtualClock,
         assert ready(lost) == "False"
         await plane.patch(Pod, "lost", {"spec": {"containers": [{"name": "c", "image": "foo:1"}]}})
         assert ready(await phase(plane, "lost", "Running")) == "True"
+
+
+@virtual
+async def test_containers_beside_the_main_ones_have_a_status(clock: VirtualClock, control_plane: Any) -> None:
+    """`kubectl debug` waits for its container to run, and a Job's Pods with a sidecar tell of both."""
+    async with control_plane(clock, simulated_nodes(1)) as plane:
+        tree, ends = pod("p"), pod("q", policy="Never", exit_code="0", run_s="5")
+        tree["spec"]["initContainers"] = [
+            {"name": "first", "image": "i:1"}, {"name": "side", "image": "s:1", "restartPolicy": "Always"},
+        ]  # fmt: skip
+        ends["spec"]["initContainers"] = tree["spec"]["initContainers"]
+        for each in (tree, ends):
+            await plane.create(Pod, each)
+        status = (await phase(plane, "p", "Running"))["status"]
+        turns = {c["name"]: (next(iter(c["state"])), c["ready"], c["started"]) for c in status["initContainerStatuses"]}
+        assert turns == {"first": ("terminated", True, False), "side": ("running", True, True)}
+        assert "ephemeralContainerStatuses" not in status
+        await plane.patch(Pod, "p", {"spec": {"ephemeralContainers": [{"name": "look", "image": "e:1"}]}}, "ephemeralcontainers")
+
+        async def looks() -> list[Tree]:
+            found: list[Tree] = (await plane.get(Pod, "p"))["status"].get("ephemeralContainerStatuses") or []
+            return found
+
+        (look,) = await plane.until(looks, "the ephemeral container runs")
+        assert (look["name"], "running" in look["state"], look["ready"]) == ("look", True, False)
+        ended = (await phase(plane, "q", "Succeeded"))["status"]
+        assert ["terminated" in c["state"] for c in ended["initContainerStatuses"]] == [True, True]
