@@ -72,7 +72,7 @@ def validate_job(tree: Tree, old: Tree | None) -> Iterator[Cause]:
         yield from check_selector(spec["selector"], "spec.selector")
     yield from check_job_spec(spec, "spec", before)
     if before is not None:
-        yield from _check_update(spec, before, bool(before.get("suspend")))
+        yield from _check_update(spec, before, _rests(before, (old or {}).get("status") or {}))
 
 
 def check_job_spec(spec: Tree, path: str, before: Tree | None) -> Iterator[Cause]:
@@ -140,7 +140,13 @@ def _check_success_policy(spec: Tree, path: str) -> Iterator[Cause]:
             yield invalid(f"{at}.succeededIndexes", rule["succeededIndexes"], f"error parsing succeededIndexes: {error}")
 
 
-def _check_update(spec: Tree, before: Tree, suspended: bool) -> Iterator[Cause]:
+def _rests(spec: Tree, status: Tree) -> bool:
+    """Whether a Job is suspended and has come to rest: none of its Pods is there, whether it ever began or not."""
+    told = any(c.get("type") == "Suspended" and c.get("status") == "True" for c in status.get("conditions") or ())
+    return bool(spec.get("suspend")) and (told or not status.get("startTime")) and not status.get("active")
+
+
+def _check_update(spec: Tree, before: Tree, rests: bool) -> Iterator[Cause]:
     for name in _FIXED:
         if spec.get(name) != before.get(name):
             yield immutable(f"{_PATH}.{name}", spec.get(name))
@@ -148,18 +154,21 @@ def _check_update(spec: Tree, before: Tree, suspended: bool) -> Iterator[Cause]:
     elastic = spec.get("completionMode") == "Indexed" and spec.get("completions") == spec.get("parallelism")
     if spec.get("completions") != before.get("completions") and not elastic:
         yield immutable(f"{_PATH}.completions", spec.get("completions"))
-    if _without_directives(spec, suspended) != _without_directives(before, suspended):
+    if _without_directives(spec, rests) != _without_directives(before, rests):
         yield immutable(f"{_PATH}.template", spec.get("template"))
 
 
 _PATH = "spec"
 
 
-def _without_directives(spec: Tree, suspended: bool) -> Any:
-    """The template without what may change while the Job waits: where its Pods may run."""
+def _without_directives(spec: Tree, rests: bool) -> Any:
+    """The template without what may change while the Job rests: where its Pods may run, and what their containers may take."""
     template = spec.get("template") or {}
-    if not suspended:
+    if not rests:
         return template
     inner = {k: v for k, v in (template.get("spec") or {}).items() if k not in ("nodeSelector", "tolerations", "affinity")}
+    for part in ("containers", "initContainers"):
+        if part in inner:
+            inner[part] = [{**container, "resources": None} for container in inner[part]]
     meta = {k: v for k, v in (template.get("metadata") or {}).items() if k not in ("labels", "annotations")}
     return {"metadata": meta, "spec": {**inner, "schedulingGates": None}}

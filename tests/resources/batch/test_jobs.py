@@ -175,6 +175,31 @@ async def test_a_suspended_job_has_no_pods_and_goes_on_when_it_is_resumed(clock:
 
 
 @virtual
+async def test_a_job_at_rest_may_ask_for_other_resources_and_other_nodes(clock: VirtualClock, control_plane: PlaneOf) -> None:
+    """Whoever queues Jobs decides what they get when their turn comes; nothing else of the template ever changes."""
+
+    def change(image: str, cpu: str) -> Tree:
+        container = {"name": "main", "image": image, "resources": {"requests": {"cpu": cpu}}}
+        return {"spec": {"template": {"spec": {"containers": [container], "nodeSelector": {"size": cpu}}}}}
+
+    async with control_plane(clock, *parts()) as plane:
+        await plane.create(Job, job(100, suspend=True))
+        made = await plane.patch(Job, "work", change("x:1", "2"))
+        assert made["spec"]["template"]["spec"]["containers"][0]["resources"] == {"requests": {"cpu": "2"}}
+        with pytest.raises(InvalidError, match="field is immutable"):
+            await plane.patch(Job, "work", change("y:1", "2"))
+        await plane.patch(Job, "work", {"spec": {"suspend": False, "template": {"spec": {"nodeSelector": None}}}})
+        await clock.sleep(1)
+        with pytest.raises(InvalidError, match="field is immutable"):
+            await plane.patch(Job, "work", change("x:1", "3"))
+        await plane.patch(Job, "work", {"spec": {"suspend": True}})
+        with pytest.raises(InvalidError, match="field is immutable"):
+            await plane.patch(Job, "work", change("x:1", "3"))  # its Pods are still on their way out
+        await clock.sleep(1)
+        await plane.patch(Job, "work", change("x:1", "3"))
+
+
+@virtual
 async def test_a_job_that_takes_too_long_fails(clock: VirtualClock, control_plane: PlaneOf) -> None:
     """Its Pods are stopped, and count as failed."""
     async with control_plane(clock, *parts()) as plane:
