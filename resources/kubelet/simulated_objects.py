@@ -212,7 +212,8 @@ def _conditions(pod: Tree, ready: bool, now: str, reason: str) -> list[Tree]:
 
 def _beside(pod: Tree, now: str, *, runs: bool) -> Tree:
     """The statuses of containers that are no main ones, where the Pod has some: sidecars and ephemeral ones run as long as it."""
-    spec, uid, made = pod.get("spec") or {}, pod["metadata"].get("uid", ""), {}
+    spec, uid = pod.get("spec") or {}, pod["metadata"].get("uid", "")
+    made: Tree = {}
     for part, statuses in (("initContainers", "initContainerStatuses"), ("ephemeralContainers", "ephemeralContainerStatuses")):
         if not spec.get(part):
             continue
