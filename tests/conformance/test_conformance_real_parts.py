@@ -309,6 +309,51 @@ def test_accounts_have_tokens_and_requests_get_certificates(plane: Plane, kubect
     plane.wait("it was approved, and signed", signed, WAIT_S)
 
 
+def test_a_pod_gets_a_device_of_the_node_that_has_one(plane: Plane, kubectl: Kubectl, namespace: str) -> None:
+    """A claim is made of the template, allocated by the scheduler, and taken away with its Pod."""
+    driver = f"{namespace}.example.com"
+    chosen = [{"cel": {"expression": f'device.driver == "{driver}"'}}]
+    pool = {"name": "sim-1", "generation": 1, "resourceSliceCount": 1}
+    slices = {"driver": driver, "nodeName": "sim-1", "pool": pool, "devices": [{"name": "first"}]}
+    wish = {"requests": [{"name": "one", "exactly": {"deviceClassName": driver}}]}
+    pod = template("main", resourceClaims=[{"name": "device", "resourceClaimTemplateName": "one"}])["spec"]
+    pod["containers"][0]["resources"] = {"claims": [{"name": "device"}]}
+    api = "resource.k8s.io/v1"
+    make(
+        kubectl, manifest("DeviceClass", driver, api, spec={"selectors": chosen}),
+        manifest("ResourceSlice", driver, api, spec=slices),
+        manifest("ResourceClaimTemplate", "one", api, spec={"spec": {"devices": wish}}), manifest("Pod", "main", "v1", spec=pod),
+    )  # fmt: skip
+    kubectl("wait", "--for=condition=ready", "pod/main", "--timeout=25s")
+    assert (plane.get("pods", "main", namespace) or {})["spec"]["nodeName"] == "sim-1"
+    (claim,) = plane.objects("resourceclaims", namespace=namespace)
+    (device,) = claim["status"]["allocation"]["devices"]["results"]
+    assert (device["device"], device["driver"]) == ("first", driver)
+    kubectl("delete", "pod", "main")
+    plane.wait("the claim is gone", lambda: not plane.objects("resourceclaims", namespace=namespace), WAIT_S)
+
+
+def test_roles_are_aggregated_and_expressions_looked_over(plane: Plane, kubectl: Kubectl, namespace: str) -> None:
+    """The second reads the schemas that we publish."""
+    api = "rbac.authorization.k8s.io/v1"
+    part = manifest("ClusterRole", f"part-{namespace}", api, rules=[{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}])
+    part["metadata"]["labels"] = {"collected-by": namespace}
+    whole = manifest("ClusterRole", f"whole-{namespace}", api, rules=[])
+    whole["aggregationRule"] = {"clusterRoleSelectors": [{"matchLabels": {"collected-by": namespace}}]}
+    rule = {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["deployments"]}
+    checked = {"matchConstraints": {"resourceRules": [rule]}, "validations": [{"expression": "object.spec.nothing == 1"}]}
+    policy = manifest("ValidatingAdmissionPolicy", namespace, "admissionregistration.k8s.io/v1", spec=checked)
+    make(kubectl, part, whole, policy)
+
+    def warned() -> Any:
+        status = (plane.get("validatingadmissionpolicies", namespace, "") or {}).get("status", {})
+        return status.get("typeChecking", {}).get("expressionWarnings")
+
+    plane.wait("the rules are there", lambda: (plane.get("clusterroles", f"whole-{namespace}", "") or {})["rules"], WAIT_S)
+    (warning,) = plane.wait("a field that there is not is found", warned, WAIT_S)
+    assert "undefined field 'nothing'" in warning["warning"]
+
+
 def test_who_leads_is_replaced_when_it_is_killed(
     programs: tuple[Plane, dict[str, Program]], kubectl: Kubectl, tmp_path: Path
 ) -> None:
