@@ -11,10 +11,9 @@ from reconcile.clock import parse_timestamp
 from reconcile.errors import ApiError, Tree
 
 from .errors import EXIT_REFUSED, CommandError
-from .locate import find_data_dir
 from .printing import colour_of, colours, duration, examples, output_option, show
 from .scene import Rollout, Scene, why_not_well
-from .target import TABLE, Target, run_file, target_options
+from .target import TABLE, Target, run_of, target_options
 
 _LAST_WORDS_MAX = 10  # pods whose logs are asked for
 _KINDS = (
@@ -100,15 +99,8 @@ def _document(target: Target, scene: Scene, pods: list[Tree], well: bool) -> Tre
         "pods": pods,
         "services": [plain(row) for row in scene.services()],
         "problems": scene.problems(),
-        "off": (_run(target) or {}).get("off") or [],
+        "off": (run_of(target) or {}).get("off") or [],
     }
-
-
-def _run(target: Target) -> Tree | None:
-    """What `up` says of itself, if the target is the one that this folder's `up` serves."""
-    found = find_data_dir()
-    run = run_file(found) if found else None
-    return run if run and target.http.access.server == run.get("url") else None
 
 
 def _print(target: Target, scene: Scene, pods: list[Tree], well: bool) -> None:
@@ -117,7 +109,7 @@ def _print(target: Target, scene: Scene, pods: list[Tree], well: bool) -> None:
     def styled(text: str, colour: str | None) -> str:
         return click.style(text, fg=colour) if paint and colour else text
 
-    run = _run(target)
+    run = run_of(target)
     if run:
         up_for = duration(time.time() - parse_timestamp(run["started"]))
         click.echo(f"{run['folder']}: control plane {run['url']} (pid {run['pid']}), up for {up_for}")

@@ -194,6 +194,13 @@ def message_of(error: ApiError) -> str:
     return f"Error from server ({error.reason}): {error.message}"
 
 
+def run_of(target: Target) -> Tree | None:
+    """What `up` says of itself, if the target is the one that this folder's `up` serves."""
+    found = find_data_dir()
+    run = run_file(found) if found else None
+    return run if run and target.http.access.server == run.get("url") else None
+
+
 def run_file(data_dir: Path) -> Tree | None:
     """What the running `up` says of itself (pid, url, folder, started), or None."""
     try:

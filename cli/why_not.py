@@ -12,7 +12,7 @@ from reconcile.errors import Tree
 
 from .causes import about, ask, named_with_field, paint
 from .printing import duration, examples, output_option, show, table
-from .target import Target, target_options
+from .target import Target, run_of, target_options
 
 
 @click.command("why-not", epilog=examples("reconcile why-not pod/web-1 .spec.nodeName", "reconcile why-not deploy/web"))
@@ -33,6 +33,8 @@ def command(target: Target, words: tuple[str, ...], output: str | None) -> None:
         value = "not set" if told["value"] is None else json.dumps(told["value"])
         click.echo(f"{field} is {value}, at revision {told['revision']}")
     _show_handlers(told["handlers"])
+    if off := (run_of(target) or {}).get("off"):
+        click.echo(f"left to other programs, whose attempts are not known here: {', '.join(off)}")
     for condition in told["conditions"]:
         reason = f" ({condition['reason']})" if condition.get("reason") else ""
         message = f": {condition['message']}" if condition.get("message") else ""

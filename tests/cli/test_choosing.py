@@ -166,6 +166,8 @@ def test_without_controllers_objects_are_stored_and_nothing_happens(without: Pla
     without.wait("the node is there", lambda: without.objects("nodes", namespace=""))
     assert without.objects("replicasets") == []
     assert "nodeName" not in (without.get("pods", "one") or {})["spec"]
+    said = without.cli("why-not", "pod/one", ".spec.nodeName")
+    assert "left to other programs, whose attempts are not known here: all controllers, scheduler" in said
 
 
 def test_the_key_that_signs_tokens_is_there_for_who_makes_them_instead(without: Plane) -> None:
