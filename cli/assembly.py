@@ -22,7 +22,7 @@ from reconcile.resources.core.binding import Bindings
 from reconcile.resources.descriptions import descriptions
 from reconcile.resources.policy import Eviction
 from reconcile.resources.policy.eviction import Evictions
-from reconcile.resources.services import ApiPlace, api_service, first_address, service_addresses
+from reconcile.resources.services import Addresses, ApiPlace, api_service, first_address, service_addresses
 from reconcile.resources.services.api_service import PORT
 from reconcile.resources.stored.components import Components, component_kind
 from reconcile.resources.webhooks import EXEMPT, admission_policies, webhook_configurations
@@ -80,12 +80,10 @@ def assemble(
     webhooks = webhook_configurations(lambda *found: serving[0].configure_webhooks(*found), caller.close)
     policies = _policies(serving)
     places: list[ApiPlace] = []  # filled by `connect`, too
-    api_access = api_service(
-        service_cidr, lambda: places[0] if places else None, lambda: serving[0].find("", "v1", "endpoints")
-    )  # fmt: skip
     node = LocalNode(data_dir, clock, pod_cidr, images) if not simulated else None
+    addresses = Addresses(service_cidr)
     # Started before anybody is answered: so that what clients declared is served again, and what they write is judged.
-    operators: list[Operator] = [definitions, webhooks, policies, *guards.operators(), service_addresses(service_cidr)]
+    operators: list[Operator] = [definitions, webhooks, policies, *guards.operators(), service_addresses(addresses)]
 
     def later() -> list[Operator]:
         chosen = [*guards.controllers(), *controllers(enabled=choice.enabled)]
@@ -94,11 +92,12 @@ def assemble(
 
             # Claims are waited for where somebody binds them: with processes, or in another program.
             chosen.append(scheduler(volumes=node is not None or not choice.enabled(VOLUMES)))
+        chosen += _service_operators(service_cidr, addresses, places, serving)
         if node is not None:
-            return [*chosen, api_access, *node.operators(volumes=choice.enabled(VOLUMES))]
+            return [*chosen, *node.operators(volumes=choice.enabled(VOLUMES))]
         from reconcile.resources.kubelet.simulated import simulated_nodes
 
-        return [*chosen, api_access, simulated_nodes(simulated)]
+        return [*chosen, simulated_nodes(simulated)]
 
     def connect(api: ApiServer, front: Front | None) -> None:
         serving.append(api)
@@ -121,6 +120,14 @@ def assemble(
     started = [*choice.parts(), "nodes"]
     parts = Parts(kinds, Namespace, bootstrap_objects(), operators, later, connect, wire_tables, descriptions, started)
     return Assembly(parts, node)
+
+
+def _service_operators(cidr: str, addresses: Addresses, places: list[ApiPlace], serving: list[ApiServer]) -> list[Operator]:
+    """What the API server does about Services, and nobody waits for: their ranges, and the one that leads to itself."""
+    from reconcile.resources.services.ranges import service_ranges
+
+    ranges = service_ranges(cidr, addresses)
+    return [ranges, api_service(cidr, lambda: places[0] if places else None, lambda: serving[0].find("", "v1", "endpoints"))]
 
 
 def _policies(serving: list[ApiServer]) -> Operator:

@@ -35,6 +35,7 @@ _MADE_ALONE = {
     "endpointslice-controller": "services:endpoint_slices",
     "endpoints-controller": "services:endpoints_controller",
     "endpointslice-mirroring-controller": "services:endpoint_slice_mirroring",
+    "service-cidr-controller": "services.range_controller:service_cidr_controller",
     "taint-eviction-controller": "scheduler.taint_eviction:taint_eviction",
     "node-lifecycle-controller": "core.node_lifecycle:node_lifecycle_controller",
     "pod-garbage-collector-controller": "core.pod_gc:pod_garbage_collector",

@@ -9,6 +9,7 @@ Source: K/pkg/registry/core/service/ipallocator, K/pkg/registry/core/service/sto
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 
 from reconcile.clock import Clock
 from reconcile.errors import Cause, InvalidError, ReconcileError, Tree
@@ -52,6 +53,7 @@ class Addresses:
         self._reserved: dict[str, tuple[str, float]] = {}
         # The API's own Service has the first one, also while somebody has deleted it.
         self._kept = {first_address(cidr): f"{NAMESPACE}/{NAME}"}
+        self._more: dict[str, list[ipaddress.IPv4Network]] = {}
 
     def hold(self, service: str, address: str) -> None:
         """Note that a Service has (or, with an empty address, has no longer) an address."""
@@ -62,6 +64,21 @@ class Addresses:
             self._owners[address] = service
             self._of[service] = address
             self._reserved.pop(address, None)
+
+    def keep(self, address: str, by: str) -> None:
+        """Note that no Service may have an address (with an empty `by`: that one may again)."""
+        if by:
+            self._kept.setdefault(address, by)
+        elif self._kept.get(address, f"{NAMESPACE}/{NAME}") != f"{NAMESPACE}/{NAME}":
+            del self._kept[address]
+
+    def set_range(self, name: str, cidrs: Iterable[str]) -> None:
+        """Note which further ranges there are under a name. Services have IPv4 addresses, so that others are passed over."""
+        found = [network for network in map(ipaddress.ip_network, cidrs) if isinstance(network, ipaddress.IPv4Network)]
+        if found:
+            self._more[name] = found
+        else:
+            self._more.pop(name, None)
 
     def give(self, service: str, now_s: float, *, reserve: bool = True) -> str:
         """A free address.
@@ -80,7 +97,17 @@ class Addresses:
                     self._next = at + 1 if at < self._last else self._from
                     self._reserved[address] = (service, now_s + RESERVED_S)
                 return address
+        for network in self._further():
+            for number in range(1, network.num_addresses - 1):
+                address = str(network[number])
+                if not self._holder(address, now_s):
+                    if reserve:
+                        self._reserved[address] = (service, now_s + RESERVED_S)
+                    return address
         raise AddressesExhaustedError("range is full")
+
+    def _further(self) -> list[ipaddress.IPv4Network]:
+        return [network for _, found in sorted(self._more.items()) for network in found]
 
     def claim(self, service: str, address: str, now_s: float, *, reserve: bool = True) -> None:
         """Take a certain address.
@@ -89,10 +116,10 @@ class Addresses:
             AddressTakenError: it is not free, or not of this range.
         """
         try:
-            inside = ipaddress.ip_address(address) in self.network
+            wanted = ipaddress.ip_address(address)
         except ValueError:
             return  # no address at all: validation says so
-        if not inside or address in (str(self.network[0]), str(self.network[-1])):
+        if not any(wanted in network and wanted not in (network[0], network[-1]) for network in (self.network, *self._further())):
             raise AddressTakenError(
                 f"the provided IP ({address}) is not in the valid range. The range of valid IPs is {self.network}"
             )
@@ -116,10 +143,11 @@ class Addresses:
         return reserved[0]
 
 
-def service_addresses(cidr: str) -> Operator:
-    """The operator that gives Services their addresses out of `cidr`."""
+def service_addresses(addresses: Addresses | str) -> Operator:
+    """The operator that gives Services their addresses, out of a range where it is given one."""
     app = Operator("service-addresses")
-    addresses = Addresses(cidr)
+    if isinstance(addresses, str):
+        addresses = Addresses(addresses)
 
     @app.on.startup()
     async def read(cluster: Cluster) -> None:

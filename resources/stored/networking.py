@@ -5,7 +5,7 @@ Source: k8s.io/kubernetes/pkg/apis/networking, k8s.io/kubernetes/pkg/printers/in
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from reconcile.errors import Cause, Tree
@@ -50,17 +50,30 @@ def networking_kinds() -> list[Kind]:
             defaults={"spec.ingress[].ports[].protocol": "TCP", "spec.egress[].ports[].protocol": "TCP"},
             columns=(Column("Pod-Selector", cell=lambda t, _: selector_text(at(t, "spec", "podSelector")), doc="For whom."), AGE),
         ),
-        declared(
-            _GROUP, "IPAddress", "ipaddresses", "An address that is taken.", namespaced=False, short_names=("ip",),
-            has_generation=False,
-            columns=(Column("ParentRef", cell=_parent, doc="Who took it."),), immutable=("spec.parentRef",),
-        ),
-        declared(
-            _GROUP, "ServiceCIDR", "servicecidrs", "A range out of which Services get addresses.", namespaced=False, status=True,
-            has_generation=False,
-            columns=(Column("CIDRs", cell=lambda tree, _: ",".join(at(tree, "spec", "cidrs") or ()), doc="The range."), AGE),
-        ),
+        ip_address(),
+        service_cidr(),
     ]  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def ip_address() -> Kind:
+    """The kind of an address that is taken, which is its name."""
+    return declared(
+        _GROUP, "IPAddress", "ipaddresses", "An address that is taken, by its name.", namespaced=False, short_names=("ip",),
+        has_generation=False, columns=(Column("ParentRef", cell=_parent, doc="Who took it."),),
+        hooks=Hooks(validate=_validate_address, wrong_name=_wrong_address),
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def service_cidr() -> Kind:
+    """The kind of a range out of which Services get addresses."""
+    return declared(
+        _GROUP, "ServiceCIDR", "servicecidrs", "A range out of which Services get addresses.", namespaced=False, status=True,
+        has_generation=False,
+        columns=(Column("CIDRs", cell=lambda tree, _: ",".join(at(tree, "spec", "cidrs") or ()), doc="The range."), AGE),
+        hooks=Hooks(validate=_validate_range),
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=1)
@@ -72,6 +85,24 @@ def endpoints() -> Kind:
         deprecation="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
         columns=(Column("Endpoints", cell=_addresses, doc="Addresses with ports."), AGE),
     )  # fmt: skip
+
+
+def _wrong_address(name: str) -> str:
+    from .address_rules import address_fault  # for those who write addresses, which few do
+
+    return address_fault(name)
+
+
+def _validate_address(tree: Tree, old: Tree | None) -> Iterable[Cause]:
+    from .address_rules import validate_address
+
+    return validate_address(tree, old)
+
+
+def _validate_range(tree: Tree, old: Tree | None) -> Iterable[Cause]:
+    from .address_rules import validate_range
+
+    return validate_range(tree, old)
 
 
 def _validate_ingress(tree: Tree, old: Tree | None) -> Iterator[Cause]:  # noqa: ARG001 - a hook's signature

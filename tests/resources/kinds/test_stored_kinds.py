@@ -51,7 +51,11 @@ SAMPLES: dict[str, tuple[Tree, list[Any]]] = {
         {"spec": {"podSelector": {"matchLabels": {"app": "web"}}, "egress": [{"ports": [{"port": 53}]}]}}, ["app=web"]
     ),
     "networking.k8s.io/v1.IPAddress": (
-        {"spec": {"parentRef": {"resource": "services", "namespace": "default", "name": "web"}}}, ["services/default/web"]
+        {
+            "metadata": {"name": "10.1.2.3"},
+            "spec": {"parentRef": {"resource": "services", "namespace": "default", "name": "web"}},
+        },
+        ["services/default/web"],
     ),
     "networking.k8s.io/v1.ServiceCIDR": ({"spec": {"cidrs": ["10.0.0.0/24"]}}, ["10.0.0.0/24"]),
     "v1.PersistentVolume": (
@@ -156,9 +160,10 @@ async def test_a_stored_kind_is_created_shown_and_changed(name: str, clock: Virt
         assert (made.tree["apiVersion"], made.tree["kind"]) == (kind.api_version, kind.kind)
         assert cells(kind, made.tree) == SAMPLES[name][1]
         label = Patch(STRATEGIC_PATCH, {"metadata": {"labels": {"a": "1"}}})
-        await api.patch(kind, "x", label, namespace)
-        await api.patch(kind, "x", Patch(MERGE_PATCH, {"metadata": {"annotations": {"b": "2"}}}), namespace)
-        found = (await api.get(kind, "x", namespace)).tree
+        called = sample(name)["metadata"]["name"]
+        await api.patch(kind, called, label, namespace)
+        await api.patch(kind, called, Patch(MERGE_PATCH, {"metadata": {"annotations": {"b": "2"}}}), namespace)
+        found = (await api.get(kind, called, namespace)).tree
         assert (found["metadata"]["labels"], found["metadata"]["annotations"]["b"]) == ({"a": "1"}, "2")
         body = {part: value for part, value in found.items() if part != "metadata"}
         assert body == {part: value for part, value in made.tree.items() if part != "metadata"}
@@ -178,6 +183,38 @@ async def test_a_stored_kind_is_created_shown_and_changed(name: str, clock: Virt
         (
             "networking.k8s.io/v1.Ingress", {"spec": {"rules": [{"http": {"paths": [{"path": "/", "backend": BACKEND}]}}]}},
             r"spec.rules\[0\].http.paths\[0\].pathType: Required value",
+        ),
+        *(
+            ("networking.k8s.io/v1.IPAddress", {"metadata": {"name": text}}, f"metadata.name: Invalid value: \"{text}\": {fault}")
+            for text, fault in (
+                ("web", "must be a valid IP address"), ("10.0.0", "must be a valid IP address"),
+                ("fe80::1%eth0", "must be a valid IP address"), ("010.0.0.1", "must not have leading 0s"),
+                ("::ffff:10.0.0.1", "must not be an IPv4-mapped IPv6 address"),
+                ("FE80::1", r"must be in canonical form \(\"fe80::1\"\)"),
+                ("2001:db8:0::1", r"must be in canonical form \(\"2001:db8::1\"\)"),
+            )
+        ),
+        ("networking.k8s.io/v1.IPAddress", {"spec": {}}, "spec.parentRef: Required value"),
+        ("networking.k8s.io/v1.IPAddress", {"spec": {"parentRef": {"name": "a"}}}, "spec.parentRef.resource: Required value"),
+        (
+            "networking.k8s.io/v1.IPAddress", {"spec": {"parentRef": {"name": "a/b", "resource": "services"}}},
+            'spec.parentRef.name: Invalid value: "a/b": may not contain',
+        ),
+        ("networking.k8s.io/v1.ServiceCIDR", {"spec": {}}, "spec.cidrs: Required value: at least one CIDR required"),
+        (
+            "networking.k8s.io/v1.ServiceCIDR", {"spec": {"cidrs": ["10.0.0.0/24", "10.0.1.0/24"]}},
+            "may specify no more than one IP for each IP family",
+        ),
+        ("networking.k8s.io/v1.ServiceCIDR", {"spec": {"cidrs": ["10.0.0.0/8"] * 3}}, "may only hold up to 2 values"),
+        *(
+            ("networking.k8s.io/v1.ServiceCIDR", {"spec": {"cidrs": [text]}}, rf"spec.cidrs\[0\]: Invalid value: .*: {fault}")
+            for text, fault in (
+                ("10.0.0.0", "must be a valid CIDR value"), ("10.0.0.0/33", "must be a valid CIDR value"),
+                ("10.0.0.1/24", "must not have bits set beyond the prefix length"),
+                ("010.0.0.0/24", "must not have leading 0s in IP or prefix length"),
+                ("::ffff:10.0.0.0/120", "must not have an IPv4-mapped IPv6 address"),
+                ("2001:DB8::/64", r"must be in canonical form \(\"2001:db8::/64\"\)"),
+            )
         ),
         ("v1.PersistentVolumeClaim", {"spec": {**CLAIM, "accessModes": ["Often"]}}, "Unsupported value: \"Often\""),
         ("v1.PersistentVolumeClaim", {"spec": {"accessModes": ["ReadWriteOnce"]}}, r"spec.resources\[storage\]: Required value"),
@@ -217,6 +254,10 @@ async def test_what_the_reference_refuses_is_refused(
     [
         ("storage.k8s.io/v1.StorageClass", {"provisioner": "other"}),
         ("networking.k8s.io/v1.IngressClass", {"spec": {"controller": "other"}}),
+        ("networking.k8s.io/v1.IPAddress", {"spec": {"parentRef": {"name": "other"}}}),
+        ("networking.k8s.io/v1.ServiceCIDR", {"spec": {"cidrs": ["10.0.1.0/24"]}}),
+        ("networking.k8s.io/v1.ServiceCIDR", {"spec": {"cidrs": ["10.0.1.0/24", "2001:db8::/64"]}}),
+        ("networking.k8s.io/v1.ServiceCIDR", {"spec": {"cidrs": []}}),
         ("node.k8s.io/v1.RuntimeClass", {"handler": "other"}),
         ("v1.PersistentVolumeClaim", {"spec": {"accessModes": ["ReadOnlyMany"]}}),
         ("v1.PersistentVolume", {"spec": {"hostPath": {"path": "/tmp/y"}}}),
@@ -229,9 +270,9 @@ async def test_what_may_not_change_does_not(name: str, change: Tree, clock: Virt
     kind = BY_NAME[name]
     async with control_plane(clock) as plane:
         namespace = "default" if kind.namespaced else ""
-        await plane.client.create(kind, sample(name), namespace)
+        made = await plane.client.create(kind, sample(name), namespace)
         with pytest.raises(InvalidError, match=r"immutable|forbidden"):
-            await plane.client.patch(kind, "x", Patch(MERGE_PATCH, change), namespace)
+            await plane.client.patch(kind, made["metadata"]["name"], Patch(MERGE_PATCH, change), namespace)
 
 
 @pytest.mark.parametrize("name", ["ResourceClaim", "ResourceClaimTemplate"])
