@@ -57,14 +57,6 @@ class Memo(dict[str, Any]):
         self[name] = value
 
 
-@attrs.define
-class Remembered:
-    """What an operator keeps in memory for one object, by uid, while it lives."""
-
-    memo: Any = None  # Any: the user's own, or ours
-    progress: Progress | None = None
-
-
 Queued = Reconciling | Lifecycle | Timing
 Controller = Queued | Noticing | Attending | Indexing
 
@@ -88,7 +80,10 @@ class Operation:
         self._general: set[Informer] = set()
         self._deleters: dict[Informer, list[Predicate]] = {}
         self._by_function: dict[Callable[..., Any], list[Reconciling]] = {}
-        self._remembered: dict[str, Remembered] = {}
+        # Of objects, by uid, while they live. Not in one record: most objects have no memo.
+        self._progress: dict[str, Progress] = {}
+        self._memos: dict[str, Any] = {}
+        self._names: dict[str, str] = {}
         self._memo: Any = operator.memo if operator.memo is not None else Memo()  # Any: the user's own, or ours
         self._uninstall: list[Callable[[], None]] = []
         self._handlers = tuple(operator.handlers)
@@ -344,32 +339,28 @@ class Operation:
         """The scratch space of an object (begun as a copy of the operator's, if it gave one), or of the whole operator."""
         if obj is None:
             return self._memo
-        remembered = self._of_object(obj)
-        if remembered.memo is None:
-            remembered.memo = copy(self._memo) if self.operator.memo is not None else Memo()
-        return remembered.memo
+        uid = _uid(obj)
+        memo = self._memos.get(uid)
+        if memo is None:
+            memo = self._memos[uid] = copy(self._memo) if self.operator.memo is not None else Memo()
+        return memo
 
     def progress_of(self, obj: Resource) -> Progress:
         """What the handlers of this operator have done to the object."""
-        remembered = self._of_object(obj)
-        if remembered.progress is None:
-            remembered.progress = Progress(tree_of(obj), self.annotation)
-        return remembered.progress
-
-    def _of_object(self, obj: Resource) -> Remembered:
-        # Not obj.uid: a view of the cache keeps what was read of it, for as long as the object is there.
-        uid = str(tree_of(obj)["metadata"].get("uid") or "")
-        found = self._remembered.get(uid)
-        if found is None:
-            found = self._remembered[uid] = Remembered()
-        return found
+        uid = _uid(obj)
+        progress = self._progress.get(uid)
+        if progress is None:
+            progress = self._progress[uid] = Progress(tree_of(obj), self.annotation)
+        return progress
 
     def _forget(self, change: Change, _key: ObjectKey, obj: Resource, _old: Resource | None, _initial: bool) -> None:
-        if change == "DELETED" and self._remembered:
-            self._remembered.pop(tree_of(obj)["metadata"].get("uid", ""), None)
+        if change == "DELETED":
+            self._forget_object(obj)
 
     def _forget_object(self, obj: Resource) -> None:
-        self._remembered.pop(obj.uid, None)
+        uid = _uid(obj)
+        self._progress.pop(uid, None)
+        self._memos.pop(uid, None)
 
     def annotated(self, obj: Resource) -> bool:
         """Whether this operator keeps progress on the object."""
@@ -453,7 +444,10 @@ class Operation:
 
     def trigger_name(self, handler: Handler) -> str:
         """How this handler is named as the cause of a write."""
-        return f"{self.domain}/{handler.name}"
+        name = self._names.get(handler.name)
+        if name is None:  # kept, because the journal keeps it for each attempt
+            name = self._names[handler.name] = f"{self.domain}/{handler.name}"
+        return name
 
     def recorder_for(self, obj: Resource | None) -> ObjectEvents:
         """Writes Events about an object in this operator's name."""
@@ -490,6 +484,11 @@ class Operation:
 
     def _report(self, name: str, file: str, error: Exception) -> None:
         self.failed(Handler("startup", _nothing, name, file=file), error, retry_s=None)
+
+
+def _uid(obj: Resource) -> str:
+    # Not obj.uid: a view of the cache keeps what was read of it, for as long as the object is there.
+    return str(tree_of(obj)["metadata"].get("uid") or "")
 
 
 def _nothing() -> None:
