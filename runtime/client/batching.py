@@ -67,6 +67,11 @@ class Batching:
         self._waiting.append(sent)
         return await sent.answer
 
+    def close(self) -> None:
+        """Send nothing more of what waits: its callers are told so."""
+        while self._waiting:
+            _fail(self._waiting.popleft(), UnavailableError("the client was closed before this patch was sent"))
+
     def _ended(self) -> None:
         self._under_way -= 1
         while self._under_way < UNDER_WAY_MAX and (batch := self._next()):

@@ -108,6 +108,7 @@ class HttpClient:
 
     async def close(self) -> None:
         """Close all connections; watches end."""
+        self._patches.close()
         for connections in (self._connections, self._retired):
             if connections is not None:
                 await connections.close()

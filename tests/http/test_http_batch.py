@@ -238,3 +238,15 @@ async def test_an_answer_that_is_no_batch_leaves_nobody_waiting(serve: Any) -> N
         asked = [patched(site, kind, number, {"spec": {"pages": 2}}) for number in range(COUNT)]
         answers = await asyncio.gather(*asked, return_exceptions=True)
         assert all(isinstance(answer, ApiError) for answer in answers[1:])
+
+
+async def test_a_client_that_closes_sends_nothing_more(serve: Any) -> None:
+    """Those that wait for their turn are told, instead of being sent over a connection that nobody closes."""
+    async with serve() as site:
+        kind, requests = await made(site), Requests(site)
+        tasks = [asyncio.ensure_future(patched(site, kind, number, {"spec": {"pages": 2}})) for number in range(COUNT)]
+        await asyncio.sleep(0)
+        await site.client.close()
+        done: list[Any] = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(answer) for answer in done[1:]] == [UnavailableError] * (COUNT - 1)
+        assert len(requests.sent) <= 1
