@@ -118,6 +118,8 @@ class Hooks:
     - `keeps_status`: a new object keeps the status that its writer gives it, as a Node that registers itself does.
     - `ending(tree)`: the object as it is from when its deletion begins until it is gone, e.g. in another phase.
     - `answers_deleted`: who deletes an object is answered with it, and not with a Status: clients expect either, by kind.
+    - `keeps_dependents`: who deletes an object and does not say what becomes of its dependents keeps them, and is told so in
+      these words (empty: in none), as the oldest versions of Kubernetes had it; without it, they go after their owner.
     """
 
     default: Callable[[Tree], None] | None = None
@@ -135,6 +137,7 @@ class Hooks:
     keeps_status: bool = False
     ending: Callable[[Tree], Tree] | None = None
     answers_deleted: bool = False
+    keeps_dependents: str | None = None
 
 
 @attrs.frozen(eq=False)

@@ -148,10 +148,18 @@ def _duration(tree: Tree, now_s: float) -> str:
     return "" if started_s is None else age((ended_s if ended_s is not None else now_s) - started_s)
 
 
+_KEEPS_PODS = (
+    "child pods are preserved by default when jobs are deleted; "
+    "set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning"
+)
+
+
 @kind(
     "batch", "v1", plural="jobs", categories=("all",), builtin=True,
     selectable_as={"status.successful": ("status.succeeded", "0")},
-    hooks=Hooks(default=default_job, prepare=prepare_job, validate=validate_job, prepares_changes=False),
+    hooks=Hooks(
+        default=default_job, prepare=prepare_job, validate=validate_job, prepares_changes=False, keeps_dependents=_KEEPS_PODS
+    ),
     columns=(
         Column("Status", cell=_status, doc="Running, Complete, Failed, Suspended ..."),
         Column("Completions", cell=_completions, doc="Successes of those wanted."),

@@ -73,7 +73,8 @@ def _validate(tree: Tree, old: Tree | None) -> Iterator[Cause]:
 
 @kind(
     "", "v1", plural="replicationcontrollers", short_names=("rc",), categories=("all",), builtin=True, scale=Scale(),
-    selectable_as={"status.replicas": ("status.replicas", "0")}, hooks=Hooks(default=_default, validate=_validate),
+    selectable_as={"status.replicas": ("status.replicas", "0")},
+    hooks=Hooks(default=_default, validate=_validate, keeps_dependents=""),
     columns=(
         Column("Desired", type="integer", cell=path_cell("spec", "replicas", absent=0), doc="Pods wanted."),
         Column("Current", type="integer", cell=path_cell("status", "replicas", absent=0), doc="Pods there."),

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import attrs
+
 from reconcile.client import DeleteOptions
 from reconcile.clock import Clock, parse_timestamp, timestamp
 from reconcile.errors import ApiError, Cause, InvalidError, NotFoundError, Tree
@@ -88,6 +90,10 @@ class Deleting:
         )
         if notes is not None:
             notes.warnings.extend(warnings)
+        if options.propagation is None and (told := kind.hooks.keeps_dependents) is not None and not _is_decided(tree):
+            options = attrs.evolve(options, propagation="Orphan")
+            if told and notes is not None and told not in notes.warnings:
+                notes.warnings.append(told)
         meta = self._marked(kind, tree, options)
         if meta is None:
             return Deleted(stored, gone=False)
@@ -190,6 +196,12 @@ def _check_preconditions(kind: Kind, stored: Stored, options: DeleteOptions) -> 
         raise refusals.precondition(
             kind, stored.name, "ResourceVersion", options.resource_version, meta.get("resourceVersion", "")
         )
+
+
+def _is_decided(tree: Tree) -> bool:
+    """Whether somebody has said already what becomes of an object's dependents."""
+    meta = tree["metadata"]
+    return "deletionTimestamp" in meta or not {ORPHAN, FOREGROUND}.isdisjoint(meta.get("finalizers") or ())
 
 
 def _finalizers(finalizers: list[str], options: DeleteOptions) -> list[str]:

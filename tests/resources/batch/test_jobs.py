@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from reconcile.client import DeleteOptions
 from reconcile.conditions import condition
 from reconcile.errors import BadRequestError, InvalidError, Tree
 from reconcile.kinds import kind_of
@@ -292,7 +293,7 @@ async def test_pods_of_a_job_that_is_gone_are_let_go(clock: VirtualClock, contro
     async with control_plane(clock, *parts()) as plane:
         await plane.create(Job, job(1000, parallelism=2, completions=2))
         await clock.sleep(1)
-        await plane.delete(Job, "work")
+        await plane.client.delete(kind_of(Job), "work", "default", DeleteOptions(propagation="Background"))
 
         async def empty() -> bool:
             return not await plane.all(Pod)
