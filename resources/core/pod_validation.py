@@ -37,6 +37,7 @@ _DNS_POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
 _PREEMPTION_POLICIES = ("PreemptLowerPriority", "Never")
 _SYSCTL_MAX = 253
 _SYSCTL = re.compile(r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$")
+_HOSTNAME_LENGTH_MAX = 64
 _DEADLINE_S_MAX = 2**31 - 1
 _UPDATE_TEXT = (
     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
@@ -129,6 +130,15 @@ def _check_host_ports(container: Tree, at: str, taken: set[Any], *, host_network
             yield invalid(f"{at}.ports[{position}].hostPort", number, "must match `containerPort` when `hostNetwork` is true")
 
 
+def _check_override(spec: Tree, override: str, path: str) -> Iterator[Cause]:
+    for name in ("setHostnameAsFQDN", "hostNetwork"):
+        if spec.get(name):
+            yield Cause("FieldValueForbidden", f"Forbidden: may not be specified when {name} is true", path)
+    if len(override) > _HOSTNAME_LENGTH_MAX:
+        yield Cause("FieldValueTooLong", f"Too long: may not be more than {_HOSTNAME_LENGTH_MAX} bytes", path)
+    yield from is_subdomain(override, path)
+
+
 def _check_scalars(spec: Tree, path: str) -> Iterator[Cause]:
     policy = spec.get("restartPolicy")
     if policy is not None and policy not in _RESTART_POLICIES:
@@ -149,6 +159,8 @@ def _check_scalars(spec: Tree, path: str) -> Iterator[Cause]:
         yield from is_subdomain(spec["nodeName"], f"{path}.nodeName")
     if spec.get("hostname"):
         yield from is_dns_label(spec["hostname"], f"{path}.hostname")
+    if (override := spec.get("hostnameOverride")) is not None:
+        yield from _check_override(spec, override, f"{path}.hostnameOverride")
     if spec.get("subdomain"):
         yield from is_dns_label(spec["subdomain"], f"{path}.subdomain")
     if spec.get("serviceAccountName"):

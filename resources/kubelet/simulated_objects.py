@@ -242,7 +242,16 @@ def _containers(pod: Tree, state: Tree, restarts: int, ready: bool) -> list[Tree
         {
             "name": container["name"], "image": container.get("image", ""), "imageID": container.get("image", ""),
             "containerID": f"simulated://{uid}/{container['name']}/{restarts}", "restartCount": restarts,
-            "ready": ready, "started": "running" in state, "state": state, "lastState": {},
+            "ready": ready, "started": "running" in state, "state": state, "lastState": {}, **_allocated(container),
         }
         for container in (pod.get("spec") or {}).get("containers") or ()
     ]  # fmt: skip
+
+
+def _allocated(container: Tree) -> Tree:
+    """What the node gives a container: all that it asks for, at once, when it asks for something else, too."""
+    resources = container.get("resources")
+    if not resources:
+        return {}
+    requests = resources.get("requests")
+    return {"resources": resources, **({"allocatedResources": requests} if requests else {})}

@@ -107,6 +107,15 @@ def _timed(tree: Tree) -> float:
     ("spec", "fault"),
     [
         ({"containers": []}, "spec.containers: Required value"),
+        (
+            {"hostnameOverride": "a.b", "setHostnameAsFQDN": True},
+            "spec.hostnameOverride: Forbidden: may not be specified when setHostnameAsFQDN is true",
+        ),
+        (
+            {"hostnameOverride": "a.b", "hostNetwork": True},
+            "spec.hostnameOverride: Forbidden: may not be specified when hostNetwork is true",
+        ),
+        ({"hostnameOverride": "a" * 65}, "spec.hostnameOverride: Too long: may not be more than 64 bytes"),
         ({"containers": [{"name": "a"}, {"name": "a"}]}, 'spec.containers[1].name: Duplicate value: "a"'),
         (
             {"containers": [{"name": "a", "ports": [{"containerPort": 70000}]}]},

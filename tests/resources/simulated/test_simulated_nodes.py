@@ -271,6 +271,11 @@ async def test_containers_beside_the_main_ones_have_a_status(clock: VirtualClock
         turns = {c["name"]: (next(iter(c["state"])), c["ready"], c["started"]) for c in status["initContainerStatuses"]}
         assert turns == {"first": ("terminated", True, False), "side": ("running", True, True)}
         assert "ephemeralContainerStatuses" not in status
+        assert "resources" not in status["containerStatuses"][0]
+        more = {"spec": {"containers": [{"name": "c", "image": "x:1", "resources": {"requests": {"cpu": "2"}}}]}}
+        await plane.create(Pod, {**pod("r"), "spec": {**pod("r")["spec"], **more["spec"]}})
+        (given,) = (await phase(plane, "r", "Running"))["status"]["containerStatuses"]
+        assert (given["resources"], given["allocatedResources"]) == ({"requests": {"cpu": "2"}}, {"cpu": "2"})
         await plane.patch(Pod, "p", {"spec": {"ephemeralContainers": [{"name": "look", "image": "e:1"}]}}, "ephemeralcontainers")
 
         async def looks() -> list[Tree]:
