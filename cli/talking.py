@@ -20,8 +20,8 @@ import tty
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlencode, urlsplit
 
+from reconcile import websocket
 from reconcile.errors import Tree, error_from_status
-from reconcile.resources.kubelet.endpoint import websocket
 from reconcile.runtime.client.errors import unreachable
 from reconcile.runtime.client.kubeconfig import Access
 

@@ -7,7 +7,7 @@ import base64
 import contextlib
 from typing import Protocol
 
-from . import websocket
+from reconcile import websocket
 
 READ_BYTES_MAX = 64 * 1024
 CLOSING_S_MAX = 5.0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from . import websocket
+from reconcile import websocket
+
 from .duplex import TextSocket, WebSocket
 from .errors import EndpointError
 from .http import Exchange, Request

@@ -104,10 +104,19 @@ class Face:
     ) -> Answer | Stream | Switch:
         """Answer a request, whose caller may be `known` already, and count it."""
         began_s = self._clock.monotonic()
+        upgrades = "Upgrade" in request.headers
+        if upgrades:
+            from . import sockets  # few ask
+
+            upgrades = sockets.asked(request)
         try:
             if not known:
+                if upgrades:
+                    request = sockets.with_credentials(request)
                 request.caller = impersonated(request, self._authenticate(request), self._authorize)
             answer = await self._admitted(request, location, access)
+            if upgrades and isinstance(answer, Stream):
+                answer = sockets.switched(request, answer)
         except ApiError as error:
             answer = self._objects.renderer.refusal(error, request.headers.get("Accept", ""))
         except Exception:  # the outermost loop of a request: it is logged, and the client told whose mistake it was

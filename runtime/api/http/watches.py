@@ -56,7 +56,8 @@ async def watch(
         follow, frames, bookmarks=bookmarks,
         # The closing bookmark belongs to sendInitialEvents: to a plain watch without a revision it would be news of nothing.
         tell_end=bookmarks and request.flag("sendInitialEvents"),
-        find=lambda changes: feeds.find(question, changes, frames, bookmarks=bookmarks),
+        # Feeds write chunks; over a WebSocket each watch tells its own events.
+        find=lambda changes: None if "Upgrade" in request.headers else feeds.find(question, changes, frames, bookmarks=bookmarks),
     )  # fmt: skip
     pieces = told.pieces(changes, _timeout_s(request, api.clock))
     if finalizers := beginning.wanted(request, location):

@@ -15,8 +15,9 @@ from pathlib import Path
 import attrs
 import pytest
 
+from reconcile import websocket
 from reconcile.errors import Tree
-from reconcile.resources.kubelet.endpoint import Endpoint, connect, spdy, websocket
+from reconcile.resources.kubelet.endpoint import Endpoint, connect, spdy
 from reconcile.resources.kubelet.endpoint.errors import EndpointError
 from reconcile.resources.kubelet.errors import ExecError
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconcile.resources.kubelet.endpoint import websocket
-from reconcile.resources.kubelet.endpoint.websocket import (
+from reconcile import websocket
+from reconcile.websocket import (
     BINARY,
     CONTINUATION,
     PING,
