@@ -10,10 +10,15 @@ Source: K/pkg/kubelet/lifecycle/predicate.go, K/pkg/kubelet/kubelet.go rejectPod
 
 from __future__ import annotations
 
+import contextlib
+
 import attrs
 
+from reconcile.client import Client
 from reconcile.clock import timestamp
-from reconcile.errors import Tree
+from reconcile.errors import NotFoundError, Tree
+from reconcile.kinds import kind_of
+from reconcile.resources.core import Node, Pod
 from reconcile.resources.scheduler.demand import Demands, PodInfo
 from reconcile.resources.scheduler.snapshot import NodeInfo
 from reconcile.resources.scheduler.terms import untolerated
@@ -79,6 +84,22 @@ class NodeAdmission:
             node, pod = place
             del node.pods[uid]
             node.account(pod, -1)
+
+    async def judge_again(self, pod: Tree, client: Client) -> Rejection | None:
+        """Judge a Pod that was refused by what the server has now: news of the Node, and of Pods that ended, may be on their way.
+
+        Raises:
+            ApiError: the server cannot be asked.
+        """
+        name = pod["spec"]["nodeName"]
+        known = set(self._at(name).pods)
+        pods = await client.list(kind_of(Pod), fields=f"spec.nodeName={name}")
+        with contextlib.suppress(NotFoundError):  # somebody deleted the Node: what was known of it counts
+            self.describe(await client.get(kind_of(Node), name))
+        there = {tree["metadata"]["uid"] for tree in pods.items if (tree.get("status") or {}).get("phase") not in _FINISHED}
+        for uid in known - there:
+            self.release(uid)
+        return self.admit(pod)
 
     def _put(self, pod: PodInfo, node: NodeInfo) -> None:
         self.release(pod.uid)

@@ -147,14 +147,12 @@ class Kubelet:
                 self._employ(pod, None, doubted=True)
 
     async def _judge_again(self, pod: Tree) -> Rejection | None:
-        """Whether a Pod is refused with the Node as the server has it: what was known of it may be a moment old."""
+        """Whether the server says so, too; where it cannot be asked, what is known has to do."""
         try:
-            node = await self._host.cluster.client.get(kind_of(Node), self._host.node_name)
+            return await self._admission.judge_again(pod, self._host.cluster.client)
         except ApiError as error:
-            log.warning("the node cannot be read: a pod is judged by what is known", extra={"error": str(error)})
-        else:
-            self._admission.describe(node)
-        return self._admission.admit(pod)
+            log.warning("a pod is refused by what is known: the server cannot be asked", extra={"error": str(error)})
+            return self._admission.admit(pod)
 
     def _employ(self, pod: Pod, sandbox: SandboxStatus | None, *, doubted: bool = False) -> None:
         if sandbox is not None and self._unclaimed:

@@ -16,7 +16,6 @@ import asyncio
 import heapq
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 
 import attrs
 
@@ -217,10 +216,8 @@ class _Fleet:
             self._admission.describe(tree)
 
     async def _reject(self, uid: str, run: _Run) -> None:
-        """Fail a Pod for which its node has no room, if that is still so with the Node as it is now."""
-        with suppress(NotFoundError):  # somebody deleted the Node: what was known of it counts
-            self._admission.describe(tree_of(await self._cluster.fresh(Node, self._settings.name(run.node))))
-        rejection = self._admission.admit(run.tree)
+        """Fail a Pod for which its node has no room, if the server says so, too."""
+        rejection = await self._admission.judge_again(run.tree, self._cluster.client)
         if rejection is None:
             self._plan(uid, run, "run", self._start_delay_s(run.tree))
             return

@@ -176,3 +176,26 @@ async def test_a_node_that_was_just_enlarged_takes_what_the_scheduler_saw_room_f
         await plane.create(Pod, {"metadata": {"name": "p"}, "spec": {"nodeName": "sim-0", "containers": [container]}})
         await clock.sleep(1)
         assert (await plane.get(Pod, "p"))["status"]["phase"] == "Running"
+
+
+@virtual
+async def test_nobody_is_refused_for_a_pod_that_ended_unheard_of(clock: VirtualClock, control_plane: Any) -> None:
+    """The news may be late, or lost until the next list; the server knows."""
+    async with control_plane(clock) as plane:
+        await plane.create(Node, node())
+        admission = NodeAdmission()
+        admission.describe(node())
+        gone, over, there = [pod(name, {"cpu": "300m"}) for name in ("gone", "over", "there")]
+        for tree in (gone, over, there):
+            assert admission.admit(tree) is None
+        for tree in (over, there):
+            made = await plane.create(Pod, {**tree, "metadata": {"name": tree["metadata"]["name"]}})
+            admission.release(tree["metadata"]["uid"])
+            assert admission.admit(made) is None
+        await plane.patch(Pod, "over", {"status": {"phase": "Succeeded"}}, "status")
+        late = pod("late", {"cpu": "700m"})
+        assert admission.admit(late) is not None
+        refused = await admission.judge_again(pod("greedy", {"cpu": "701m"}), plane.client)
+        assert refused is not None
+        assert refused.why == "Node didn't have enough resource: cpu, requested: 701, used: 300, capacity: 1000"
+        assert await admission.judge_again(late, plane.client) is None
