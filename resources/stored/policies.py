@@ -198,7 +198,7 @@ def _broken_conditions(webhook: Tree, path: str) -> Iterator[Cause]:
             yield forbidden(where, "expressions need the extra: pip install 'reconcile-toolkit[cel]'")
             continue
         try:
-            compile_expression(str(condition.get("expression") or ""), ("object", "oldObject", "request"))
+            compile_expression(str(condition.get("expression") or ""), ("object", "oldObject", "request", "authorizer"))
         except BrokenExpressionError as error:
             yield invalid(where, condition.get("expression"), f"compilation failed: {error}")
 

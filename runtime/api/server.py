@@ -231,7 +231,9 @@ class ApiServer:
 
         self._catalog.asking.post, self._catalog.asking.uid = call, self.clock.uid
 
-        self._admission.webhooks = Webhooks(call, self.clock, self.find, self._labels_around, exempt, self._in_version)
+        self._admission.webhooks = Webhooks(
+            call, self.clock, self.find, self._labels_around, exempt, self._in_version, self.security.authorize
+        )  # fmt: skip
 
     def configure_webhooks(self, mutating: Iterable[Tree], validating: Iterable[Tree]) -> None:
         """From now on ask the webhooks of these configurations."""

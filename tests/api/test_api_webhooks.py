@@ -110,6 +110,8 @@ async def test_a_request_says_who_does_what_to_which_object(serving: Any) -> Non
         ({"matchConditions": [TRUE, {"name": "d", "expression": "object.spec.replicas > 5"}]}, 0),
         ({"matchConditions": [{"name": "d", "expression": "request.userInfo.username == 'system:apiserver'"}]}, 1),
         ({"matchConditions": [{"name": "d", "expression": "oldObject != null"}]}, 0),
+        ({"matchConditions": [{"name": "d", "expression": "authorizer.requestResource.check('create').allowed()"}]}, 1),
+        ({"matchConditions": [{"name": "d", "expression": "!authorizer.path('/x').check('get').allowed()"}]}, 0),
     ],
 )  # fmt: skip
 async def test_a_webhook_is_asked_about_what_its_rules_select_only(serving: Any, parts: Tree, asked: int) -> None:

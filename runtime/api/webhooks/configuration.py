@@ -14,7 +14,7 @@ from reconcile.errors import Tree
 from reconcile.expressions import BrokenExpressionError, EvaluationError, Expression, available, compile_expression
 from reconcile.runtime.api.matching import Match, match_of
 
-VARIABLES = ("object", "oldObject", "request")
+VARIABLES = ("object", "oldObject", "request", "authorizer")
 TIMEOUT_S = 10.0
 
 

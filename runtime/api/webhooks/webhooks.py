@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from reconcile.clock import Clock
 from reconcile.errors import ApiError, BadRequestError, InternalError, Tree
 from reconcile.handling import AdmissionReview
+from reconcile.identity import Authorizer
 from reconcile.kinds import Kind
 from reconcile.runtime.api.jsonpatch import apply_json_patch
 from reconcile.runtime.api.matching import Served
@@ -52,7 +53,7 @@ class Webhooks:
 
     def __init__(
         self, call: Call, clock: Clock, served: Served, labels_around: LabelsAround, exempt: frozenset[tuple[str, str]],
-        convert: Convert,
+        convert: Convert, authorizer: Authorizer,
     ) -> None:  # fmt: skip
         """`exempt` names (group, plural) of the kinds that configure webhooks: a broken webhook must not lock itself in."""
         self._call = call
@@ -61,6 +62,7 @@ class Webhooks:
         self._labels_around = labels_around
         self._convert = convert
         self._exempt = exempt
+        self._authorizer = authorizer
         self._mutating: list[Webhook] = []
         self._validating: list[Webhook] = []
 
@@ -125,8 +127,7 @@ class Webhooks:
         old = None if review.old is None else await self._convert(review.old, shown)
         request = request_of(review, shown, uid, new, old)
         try:
-            values = {"object": request["object"], "oldObject": request["oldObject"], "request": request}
-            if webhook.conditions and not webhook.conditions_hold(values):
+            if webhook.conditions and not self._conditions_hold(webhook, review, request):
                 return False, None
             if review.dry_run and webhook.has_side_effects:
                 raise BadRequestError(f"admission webhook {webhook.name} does not support dry run", details={})
@@ -134,6 +135,18 @@ class Webhooks:
         except (OSError, TimeoutError, WrongAnswerError, BrokenConditionError) as error:
             _failed(webhook, error)
             return True, None
+
+    def _conditions_hold(self, webhook: Webhook, review: AdmissionReview, request: Tree) -> bool:
+        from reconcile.expressions.authorization import asking, authorizer_of
+
+        meta, kind = review.tree.get("metadata") or {}, review.kind
+        about = (kind.group, kind.plural, review.subresource, meta.get("namespace") or "", meta.get("name") or "")
+        values = {
+            "object": request["object"], "oldObject": request["oldObject"], "request": request,
+            "authorizer": authorizer_of(*about),
+        }  # fmt: skip
+        with asking(review.caller, self._authorizer):
+            return webhook.conditions_hold(values)
 
     async def _answered(self, webhook: Webhook, review: AdmissionReview, request: Tree, uid: str) -> Tree | None:
         body = {"kind": "AdmissionReview", "apiVersion": API_VERSION, "request": request}
