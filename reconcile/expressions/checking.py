@@ -96,6 +96,10 @@ class Types:
             if schema is not None and id(schema) not in named:
                 named[id(schema)] = _add(file, f"{name}_", schema, 0)
         self._variables: dict[str, Any] = dict.fromkeys(untyped, cel.Type.DYN)
+        if "authorizer" in untyped:
+            from .exact import AUTHORIZER, RESOURCE_CHECK
+
+            self._variables |= {"authorizer": AUTHORIZER, "authorizer.requestResource": RESOURCE_CHECK}
         for name, schema in schemas.items():
             self._variables[name] = cel.Type(named[id(schema)]) if schema is not None else cel.Type.DYN
         if messages is not None:
@@ -133,7 +137,7 @@ class Types:
         from cel_expr_python import cel
 
         if self._environment is None:
-            self._environment = cel.NewEnv(self._pool, variables=self._variables, extensions=extensions())
+            self._environment = cel.NewEnv(self._pool, variables=self._variables, extensions=extensions(checking=True))
         bounded(text)
         whole = expanded(text)
         try:

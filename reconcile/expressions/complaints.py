@@ -8,11 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from .macros import NAMED, SORTED, VALIDATED
+
 _PLACE = re.compile(r"<input>:(\d+):(\d+): ")
 _WORDS = (
     (re.compile(r"^undefined field '(.*?)' not found in struct '.*'$"), r"undefined field '\1'"),
     (re.compile(r"^expression of type '(.*)' cannot be the operand of a select operation$"),
      r"type '\1' does not support field selection"),
+)  # fmt: skip
+_CALLED = re.compile(r"found no matching overload for '(\w+)' applied to '\((.*)\)'$")
+_NAMES = (
+    ("google.protobuf.Duration", "duration"), ("google.protobuf.Timestamp", "timestamp"), (f"'{VALIDATED}'", "'validate'"),
+    (f"'{NAMED}'", "'named'"), (f"'{SORTED}'", "'sortBy'"),
 )  # fmt: skip
 _UNDECLARED = re.compile(r"undeclared reference to '([\w.]+)'")
 _FOLLOWS = "'*error*'"
@@ -30,6 +37,8 @@ def told(text: str, *, exact: bool, lines: int = 0) -> str:
             continue
         for pattern, words in _WORDS:
             why = pattern.sub(words, why)
+        for ours, name in _NAMES:
+            why = why.replace(ours, name)
         if not exact or source is None:
             made.append(f"ERROR: <input>:{max(1, line - lines)}:{f'{column}:' if exact else ''} {why}")
             continue
@@ -55,6 +64,10 @@ def _placed(why: str, column: int, source: str) -> tuple[str, int]:
 
     About `a.b`, that is at the start of `a`, and about the type of a message at the brace behind it.
     """
+    called = _CALLED.match(why)
+    if called is not None and re.search(rf"\.\s*{called[1]}\s*$", source[: column - 1]):
+        receiver, rest = _first(called[2])
+        return f"found no matching overload for '{called[1]}' applied to '{receiver}.({rest})'", column
     found = _UNDECLARED.match(why)
     if found is None:
         return why, column
@@ -67,3 +80,13 @@ def _placed(why: str, column: int, source: str) -> tuple[str, int]:
     if before and start >= 0 and source.startswith(before, start):
         return why.replace(f"'{name}'", f"'{name.partition('.')[0]}'", 1), start + 1
     return why, column
+
+
+def _first(types: str) -> tuple[str, str]:
+    """The first of some types, and the others."""
+    depth = 0
+    for at, sign in enumerate(types):
+        depth += (sign == "(") - (sign == ")")
+        if sign == "," and not depth:
+            return types[:at], types[at + 1 :].strip()
+    return types, ""

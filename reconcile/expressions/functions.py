@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from functools import cache
+from itertools import permutations
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -39,8 +40,37 @@ _MESSAGE = _T.Map(_T.STRING, _T.DYN)
 @cache
 def extension() -> cel.CelExtension:
     """All of it, as an extension of the language. It goes behind that of strings: some of their functions it has for lists."""
-    parts = (lists, _macros, _texts, _numbers, formats, addresses, _authorization)
+    parts = (lists, _macros, _texts, _urls, _numbers, formats, addresses, _authorization)
     return cel.CelExtension("kubernetes", [each for part in parts for each in part()])
+
+
+@cache
+def checking_extension() -> cel.CelExtension:
+    """The same for checking expressions alone: what the language has no type for has one of its own."""
+    from .exact import exact_functions
+
+    parts = (lists, _macros, _texts, exact_functions, _comparisons)
+    return cel.CelExtension("kubernetes", [each for part in parts for each in part()])
+
+
+@cache
+def comparisons() -> cel.CelExtension:
+    """Numbers of two types compare, for the compiler: what evaluates expressions compares them anyway."""
+    return cel.CelExtension("comparisons", _comparisons())
+
+
+def _comparisons() -> list[cel.FunctionDecl]:
+    pairs = list(permutations((_T.INT, _T.DOUBLE, _T.UINT), 2))
+    return [
+        cel.FunctionDecl(
+            name,
+            [
+                cel.Overload(f"{name}_{number}", return_type=_T.BOOL, parameters=list(pair), is_member=False)
+                for number, pair in enumerate(pairs)
+            ],
+        )
+        for name in ("_<_", "_<=_", "_>_", "_>=_")
+    ]
 
 
 def _macros() -> list[cel.FunctionDecl]:
@@ -81,6 +111,11 @@ def _texts() -> list[cel.FunctionDecl]:
             overload("findAll", _T.List(_T.STRING), [_T.STRING, _T.STRING, _T.INT], _find_all),
         ]),
         function("jsonpatch.escapeKey", _T.STRING, [_T.STRING], _escaped_key, member=False),
+    ]  # fmt: skip
+
+
+def _urls() -> list[cel.FunctionDecl]:
+    return [
         function("isURL", _T.BOOL, [_T.STRING], lambda text: is_made_by(_url, text), member=False),
         function("url", _T.DYN, [_T.STRING], _url, member=False),
         function("getScheme", _T.STRING, [_T.DYN], lambda url: urlsplit(tagged(url, _URL)).scheme),

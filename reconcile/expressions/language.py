@@ -27,6 +27,7 @@ _SPELLED = {
     for name in ("BOOL", "BYTES", "DOUBLE", "DURATION", "DYN", "INT", "LIST", "MAP", "STRING", "TIMESTAMP", "TYPE", "UINT")
 } | {"NULL": "null_type"}
 _BUDGET = "Iteration budget exceeded"
+_COMPARED = re.compile(r"'_[<>]=?_' applied to '\((?:int|uint|double), (?:int|uint|double)\)'")
 _TEXTS = (
     (re.compile(r'^\w+: Key not found in map : "?(.*?)"?$'), r"no such key: \1"),
     (re.compile(r"^\w+: Index error: index=(-?\d+).*$"), r"index out of bounds: \1"),
@@ -59,9 +60,9 @@ class Expression:
 
     __slots__ = ("_compiled", "_optional", "result", "text")
 
-    def __init__(self, text: str, compiled: Any, optional: frozenset[str]) -> None:
+    def __init__(self, text: str, compiled: Any, optional: frozenset[str], result: Any) -> None:
         self.text = text
-        self.result: str = compiled.return_type().name()
+        self.result: str = result.name()
         self._compiled = compiled  # Any: the library's own type, which is loaded when first needed
         self._optional = optional
 
@@ -110,11 +111,20 @@ def compile_expression(
     exact = whole == text
     for name in sorted(optional):
         whole = _OPTIONAL.format(name=name, before=_BEFORE, text=whole)
+    environment = _environment(variables, optional)
     try:
-        compiled = _environment(variables, optional).compile(whole)
+        try:
+            compiled = environment.compile(whole)
+            result = compiled.return_type()
+        except RuntimeError as error:
+            if not _COMPARED.search(str(error)):
+                raise
+            # The library's compiler takes no numbers of two types in a comparison; what it compiles without checks takes them.
+            result = _environment(variables, optional, comparing=True).compile(whole).return_type()
+            compiled = environment.compile(whole, disable_check=True)
     except RuntimeError as error:
         raise BrokenExpressionError(told(str(error), exact=exact, lines=len(optional))) from error
-    return Expression(text, compiled, optional)
+    return Expression(text, compiled, optional, result)
 
 
 def spelled(type_: Any) -> str:
@@ -136,24 +146,30 @@ def bounded(text: str) -> None:
 
 
 @lru_cache(maxsize=32)
-def _environment(variables: tuple[str, ...], optional: frozenset[str]) -> Any:
+def _environment(variables: tuple[str, ...], optional: frozenset[str], *, comparing: bool = False) -> Any:
+    """An environment to compile in; `comparing`: numbers of two types compare, but nothing that is compiled can be evaluated."""
     from cel_expr_python import cel
 
     types: dict[str, Any] = dict.fromkeys(variables, cel.Type.DYN)
     for name in optional:
         types[_BEFORE + name] = cel.Type.List(cel.Type.DYN)
-    return cel.NewEnv(variables=types, extensions=extensions())
+    more = []
+    if comparing:
+        from .functions import comparisons
+
+        more.append(comparisons())
+    return cel.NewEnv(variables=types, extensions=[*extensions(), *more])
 
 
-def extensions() -> list[Any]:
+def extensions(*, checking: bool = False) -> list[Any]:
     """The language's libraries, and ours; made anew, for environments keep them."""
     from cel_expr_python.ext import ext_bindings, ext_encoders, ext_math, ext_optional, ext_strings
 
-    from .functions import extension
+    from .functions import checking_extension, extension
 
     return [
         ext_strings.ExtStrings(), ext_optional.ExtOptional(), ext_bindings.ExtBindings(), ext_math.ExtMath(),
-        ext_encoders.ExtEncoders(), extension(),
+        ext_encoders.ExtEncoders(), checking_extension() if checking else extension(),
     ]  # fmt: skip
 
 

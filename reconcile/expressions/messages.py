@@ -13,6 +13,8 @@ from google.protobuf.duration_pb2 import DESCRIPTOR as DURATION
 from google.protobuf.struct_pb2 import DESCRIPTOR as STRUCT
 from google.protobuf.timestamp_pb2 import DESCRIPTOR as TIMESTAMP
 
+from .exact import OWN_MESSAGES
+
 ANYTHING = ".google.protobuf.Value"
 _JSON_PATCH = ("op", "path", "from")
 
@@ -34,6 +36,13 @@ def pool_with(file: FileDescriptorProto) -> DescriptorPool:
     pool = DescriptorPool()
     for known in (STRUCT, TIMESTAMP, DURATION):
         pool.AddSerializedFile(known.serialized_pb)
+    packages: dict[str, FileDescriptorProto] = {}
+    for name in OWN_MESSAGES:
+        package, _, message = name.rpartition(".")
+        packages.setdefault(package, FileDescriptorProto(name=f"{package}.proto", syntax="proto3", package=package))
+        packages[package].message_type.add(name=message)
+    for each in packages.values():
+        pool.Add(each)
     pool.Add(file)
     return pool
 

@@ -40,6 +40,7 @@ VARIABLES = ("self", "oldSelf")
         "semver('1.0.0+a') == semver('1.0.0+b')", "'a,b'.split(',').size() == 2 && 'AB'.lowerAscii() == 'ab'",
         "self.?missing.orValue(3) == 3 && !has(self.missing)", "cel.bind(x, self.a, x + 1) == 2", "math.greatest(1, 2) == 2",
         "timestamp('2026-01-01T00:00:00Z').getFullYear() == 2026 && duration('1h') > duration('59m')",
+        "1 < 1.5 && size([1, 2]) >= 1.5 && quantity('1.5').asApproximateFloat() > 1 && sets.contains([1], [1])",
     ],
 )  # fmt: skip
 def test_expressions_say_what_the_reference_server_has_them_say(text: str) -> None:

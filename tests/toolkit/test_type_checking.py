@@ -81,6 +81,46 @@ def test_what_does_not_fit_is_told_with_its_place(text: str, why: str) -> None:
     assert str(broken.value) == why
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("quantity('1') + 1 == 2", "found no matching overload for '_+_' applied to '(kubernetes.Quantity, int)'"),
+        ("quantity('1').isGreaterThan(semver('1.0.0'))",
+         "found no matching overload for 'isGreaterThan' applied to 'kubernetes.Quantity.(kubernetes.Semver)'"),
+        ("ip('1.2.3.4').containsIP('1')", "found no matching overload for 'containsIP' applied to 'net.IP.(string)'"),
+        ("url('x').getHost() == 1", "found no matching overload for '_==_' applied to '(string, int)'"),
+        ("authorizer.group('').check('x').allowed()",
+         "found no matching overload for 'check' applied to 'kubernetes.authorization.GroupCheck.(string)'"),
+        ("duration('1s') > 1", "found no matching overload for '_>_' applied to '(duration, int)'"),
+        ("'a'.findAll('b', 'c').size() == 1", "found no matching overload for 'findAll' applied to 'string.(string, string)'"),
+        ("format.uuid().validate(1).hasValue()", "for 'validate' applied to '(kubernetes.NamedFormat, int)'"),
+        ("1 == 1.0", "found no matching overload for '_==_' applied to '(int, double)'"),
+    ],
+)  # fmt: skip
+def test_values_that_the_language_has_no_type_for_have_one_when_they_are_checked(text: str, why: str) -> None:
+    """A comparison of a quantity with a number never holds; better to be told than to wonder."""
+    with pytest.raises(BrokenExpressionError) as broken:
+        types().check(text)
+    assert why in str(broken.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "quantity('1').add(1).sub(quantity('1')).isGreaterThan(quantity('2')) && sign(quantity('1')) == 1",
+        "cidr('10.0.0.0/8').containsIP(ip('1.2.3.4')) && cidr('10.0.0.0/8').ip() == ip('1.2.3.4') && string(ip('::1')) == 'a'",
+        "semver('v1', true).major() == 1 && url('x').getQuery()['a'][0] == 'b' && authorizer == authorizer",
+        "authorizer.group('').resource('x').namespace('y').name('z').subresource('w').check('c').allowed()",
+        "authorizer.serviceAccount('a', 'b').path('/').check('get').reason() == ''",
+        "format.named('uuid').hasValue() && format.uuid().validate('x').value()[0] == 'y'",
+        "1 < 1.5 && 2u >= 1 && object.spec.replicas < 1.5",
+    ],
+)
+def test_values_of_such_types_can_be_used(text: str) -> None:
+    """Each function takes what it takes when it is evaluated."""
+    assert types().check(text).name() == "BOOL"
+
+
 def test_variables_have_the_types_of_their_expressions() -> None:
     """One that does not compile may be anything, so that nothing else is complained about."""
     checked = types()
