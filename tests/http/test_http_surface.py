@@ -131,6 +131,8 @@ async def test_openapi_documents_say_what_kubectl_looks_for(serve: Any) -> None:
         _, headers, body = await get(site, url)
         assert headers["Cache-Control"] == "public, immutable"
         document = json.loads(body)
+        for item in document["paths"].values():  # clients read them, write them, and expect the same
+            assert all(part.get("parameters") != [] for part in (item, *(p for p in item.values() if isinstance(p, dict))))
         patch = document["paths"][f"{DEPLOYMENTS.replace('default', '{namespace}')}/{{name}}"]["patch"]
         assert patch["x-kubernetes-group-version-kind"] == {"group": "apps", "kind": "Deployment", "version": "v1"}
         assert "fieldValidation" in [p["name"] for p in patch["parameters"]]

@@ -126,7 +126,7 @@ class OpenApi:
             schemas[schema_name(kind) + "List"] = _list_schema(kind)
             if kind.scale is not None:
                 schemas[SCALE] = SCALE_SCHEMA
-            paths.update(self._paths(kind))
+            paths.update({path: _without_empty(item) for path, item in self._paths(kind).items()})
         schemas = _described(schemas, self._texts())
         return {"openapi": "3.0.0", "info": _INFO, "paths": dict(sorted(paths.items())), "components": {"schemas": schemas}}
 
@@ -326,6 +326,14 @@ def _in_path(*names: str) -> list[Tree]:
 
 def _in_v2(parameter: Tree) -> Tree:
     return {"name": parameter["name"], "in": parameter["in"], "type": parameter["schema"]["type"]}
+
+
+def _without_empty(item: Tree) -> Tree:
+    """A path without empty lists of parameters, which clients in Go cannot tell from none."""
+    return {
+        name: _without_empty(value) if isinstance(value, dict) and "responses" in value else value
+        for name, value in item.items() if name != "parameters" or value
+    }  # fmt: skip
 
 
 def _operation_v2(operation: Tree) -> Tree:
