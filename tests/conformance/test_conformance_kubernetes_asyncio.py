@@ -60,7 +60,7 @@ async def test_a_deployment_is_watched_until_it_runs(kubeconfig: str, namespace:
         pods = await core.list_namespaced_pod(namespace, label_selector="app=web")
         assert [pod.status.phase for pod in pods.items] == ["Running"]
         scaled = await apps.patch_namespaced_deployment_scale("web", namespace, {"spec": {"replicas": 0}})
-        assert scaled.spec.replicas == 0
+        assert not scaled.spec.replicas  # zero is left out, as on the reference server
         await apps.delete_namespaced_deployment("web", namespace, propagation_policy="Background")
 
 

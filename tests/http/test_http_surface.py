@@ -235,3 +235,18 @@ async def test_a_timeout_is_a_span_of_time(serve: Any, timeout: str, status: int
         assert (found, b"invalid timeout specified in the request URL" in body) == (status, status == 400)
         found, *_ = await get(site, f"{CM}?watch=true&timeoutSeconds=1&timeout={timeout}")
         assert found == 200
+
+
+async def test_items_of_built_in_kinds_do_not_name_themselves(serve: Any) -> None:
+    """As on the reference server: the list says what they are. Those of users' kinds do."""
+    async with serve(tls=False) as site:
+        await site.api.create(site.kind("ConfigMap"), {"metadata": {"name": "a"}, "data": {"b": "c"}}, "default")
+        await site.api.create(site.kind("WebSite"), {"metadata": {"name": "a"}}, "default")
+        listed = await tree(site, CM)
+        assert (listed["kind"], listed["apiVersion"]) == ("ConfigMapList", "v1")
+        assert [set(item) for item in listed["items"]] == [{"metadata", "data"}]
+        assert (await tree(site, f"{CM}/a"))["kind"] == "ConfigMap"
+        _, _, text = await get(site, CM, "application/yaml")
+        assert text.count(b"kind: ") == 1
+        sites = await tree(site, "/apis/example.com/v1/namespaces/default/websites")
+        assert [(item["apiVersion"], item["kind"]) for item in sites["items"]] == [("example.com/v1", "WebSite")]

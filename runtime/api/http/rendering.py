@@ -98,8 +98,14 @@ class Renderer:
         if rendering.view:
             return self.tree({**head, "items": [partial_object(each.tree, rendering.version) for each in items]}, rendering)
         if rendering.media == YAML:
-            return self.tree({**head, "items": [stored.tree for stored in items]}, rendering)
-        return Answer(200, b'%b,"items":[%b]}\n' % (orjson.dumps(head)[:-1], b",".join([stored.encoded for stored in items])))
+            trees = [stored.tree for stored in items]
+            if kind.builtin:
+                trees = [{name: value for name, value in tree.items() if name not in ("apiVersion", "kind")} for tree in trees]
+            return self.tree({**head, "items": trees}, rendering)
+        encoded = [stored.encoded for stored in items]
+        if kind.builtin:
+            encoded = _unnamed(kind, encoded)
+        return Answer(200, b'%b,"items":[%b]}\n' % (orjson.dumps(head)[:-1], b",".join(encoded)))
 
     async def _many_in_protobuf(self, head: Tree, items: list[Stored], *, view: bool) -> Answer:
         marshaller = self.marshaller
@@ -127,3 +133,12 @@ class Renderer:
         if rendering.media == JSON:
             return answer
         return self.tree(orjson.loads(answer.body), rendering, answer.status, answer.headers)
+
+
+def _unnamed(kind: Kind, encoded: list[bytes]) -> list[bytes]:
+    """Items as the reference server has them in lists of built-in kinds, where the list alone says what they are.
+
+    Clients in Go compare them with objects that they made, in which their decoder leaves no apiVersion and kind.
+    """
+    head = b'{"apiVersion":"%b","kind":"%b",' % (kind.api_version.encode(), kind.kind.encode())
+    return [b"{" + each[len(head) :] if each.startswith(head) else each for each in encoded]
