@@ -145,7 +145,10 @@ class NodeHeart:
                 kind, self._name, Patch(MERGE_PATCH, {"spec": spec}), LEASE_NAMESPACE, field_manager=self._manager
             )
         except NotFoundError:
-            meta = {"name": self._name, "namespace": LEASE_NAMESPACE}
+            # With its Node as its owner, so that the collector takes it when the Node is deleted; without one, there is none.
+            node = await self._client.get(kind_of(Node), self._name)
+            owner = {"apiVersion": "v1", "kind": "Node", "name": self._name, "uid": node["metadata"]["uid"]}
+            meta = {"name": self._name, "namespace": LEASE_NAMESPACE, "ownerReferences": [owner]}
             lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": spec}
             try:
                 await self._client.create(kind, lease, LEASE_NAMESPACE, field_manager=self._manager)

@@ -420,7 +420,15 @@ class _Fleet:
             await self._cluster.create(node)
         except AlreadyExistsError:
             await self._cluster.patch(node, {"status": status}, subresource="status")
-        await self._make(typed(Lease, lease_tree(name, settings.lease_s, now_s)))
+        await self._make(typed(Lease, await self._lease(name, now_s)))
+
+    async def _lease(self, name: str, now_s: float) -> Tree:
+        """A new Lease, which the collector takes when its Node is deleted."""
+        try:
+            node = tree_of(await self._cluster.fresh(Node, name))
+        except NotFoundError:
+            node = None
+        return lease_tree(name, self._settings.lease_s, now_s, node)
 
     async def _make(self, obj: Namespace | Lease) -> None:
         try:
@@ -444,7 +452,7 @@ class _Fleet:
             try:
                 await self._cluster.patch(typed(Lease, tree), {"spec": {"renewTime": tree["spec"]["renewTime"]}})
             except NotFoundError:
-                await self._make(typed(Lease, tree))
+                await self._make(typed(Lease, await self._lease(name, self._clock.now())))
             except ApiError:
                 continue  # the next renewal comes before the lease runs out
 

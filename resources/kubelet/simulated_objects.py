@@ -75,14 +75,15 @@ def node_status(name: str, number: int, cpu: str, memory: str, pods: str, now_s:
     }  # fmt: skip
 
 
-def lease_tree(name: str, lease_s: int, now_s: float) -> Tree:
-    """A node's Lease, renewed now."""
+def lease_tree(name: str, lease_s: int, now_s: float, node: Tree | None = None) -> Tree:
+    """A node's Lease, renewed now; it goes with the `node`, if there is one."""
     now = timestamp_micro(now_s)
     spec = {"holderIdentity": name, "leaseDurationSeconds": lease_s, "acquireTime": now, "renewTime": now}
+    owner = {"apiVersion": "v1", "kind": "Node", "name": name, "uid": node["metadata"]["uid"]} if node is not None else None
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
-        "metadata": {"name": name, "namespace": LEASE_NAMESPACE},
+        "metadata": {"name": name, "namespace": LEASE_NAMESPACE, **({"ownerReferences": [owner]} if owner else {})},
         "spec": spec,
     }
 

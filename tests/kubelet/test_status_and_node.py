@@ -94,4 +94,7 @@ async def test_a_node_registers_itself_and_beats(plane: Cluster) -> None:
 
         lease = await cluster.eventually(leased)
         assert lease["spec"]["holderIdentity"] == "node-1"
+        node = await cluster.client.get(kind_of(Node), "node-1")
+        owner = {"apiVersion": "v1", "kind": "Node", "name": "node-1", "uid": node["metadata"]["uid"]}
+        assert lease["metadata"]["ownerReferences"] == [owner], "it goes with its Node"
         assert abs(parse_timestamp(lease["spec"]["renewTime"]) - cluster.clock.now()) < 20

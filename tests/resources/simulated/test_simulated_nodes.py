@@ -49,6 +49,10 @@ async def test_nodes_register_and_renew_their_leases(clock: VirtualClock, contro
             await clock.sleep(13)
             for lease in await plane.all(Lease):
                 assert clock.now() - parse_timestamp(lease["spec"]["renewTime"]) < lease["spec"]["leaseDurationSeconds"]
+        uids = {node["metadata"]["name"]: node["metadata"]["uid"] for node in nodes}
+        for lease in (await plane.client.list(kind_of(Lease), "kube-node-lease")).items:
+            (owner,) = lease["metadata"]["ownerReferences"]
+            assert (owner["kind"], owner["uid"]) == ("Node", uids[owner["name"]]), "it goes with its Node"
 
 
 @virtual
