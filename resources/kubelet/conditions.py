@@ -36,6 +36,7 @@ def conditions_of(
     scheduled = {
         "lastTransitionTime": now,
         **(before.get("PodScheduled") or _condition("PodScheduled", _TRUE, None, now, generation)),
+        **({"observedGeneration": generation} if generation else {}),
     }
     return [*made, scheduled, *(condition for condition in old if condition["type"] not in _ORDER)]
 

@@ -109,7 +109,8 @@ async def _referred(
     if reference.get("resourceFieldRef"):
         wanted = reference["resourceFieldRef"]
         named = wanted.get("containerName")
-        return resource_value(container_named(pod["spec"], named) if named else container, wanted, allocatable)
+        spec = pod["spec"]
+        return resource_value(spec, container_named(spec, named) if named else container, wanted, allocatable)
     for field, kind in _KEY_REFERENCES:
         wanted = reference.get(field)
         if not wanted:

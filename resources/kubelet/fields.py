@@ -47,8 +47,10 @@ def field_value(pod: Tree, path: str, addresses: Mapping[str, str]) -> str:
     return str(plain[path] or "")
 
 
-def resource_value(container: Tree, reference: Tree, allocatable: Mapping[str, str]) -> str:
-    """The value of a resourceFieldRef: in units of its divisor, rounded up; a missing limit is what the node can give.
+def resource_value(spec: Tree, container: Tree, reference: Tree, allocatable: Mapping[str, str]) -> str:
+    """The value of a resourceFieldRef: in units of its divisor, rounded up.
+
+    A limit that is missing is that of the Pod (its `spec`), or else what the node can give.
 
     Raises:
         PodConfigError: the resource or the divisor cannot be read.
@@ -62,7 +64,7 @@ def resource_value(container: Tree, reference: Tree, allocatable: Mapping[str, s
     if quantity is None and section == "requests":
         quantity = ((container.get("resources") or {}).get("limits") or {}).get(name, "0")
     if quantity is None:
-        quantity = allocatable.get(name, "0")
+        quantity = ((spec.get("resources") or {}).get("limits") or {}).get(name) or allocatable.get(name, "0")
     try:
         divisor = parse_quantity(reference.get("divisor") or "1") or parse_quantity("1")
         return str(math.ceil(parse_quantity(quantity) / divisor))

@@ -201,12 +201,14 @@ def _conditions(pod: Tree, ready: bool, now: str, reason: str) -> list[Tree]:
     """Ready and ContainersReady as told, the rest True; a transition time moves with its status only."""
     before = {c["type"]: c for c in (pod.get("status") or {}).get("conditions") or ()}
     wanted = {"PodReadyToStartContainers": True, "Initialized": True, "Ready": ready, "ContainersReady": ready}
-    made = [c for name, c in before.items() if name not in wanted]
+    generation = pod["metadata"].get("generation", 1)
+    made = [{**c, "observedGeneration": generation} if name == "PodScheduled" else c
+            for name, c in before.items() if name not in wanted]  # fmt: skip
     for name, value in wanted.items():
         status = "True" if value else "False"
         old = before.get(name)
         moved = old["lastTransitionTime"] if old and old["status"] == status and old.get("lastTransitionTime") else now
-        condition = {"type": name, "status": status, "lastTransitionTime": moved}
+        condition = {"type": name, "status": status, "lastTransitionTime": moved, "observedGeneration": generation}
         made.append(condition if value or not reason else {**condition, "reason": reason})
     return made
 

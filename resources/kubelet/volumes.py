@@ -153,7 +153,7 @@ def _downward(
         else:
             reference = item.get("resourceFieldRef") or {}
             container = container_named(pod["spec"], reference.get("containerName", ""))
-            text = resource_value(container, reference, allocatable)
+            text = resource_value(pod["spec"], container, reference, allocatable)
         files[item["path"]] = Projection(text.encode(), int(item.get("mode") or mode))
     return files
 

@@ -311,6 +311,7 @@ class _Scheduler:
         condition = {
             "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": why.message,
             "lastTransitionTime": moved or timestamp(self._clock.now()),
+            "observedGeneration": pod.tree["metadata"].get("generation", 1),
         }  # fmt: skip
         others = [c for c in conditions if c.get("type") != "PodScheduled"]
         try:

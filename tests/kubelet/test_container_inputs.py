@@ -104,6 +104,21 @@ async def test_values_come_from_secrets_fields_and_resources() -> None:
     assert {name: result[name] for name in wanted} == wanted
 
 
+async def test_limits_that_a_container_leaves_out_are_its_pods() -> None:
+    """Before those of the node: the Pod's are what all of its containers share."""
+    wanted = {name: {"resource": f"limits.{name}"} for name in ("cpu", "memory")}
+    container: Tree = {
+        "name": "c",
+        "env": [{"name": name, "valueFrom": {"resourceFieldRef": ref}} for name, ref in wanted.items()],
+    }
+    tree = pod(container)
+    tree["spec"]["resources"] = {"limits": {"memory": "64Mi"}}
+    made = await environment(
+        tree, container, Objects(), given={}, addresses=ADDRESSES, allocatable={"cpu": "2", "memory": "1Gi"}
+    )  # fmt: skip
+    assert (made["cpu"], made["memory"]) == ("2", "67108864")
+
+
 async def test_a_missing_key_says_which_unless_it_is_optional() -> None:
     """CreateContainerConfigError must name what to create."""
     objects = Objects()

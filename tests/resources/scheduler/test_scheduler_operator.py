@@ -77,6 +77,7 @@ async def test_a_new_node_helps_a_waiting_pod(clock: VirtualClock, control_plane
         await plane.create(Pod, pod("a"))
         await clock.sleep(30)
         assert scheduled(await plane.get(Pod, "a"))["reason"] == "Unschedulable"
+        assert scheduled(await plane.get(Pod, "a"))["observedGeneration"] == 1
         await plane.patch(Node, "n1", {"spec": {"unschedulable": None}})
         await plane.until(lambda: node_of(plane, "a"), "bound after uncordon", 2)
 

@@ -62,6 +62,8 @@ async def test_a_pod_becomes_ready_in_one_write_with_an_address_of_its_own(clock
         made = [await plane.create(Pod, pod(f"p{n}", f"sim-{n % 2}")) for n in range(6)]
         trees = [await phase(plane, tree["metadata"]["name"], "Running") for tree in made]
         assert {ready(tree) for tree in trees} == {"True"}
+        conditions = [c for tree in trees for c in tree["status"]["conditions"]]
+        assert {c["observedGeneration"] for c in conditions} == {1}, "who waits for a change asks whether it was seen"
         assert len({tree["status"]["podIP"] for tree in trees}) == 6
         assert len({tree["status"]["hostIP"] for tree in trees}) == 2
 
