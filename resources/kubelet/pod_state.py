@@ -183,6 +183,6 @@ class PodState:
         waits_for_init = bool(self.by_role("init", "sidecar")) and not self.initialised
         made = []
         for container in containers:
-            idle = ("PodInitializing" if container.role == "main" and waits_for_init else "ContainerCreating", "")
+            idle = ("PodInitializing" if container.role != "ephemeral" and waits_for_init else "ContainerCreating", "")
             made.append(container.tree(self.spec, self.name, idle=idle, over=over))
         return made

@@ -369,6 +369,17 @@ async def test_init_containers_come_first_and_a_sidecar_beside(plane: Cluster, m
         assert notes.read_text().split() == ["first", "beside", "main"]
 
 
+async def test_what_waits_for_an_init_container_says_so(plane: Cluster, make_pod: MakePod) -> None:
+    """Further init containers too: none of them is being created yet."""
+    inits: list[Tree] = [{"name": "broken", "command": ["false"]}, {"name": "second", "command": ["true"]}]
+    async with plane as cluster:
+        await cluster.start_kubelet()
+        await cluster.create(make_pod(["true"], spec={"initContainers": inits}))
+        pod = await cluster.until(lambda p: (p["status"].get("initContainerStatuses") or [{}])[0].get("restartCount", 0) >= 1)
+        (_, second), (main,) = pod["status"]["initContainerStatuses"], pod["status"]["containerStatuses"]
+        assert [each["state"]["waiting"]["reason"] for each in (second, main)] == ["PodInitializing"] * 2
+
+
 async def test_a_pod_past_its_deadline_fails(plane: Cluster, make_pod: MakePod) -> None:
     """activeDeadlineSeconds bounds what a stuck job costs."""
     async with plane as cluster:

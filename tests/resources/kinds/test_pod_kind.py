@@ -108,6 +108,11 @@ def _timed(tree: Tree) -> float:
     [
         ({"containers": []}, "spec.containers: Required value"),
         (
+            {"containers": [{"name": "a", "env": [{"name": "1 any-thing: $%", "value": "x"}, {"name": "a=b", "value": "x"}]}]},
+            ('spec.containers[0].env[1].name: Invalid value: "a=b": a valid environment variable name must consist only of '
+            "printable ASCII characters other than '='"),
+        ),
+        (
             {"hostnameOverride": "a.b", "setHostnameAsFQDN": True},
             "spec.hostnameOverride: Forbidden: may not be specified when setHostnameAsFQDN is true",
         ),
@@ -233,3 +238,10 @@ def test_a_pod_is_bound_once() -> None:
 def test_the_qos_class_is_found_from_requests_and_limits(resources: Tree, expected: str) -> None:
     """It decides who is killed first when memory runs out."""
     assert qos_class({"containers": [{"name": "a", "resources": resources}]}) == expected
+
+
+def test_variables_have_any_printable_name() -> None:
+    """Programs of other systems read names that no shell takes."""
+    names = ("1 any-thing: $%", "a.b-c", "~")
+    assert faults(completed(pod(containers=[{"name": "a", "env": [{"name": name, "value": "x"} for name in names]}]))) == []
+    assert len(faults(completed(pod(containers=[{"name": "a", "env": [{"name": name} for name in ("a=b", "é")]}])))) == 2
