@@ -12,6 +12,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+import orjson
+
 from reconcile.causality import TRIGGER, Trigger
 from reconcile.errors import ApiError, ForbiddenError, InternalError, PermanentError, TemporaryError, Tree
 from reconcile.handling import AdmissionReview
@@ -86,7 +88,9 @@ def _admit(operation: Operation, handler: Handler, kind: Kind | None) -> Admit:
             return
         cls = class_of(kind) if kind is not None else _class_of_tree(review.tree)
         meta = review.tree.setdefault("metadata", {})
-        obj = typed(cls, review.tree, frozen=True)
+        # A handler may change both the typed object and the tree: the object is made of a tree of its own.
+        given: Tree = orjson.loads(orjson.dumps(review.tree)) if handler.trigger == "mutate" else review.tree
+        obj = typed(cls, given, frozen=True)
         if not matches(obj):
             return
         key = (meta.get("namespace") or "", meta.get("name") or "")
@@ -104,7 +108,7 @@ def _admit(operation: Operation, handler: Handler, kind: Kind | None) -> Admit:
         except Exception as error:  # becomes the API's answer to the writer
             raise _refusal(operation, handler, obj, error) from error
         if handler.trigger == "mutate":
-            _take_over(attempt, review)
+            _take_over(attempt, given, review)
 
     return admit
 
@@ -118,17 +122,30 @@ def _wanted(handler: Handler, review: AdmissionReview) -> bool:
     return handler.selects is None or handler.selects(review.kind)
 
 
-def _take_over(attempt: Attempt, review: AdmissionReview) -> None:
-    """What the handler changed on its typed object goes into the tree, which it may also have changed directly."""
-    touched = attempt.obj.__dict__
-    if len(touched) > 1:
-        # Only fields that were touched are written back, each over what the tree holds now.
-        changed = tree_of(attempt.obj)
-        for name, value in changed.items():
-            if value != review.tree.get(name):
-                review.tree[name] = value
+def _take_over(attempt: Attempt, given: Tree, review: AdmissionReview) -> None:
+    """What the handler changed on its typed object goes into the tree, which it may also have changed directly.
+
+    Of what it merely read nothing is taken over: `given` is the tree that it was given.
+    """
+    if len(attempt.obj.__dict__) > 1:
+        _change(review.tree, given, tree_of(attempt.obj))
     if attempt.patch is not None:
         _merge(review.tree, attempt.patch)
+
+
+def _change(tree: Tree, before: Tree, after: Tree) -> None:
+    """Make in `tree` what is different between two others."""
+    for name in before.keys() | after.keys():
+        old, new = before.get(name), after.get(name)
+        if old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict) and isinstance(inner := tree.get(name), dict):
+            tree[name] = dict(inner)
+            _change(tree[name], old, new)
+        elif name in after:
+            tree[name] = new
+        else:
+            tree.pop(name, None)
 
 
 def _merge(tree: Tree, patch: Tree) -> None:

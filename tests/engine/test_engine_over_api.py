@@ -259,7 +259,8 @@ async def test_mutate_and_validate_handlers_stand_in_the_write_path_while_their_
     @app.on.mutate(App)
     def default(app: App, review: AdmissionReview) -> None:
         app.labels["size"] = "big" if app.spec.size > 5 else "small"
-        review.tree["spec"]["pages"] = ["added"]
+        known = set(app.spec.pages)  # what is only read takes nothing from the tree
+        review.tree["spec"]["pages"] = sorted({"added", *known})
 
     @app.on.validate(App)
     async def check(app: App) -> None:
