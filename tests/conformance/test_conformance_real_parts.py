@@ -127,7 +127,8 @@ def test_services_have_their_endpoints_in_both_forms(plane: Plane, kubectl: Kube
     service = manifest("Service", "web", "v1", spec={"selector": {"app": "web"}, "ports": [{"port": 80}]})
     other = manifest("Service", "other", "v1", spec={"ports": [{"port": 80}]})
     by_hand = manifest("Endpoints", "other", "v1", subsets=[{"addresses": [{"ip": "10.9.9.9"}], "ports": [{"port": 80}]}])
-    make(kubectl, workload("Deployment", "web", replicas=2), service, other, by_hand)
+    make(kubectl, workload("Deployment", "web", replicas=2), service, other)
+    plane.create("endpoints", by_hand, namespace)  # kubectl would pass a warning on: they are deprecated
 
     def endpoints(name: str) -> list[str]:
         found = plane.objects("endpointslices", f"kubernetes.io/service-name={name}", namespace)
