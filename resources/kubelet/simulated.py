@@ -113,6 +113,11 @@ class _Run:
     ends_at_s: float = float("inf")
     """When its activeDeadlineSeconds are over, in the clock's time."""
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it was deleted: from then on, its end is all that is planned."""
+        return self.stops_at_s < float("inf")
+
 
 def simulated_nodes(
     count: int,
@@ -218,6 +223,8 @@ class _Fleet:
     async def _reject(self, uid: str, run: _Run) -> None:
         """Fail a Pod for which its node has no room, if the server says so, too."""
         rejection = await self._admission.judge_again(run.tree, self._cluster.client)
+        if run.stopping:
+            return
         if rejection is None:
             self._plan(uid, run, "run", self._start_delay_s(run.tree))
             return
@@ -241,10 +248,12 @@ class _Fleet:
             told_s = _annotated(run.tree, "stop-s")
             stop_s = self._settings.stop_s if told_s is None else told_s
             after_s = min(stop_s, float(run.tree["metadata"].get("deletionGracePeriodSeconds") or 0))
-        at_s = self._clock.monotonic() + after_s
-        if at_s < run.stops_at_s:
-            run.stops_at_s = at_s
-            self._plan(uid, run, "delete", after_s)
+        now_s = self._clock.monotonic()
+        if now_s + after_s < run.stops_at_s:
+            run.stops_at_s = now_s + after_s
+        elif run.step == "delete":
+            return
+        self._plan(uid, run, "delete", run.stops_at_s - now_s)
 
     def _resumed(self, tree: Tree, number: int, status: Tree) -> _Run:
         run = _Run(tree, number)
@@ -305,9 +314,14 @@ class _Fleet:
             except NotFoundError:
                 self._runs.pop(uid, None)
             except ConflictError:
-                self._plan(uid, run, step, _CONFLICT_S)  # the newer state is on its way
+                self._try_again(uid, run, step, _CONFLICT_S)  # the newer state is on its way
             except ApiError:
-                self._plan(uid, run, step, _RETRY_S)
+                self._try_again(uid, run, step, _RETRY_S)
+
+    def _try_again(self, uid: str, run: _Run, step: str, after_s: float) -> None:
+        """Have a step done again that failed, unless the Pod is to go by now: that is planned already."""
+        if step == "delete" or not run.stopping:
+            self._plan(uid, run, step, after_s)
 
     async def _report(self, run: _Run, status: Tree) -> None:
         """Write a Pod's status, on condition that it is this Pod and as it was last seen: a name may be another's by now."""
@@ -319,6 +333,8 @@ class _Fleet:
         if step == "delete":
             await self._cluster.delete(typed(Pod, run.tree), grace_s=0)
             return
+        if run.stopping:
+            return  # nothing but its end is to come
         if (run.tree.get("status") or {}).get("phase") in _FINISHED:
             run.step = "ended"  # an earlier life of this fleet has seen to it
             return

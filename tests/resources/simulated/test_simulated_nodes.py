@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from reconcile.clock import parse_timestamp
 from reconcile.errors import NotFoundError, Tree
 from reconcile.kinds import kind_of
@@ -292,3 +294,37 @@ async def test_containers_beside_the_main_ones_have_a_status(clock: VirtualClock
         assert (look["name"], "running" in look["state"], look["ready"]) == ("look", True, False)
         ended = (await phase(plane, "q", "Succeeded"))["status"]
         assert ["terminated" in c["state"] for c in ended["initContainerStatuses"]] == [True, True]
+
+
+@pytest.mark.parametrize("heard", [False, True])
+@pytest.mark.parametrize("told", [{}, {"run_s": "0.01"}, {"start_s": "0.01"}, {"stop_s": "0"}], ids=str)
+@virtual
+async def test_a_pod_that_is_deleted_while_it_is_written_goes(
+    told: dict[str, str], heard: bool, clock: VirtualClock, control_plane: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The write is refused, for the Pod has changed; to try it again must not take the place of the end."""
+    async with control_plane(clock, simulated_nodes(1)) as plane:
+        await clock.sleep(1)
+        write, deleted = plane.client.patch, set()
+
+        async def patch(kind: Any, name: str, body: Any, namespace: str = "", **options: Any) -> Tree:
+            if kind is kind_of(Pod) and name not in deleted:
+                deleted.add(name)
+                await plane.delete(Pod, name)
+                if heard:
+                    await clock.sleep(0.001)
+            made: Tree = await write(kind, name, body, namespace, **options)
+            return made
+
+        monkeypatch.setattr(plane.client, "patch", patch)
+        for name in ("taken", "refused"):
+            tree = pod(name, **told)
+            tree["spec"]["activeDeadlineSeconds"] = 1
+            tree["spec"]["containers"][0]["ports"] = [{"containerPort": 80, "hostPort": 80}]
+            await plane.create(Pod, tree)
+
+        async def empty() -> bool:
+            return not await plane.all(Pod)
+
+        await plane.until(empty, "all Pods gone", 5.0)
+        assert deleted == {"taken", "refused"}
