@@ -22,11 +22,13 @@ from .names import (
     is_port_name,
     is_qualified_name,
     is_quantity,
+    is_subdomain,
     not_found,
     not_negative,
     required,
     unsupported,
 )
+from .security_validation import check_security_context
 
 _PROTOCOLS = ("TCP", "UDP", "SCTP")
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
@@ -66,6 +68,8 @@ def check_container(container: Tree, at: str, volumes: set[Any], *, init: bool) 
         for name in ("postStart", "preStop"):
             if container["lifecycle"].get(name) is not None:
                 yield from _check_handler(container["lifecycle"][name], f"{at}.lifecycle.{name}", _HOOK_HANDLERS)
+    if container.get("securityContext"):
+        yield from check_security_context(container["securityContext"], f"{at}.securityContext")
     if container.get("resources"):
         yield from _check_resources(container["resources"], f"{at}.resources")
     for name, known in (
@@ -146,6 +150,8 @@ def _check_env_from(sources: Any, path: str) -> Iterator[Cause]:
         for name in given:
             if not source[name].get("name"):
                 yield required(f"{at}.{name}.name")
+            else:
+                yield from is_subdomain(source[name]["name"], f"{at}.{name}.name")
 
 
 def _check_mounts(mounts: Any, path: str, volumes: set[Any]) -> Iterator[Cause]:

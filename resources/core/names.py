@@ -5,6 +5,7 @@ Source: k8s.io/apimachinery/pkg/util/validation, k8s.io/apimachinery/pkg/util/va
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -89,6 +90,14 @@ def unsupported(path: str, value: Any, supported: Iterable[str]) -> Cause:
     """The value at `path` is none of those known."""
     known = ", ".join(quoted(word) for word in sorted(supported))
     return Cause("FieldValueNotSupported", f"Unsupported value: {quoted(value)}: supported values: {known}", path)
+
+
+def is_address(value: str, path: str) -> Iterator[Cause]:
+    """Refuse what is no IP address."""
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        yield invalid(path, value, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")
 
 
 def is_dns_label(value: str, path: str) -> Iterator[Cause]:

@@ -46,11 +46,11 @@ def _default_pod_alone(spec: Tree) -> None:
 
 
 def _default_pod_spec(spec: Tree) -> None:
-    if "restartPolicy" not in spec:
+    if not spec.get("restartPolicy"):
         spec["restartPolicy"] = "Always"
     if "terminationGracePeriodSeconds" not in spec:
         spec["terminationGracePeriodSeconds"] = 30
-    if "dnsPolicy" not in spec:
+    if not spec.get("dnsPolicy"):
         spec["dnsPolicy"] = "ClusterFirst"
     if "securityContext" not in spec:
         spec["securityContext"] = {}

@@ -21,6 +21,7 @@ from .names import (
     duplicate,
     forbidden,
     invalid,
+    is_address,
     is_dns_label,
     is_qualified_name,
     is_quantity,
@@ -30,6 +31,7 @@ from .names import (
     unsupported,
 )
 from .placement_validation import check_affinity, check_spreading, check_tolerations
+from .security_validation import check_security_context
 from .volume_validation import check_volumes
 
 _RESTART_POLICIES = ("Always", "OnFailure", "Never")
@@ -167,6 +169,8 @@ def _check_scalars(spec: Tree, path: str) -> Iterator[Cause]:
         yield from is_subdomain(spec["serviceAccountName"], f"{path}.serviceAccountName")
     if spec.get("priorityClassName"):
         yield from is_subdomain(spec["priorityClassName"], f"{path}.priorityClassName")
+    if type(spec.get("runtimeClassName")) is str:
+        yield from is_subdomain(spec["runtimeClassName"], f"{path}.runtimeClassName")
     if spec.get("nodeSelector"):
         yield from check_label_map(spec["nodeSelector"], f"{path}.nodeSelector")
 
@@ -181,7 +185,22 @@ def _check_lists(spec: Tree, path: str) -> Iterator[Cause]:
         yield from is_qualified_name(gate.get("conditionType") or "", f"{path}.readinessGates[{position}].conditionType")
     for name, amount in (spec.get("overhead") or {}).items():
         yield from is_quantity(amount, f"{path}.overhead[{name}]")
-    yield from _check_sysctls((spec.get("securityContext") or {}).get("sysctls") or (), f"{path}.securityContext.sysctls")
+    context = spec.get("securityContext")
+    if context:
+        yield from check_security_context(context, f"{path}.securityContext")
+        yield from _check_sysctls(context.get("sysctls") or (), f"{path}.securityContext.sysctls")
+    if spec.get("dnsConfig"):
+        yield from _check_dns(spec["dnsConfig"], f"{path}.dnsConfig")
+    for position, alias in enumerate(spec.get("hostAliases") or ()):
+        yield from is_address(alias.get("ip") or "", f"{path}.hostAliases[{position}].ip")
+
+
+def _check_dns(config: Tree, path: str) -> Iterator[Cause]:
+    for position, server in enumerate(config.get("nameservers") or ()):
+        yield from is_address(server, f"{path}.nameservers[{position}]")
+    for position, option in enumerate(config.get("options") or ()):
+        if not option.get("name"):
+            yield required(f"{path}.options[{position}]", "must not be empty")
 
 
 def _check_sysctls(sysctls: Any, path: str) -> Iterator[Cause]:

@@ -28,6 +28,7 @@ from .names import (
 
 _TYPES = ("ClusterIP", "NodePort", "LoadBalancer", "ExternalName")
 _PROTOCOLS = ("TCP", "UDP", "SCTP")
+_DISTRIBUTIONS = ("PreferClose", "PreferSameZone", "PreferSameNode")
 _AFFINITY_S = 10800
 _AFFINITY_S_MAX = 86400
 
@@ -110,6 +111,7 @@ def validate_service(tree: Tree, old: Tree | None) -> Iterator[Cause]:
             yield from is_subdomain(spec["externalName"].rstrip("."), "spec.externalName")
     yield from check_label_map(spec.get("selector"), "spec.selector")
     yield from _check_ports(spec)
+    yield from _check_outside(spec)
     yield from _check_affinity(spec)
     yield from _check_addresses(spec)
     if old is not None:
@@ -146,6 +148,24 @@ def _check_ports(spec: Tree) -> Iterator[Cause]:
         if (protocol, port.get("port")) in pairs:
             yield duplicate(at, {"protocol": protocol, "port": port.get("port")})
         pairs.add((protocol, port.get("port")))
+
+
+def _check_outside(spec: Tree) -> Iterator[Cause]:
+    """What is for clients outside alone, and where traffic shall go."""
+    kind, policy = spec.get("type"), spec.get("externalTrafficPolicy")
+    if policy and kind not in ("NodePort", "LoadBalancer") and not spec.get("externalIPs"):
+        yield invalid("spec.externalTrafficPolicy", policy, "may only be set for externally-accessible services")
+    elif policy and policy not in ("Cluster", "Local"):
+        yield unsupported("spec.externalTrafficPolicy", policy, ("Cluster", "Local"))
+    port = spec.get("healthCheckNodePort")
+    if port and not (kind == "LoadBalancer" and policy == "Local"):
+        why = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"
+        yield invalid("spec.healthCheckNodePort", port, why)
+    if spec.get("loadBalancerClass") is not None and kind != "LoadBalancer":
+        yield forbidden("spec.loadBalancerClass", "may only be used when `type` is 'LoadBalancer'")
+    for name, known in (("internalTrafficPolicy", ("Cluster", "Local")), ("trafficDistribution", _DISTRIBUTIONS)):
+        if spec.get(name) is not None and spec[name] not in known:
+            yield unsupported(f"spec.{name}", spec[name], known)
 
 
 def _check_affinity(spec: Tree) -> Iterator[Cause]:

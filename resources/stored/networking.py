@@ -11,7 +11,7 @@ from functools import lru_cache
 from reconcile.errors import Cause, Tree
 from reconcile.kinds import Column, Hooks, Kind
 from reconcile.resources.core.cells import AGE, NONE, path_cell, selector_text
-from reconcile.resources.core.names import check_selector, invalid, is_port, required
+from reconcile.resources.core.names import check_selector, invalid, is_dns_label, is_port, is_subdomain, required
 
 from .declaration import at, declared
 
@@ -111,7 +111,16 @@ def _validate_ingress(tree: Tree, old: Tree | None) -> Iterator[Cause]:  # noqa:
         yield invalid("spec", None, "either `defaultBackend` or `rules` must be specified")
     if spec.get("defaultBackend"):
         yield from _validate_backend(spec["defaultBackend"], "spec.defaultBackend")
+    if spec.get("ingressClassName") is not None:
+        yield from is_subdomain(spec["ingressClassName"], "spec.ingressClassName")
+    for number, secured in enumerate(spec.get("tls") or ()):
+        for position, host in enumerate(secured.get("hosts") or ()):
+            yield from is_subdomain(host.removeprefix("*."), f"spec.tls[{number}].hosts[{position}]")
+        if secured.get("secretName"):
+            yield from is_subdomain(secured["secretName"], f"spec.tls[{number}].secretName")
     for number, rule in enumerate(spec.get("rules") or ()):
+        if rule.get("host"):
+            yield from is_subdomain(rule["host"].removeprefix("*."), f"spec.rules[{number}].host")
         if "http" not in rule:
             continue
         where = f"spec.rules[{number}].http.paths"
@@ -135,6 +144,8 @@ def _validate_backend(backend: Tree, path: str) -> Iterator[Cause]:
     elif service:
         if not service.get("name"):
             yield required(f"{path}.service.name")
+        else:
+            yield from is_dns_label(service["name"], f"{path}.service.name")
         port = service.get("port") or {}
         if port.get("name") and port.get("number"):
             yield invalid(path, "", "cannot set both port name & port number")

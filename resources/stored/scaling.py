@@ -15,7 +15,7 @@ import orjson
 from reconcile.errors import Cause, Tree
 from reconcile.kinds import Column, Face, Hooks, Kind
 from reconcile.resources.core.cells import AGE, path_cell
-from reconcile.resources.core.names import invalid, required
+from reconcile.resources.core.names import invalid, required, unsupported
 
 from .declaration import at, declared
 
@@ -27,6 +27,8 @@ _KEPT = ((_METRICS, "spec", "metrics"), (_BEHAVIOR, "spec", "behavior"), (_CONDI
          (_CURRENT, "status", "currentMetrics"))  # fmt: skip
 _SHOWN_MAX = 2
 _CPU_PERCENT = 80
+_WINDOW_S_MAX = 3600
+_SOURCES = ("ContainerResource", "External", "Object", "Pods", "Resource")
 
 
 def scaling_kinds() -> list[Kind]:
@@ -80,10 +82,33 @@ def _validate(tree: Tree, old: Tree | None) -> Iterator[Cause]:  # noqa: ARG001 
         yield invalid("spec.maxReplicas", high, "must be greater than 0")
     elif high < low:
         yield invalid("spec.maxReplicas", high, "must be greater than or equal to `minReplicas`")
+    for number, metric in enumerate(spec.get("metrics") or ()):
+        if metric.get("type") and metric["type"] not in _SOURCES:
+            yield unsupported(f"spec.metrics[{number}].type", metric["type"], _SOURCES)
+    for way in ("scaleUp", "scaleDown"):
+        if at(spec, "behavior", way):
+            yield from _check_behavior(spec["behavior"][way], f"spec.behavior.{way}")
     target = spec.get("scaleTargetRef") or {}
     for name in ("kind", "name"):
         if not target.get(name):
             yield required(f"spec.scaleTargetRef.{name}")
+
+
+def _check_behavior(rules: Tree, path: str) -> Iterator[Cause]:
+    wait_s, select = rules.get("stabilizationWindowSeconds"), rules.get("selectPolicy")
+    if wait_s is not None and wait_s < 0:
+        yield invalid(f"{path}.stabilizationWindowSeconds", wait_s, "must be greater than or equal to zero")
+    elif wait_s is not None and wait_s > _WINDOW_S_MAX:
+        yield invalid(f"{path}.stabilizationWindowSeconds", wait_s, f"must be less than or equal to {_WINDOW_S_MAX}")
+    if select is not None and select not in ("Max", "Min", "Disabled"):
+        yield unsupported(f"{path}.selectPolicy", select, ("Max", "Min", "Disabled"))
+    for number, policy in enumerate(rules.get("policies") or ()):
+        where = f"{path}.policies[{number}]"
+        if policy.get("type") not in ("Pods", "Percent"):
+            yield unsupported(f"{where}.type", policy.get("type") or "", ("Pods", "Percent"))
+        for name in ("value", "periodSeconds"):
+            if (policy.get(name) or 0) <= 0:
+                yield invalid(f"{where}.{name}", policy.get(name) or 0, "must be greater than zero")
 
 
 def _cpu(percent: int) -> Tree:

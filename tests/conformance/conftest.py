@@ -73,6 +73,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
         plane.start()
         plane.wait("both nodes are there", lambda: len(plane.objects("nodes", namespace="")) == 2)
         plane.wait_line("ready: everything runs")
+        plane.forget_connection()  # which remembers what was served when it was made
         yield plane
         assert plane.stop() == 0, plane.said()[-3000:]
     finally:

@@ -84,6 +84,8 @@ def _word(kind: Kind) -> str:
 
 
 def _name(api_name: str) -> str:
+    if api_name.endswith("IPAddress"):
+        return "192.0.2.77"  # which is its name
     return "shown-v1" if api_name.startswith("autoscaling/v1") else "shown"
 
 
