@@ -142,8 +142,11 @@ def main(arguments: list[str]) -> int:
     heaps = batches(tests, jobs)
     with ThreadPoolExecutor(jobs) as pool:
         runs = [pool.submit(outcomes, program, heap, folder / str(at), images) for at, heap in enumerate(heaps)]
-        for run in runs:
-            ended.update(run.result())
+        for at, run in enumerate(runs):
+            try:
+                ended.update(run.result())
+            except (AssertionError, RuntimeError, OSError) as error:  # the others have something to say all the same
+                print(f"heap {at} of {len(runs)} was not run to its end: {error}")
     found = surprises(tests, ended, FAILS)
     counts = ", ".join(f"{count} {end}" for end, count in sorted(Counter(ended.values()).items(), reverse=True))
     print(f"{len(tests)} tests of the list: {counts}, {time.monotonic() - began:.0f} s{f'; see {folder}' if found else ''}")
