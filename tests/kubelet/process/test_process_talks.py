@@ -180,6 +180,23 @@ async def test_stdin_once_ends_with_the_first_who_was_attached(open_node: NodeMa
         await talk.close()
 
 
+async def test_who_has_said_everything_leaves_a_container_whose_input_goes_on(open_node: NodeMaker) -> None:
+    """`echo x | kubectl attach -i` comes back, and the container waits for whoever attaches next."""
+    async with open_node() as node:
+        await interactive(node, "p", "sh", "-c", "cat; echo over")
+        talk = await node.runtime.attach("p", "main", stdin=True, stdout=True, stderr=True, tty=False)
+        await talk.write(b"text\n")
+        assert await heard(talk, b"text\n") == b"text\n"
+        await talk.close_stdin()
+        assert await talk.wait() == 0
+        await talk.close()
+        second = await node.runtime.attach("p", "main", stdin=True, stdout=True, stderr=True, tty=False)
+        await second.write(b"more\n")
+        assert await heard(second, b"more\n") == b"more\n"
+        await second.close()
+        assert b"over" not in node.log("p").read_bytes()
+
+
 async def test_a_container_with_a_terminal_takes_its_size_from_who_is_attached(open_node: NodeMaker) -> None:
     async with open_node() as node:
         await interactive(node, "p", "sh", "-c", "read go; stty size; tty", tty=True)

@@ -94,11 +94,14 @@ class Container:
             self._attachments.remove(attachment)
             self.input_ended()
 
-    def input_ended(self) -> None:
-        """Who was attached has no more to say."""
-        if self._stdin_once and self.stdin is not None and self.terminal < 0:
+    def input_ended(self) -> bool:
+        """Who was attached has no more to say. Whether the container's stdin ends with that, or goes on without them."""
+        if not self._stdin_once or self.terminal >= 0:
+            return False
+        if self.stdin is not None:
             self.stdin.end()
             self.stdin = None
+        return True
 
     def reaped(self, status: int, code: int) -> None:
         """The main process has ended: `code` is a signal's number where `status` is not CLD_EXITED."""

@@ -140,7 +140,10 @@ class Attachment:
         stdin = self._container.stdin
         if not chunk:
             self._stop_hearing()
-            self._container.input_ended()
+            if not self._container.input_ended():
+                # Stdin stays open for whoever attaches next; who has said everything is through, as with containerd.
+                self._container.detach(self)
+                self.finish(0)
             return
         if stdin is None:
             return
