@@ -79,6 +79,9 @@ async def test_how_often_checks_were_well_is_told(serve: Any) -> None:
     """What an operator of a service promises is measured by it."""
     async with serve(tls=False) as site:
         site.server.add_check("disk", lambda: "full")
+        *_, text = await ask(site, "GET", "/metrics/slis")
+        assert 'kubernetes_healthcheck{name="ping",type="livez"} 1' in text, "before anybody asked for it"
+        assert "kubernetes_healthchecks_total{" not in text
         for path in ("/livez", "/readyz", "/readyz/ping", "/readyz/nosuch"):
             await ask(site, "GET", path)
         *_, text = await ask(site, "GET", "/metrics/slis")

@@ -24,11 +24,10 @@ class Health:
         self.ready_checks: dict[str, Check] = {}
         """Asked by /readyz alone."""
         self._asked = Counter[tuple[str, str, str]]()
-        self._last: dict[tuple[str, str], bool] = {}
 
     def answer(self, request: Request, root: str, single: str) -> Answer:
         """`ok`, or with ?verbose one line for each check; 500 when one fails."""
-        checks = {**self.checks, **self.ready_checks} if root == "readyz" else self.checks
+        checks = self._checks(root)
         if single and single not in checks:
             return no_such_path()
         chosen = {single: checks[single]} if single else checks
@@ -44,14 +43,19 @@ class Health:
         return Answer(200, b"ok", TEXT)
 
     def indicators(self) -> str:
-        """The page /metrics/slis: the last result of each check, and how often it had which one."""
-        last = [({"name": name, "type": root}, float(well)) for (name, root), well in self._last.items()]
+        """The page /metrics/slis: the result of each check now, and how often who asked for it got which one."""
+        last = [
+            ({"name": name, "type": root}, float(not check()))
+            for root in ROOTS for name, check in self._checks(root).items()
+        ]  # fmt: skip
         counts = [({"name": name, "status": status, "type": root}, n) for (name, root, status), n in self._asked.items()]
-        return metric("kubernetes_healthcheck", "gauge", "The last result of a health check: 1 is well.", last) + metric(
+        return metric("kubernetes_healthcheck", "gauge", "The result of a health check: 1 is well.", last) + metric(
             "kubernetes_healthchecks_total", "counter", "Results of health checks.", counts
         )
+
+    def _checks(self, root: str) -> dict[str, Check]:
+        return {**self.checks, **self.ready_checks} if root == "readyz" else self.checks
 
     def _note(self, root: str, found: dict[str, str]) -> None:
         for name, what in found.items():
             self._asked[name, root, "error" if what else "success"] += 1
-            self._last[name, root] = not what

@@ -175,6 +175,7 @@ class Objects:
         notes = Notes()
         tree = await self._body(request, kind, notes, scale=location.subresource == "scale")
         if kind.needs_revision and location.subresource != "scale" and not (tree.get("metadata") or {}).get("resourceVersion"):
+            await self._api.get(kind, location.name, location.namespace)  # what is not there is told before what is not said
             raise refusals.revision_needed(kind, location.name)
         stored = await self._api.update(
             kind, tree, location.namespace, name=location.name, subresource=location.subresource, caller=request.caller,

@@ -41,6 +41,8 @@ async def test_a_replacement_without_a_revision_is_refused_where_it_is_needed(cr
         assert (code, answer["details"]["kind"]) == (422, "leases")
         assert answer["message"].endswith("metadata.resourceVersion: Invalid value: 0: must be specified for an update")
         assert (await asked(url, credentials, Case("PUT", f"{path}/l", "", made, dict(JSON))))[0] == 200
+        body["metadata"] = {"name": "none"}
+        assert (await asked(url, credentials, Case("PUT", f"{path}/none", "", body, dict(JSON))))[0] == 404, "there is nothing"
 
 
 def daemon_set(image: str, **annotations: str) -> dict[str, Any]:
