@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 HANG_UP_GRACE_S = 2.0
 STUCK_S_MAX = 30.0
 """A container waits so long for an attached reader that takes nothing; then that one is dropped."""
+LINGER_S = 2.0
+"""Who is attached and has said everything hears the container so long, if its stdin goes on."""
 CHUNK_BYTES = 64 * 1024
 TERMINAL = "xterm"
 
@@ -141,9 +143,9 @@ class Attachment:
         if not chunk:
             self._stop_hearing()
             if not self._container.input_ended():
-                # Stdin stays open for whoever attaches next; who has said everything is through, as with containerd.
-                self._container.detach(self)
-                self.finish(0)
+                # Stdin stays open for whoever attaches next. Who has said everything is through, as with containerd, which lets
+                # go at once; here they still hear what comes of it.
+                self._loop.after(LINGER_S, self._leave)
             return
         if stdin is None:
             return
@@ -151,6 +153,11 @@ class Attachment:
         if stdin.blocked:
             self._loop.unwatch(self._input)
             stdin.when_drained(self._hear_more)
+
+    def _leave(self) -> None:
+        if not self.over:
+            self._container.detach(self)
+            self.finish(0)
 
     def _hear_more(self) -> None:
         if self._input >= 0:
