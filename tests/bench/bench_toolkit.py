@@ -13,6 +13,9 @@ process (embedded). The ways take turns, `ROUNDS` times; told are medians:
 - writes of the operator for an object; RSS afterwards;
 - ms from asking for a creation to its handler, one at a time, and to the creation's own answer: the store's fsync is in both.
 
+With `RECONCILE_TEST_CLUSTER=KUBECONFIG` it runs on that cluster instead, without the embedded way and the server's CPU;
+`RECONCILE_BENCH_OBJECTS` says how many objects.
+
 `memory` is by how much the RSS of an operator's process grows with each object that it watches and has nothing to do for.
 """
 
@@ -47,10 +50,11 @@ from reconcile.runtime.engine.engine import Engine
 from reconcile.runtime.engine.recorder import EVENT
 from reconcile.runtime.store import Store
 from reconcile.runtime.sync.programs import load_program
+from tests.foreign import CLUSTER, a_plane
 from tests.plane import COMMAND, Plane
 
 KEX = Kind("kopf.dev", "v1", "KopfExample", "kopfexamples", status=True)
-N, WRITERS, ONE_BY_ONE, ROUNDS = 400, 16, 40, 3
+N, WRITERS, ONE_BY_ONE, ROUNDS = int(os.environ.get("RECONCILE_BENCH_OBJECTS", "400")), 16, 40, 3
 IDLE, IDLE_S = 5000, 12.0
 _HEAD = (
     "import os, time\nfrom typing import Any\n{what}\nOUT = open(os.environ['OUT'], 'a', buffering=1)\n"
@@ -277,7 +281,7 @@ async def over_http(way: str, operator: str, plane: Plane, client: Client, root:
         await asyncio.sleep(3)
         await client.create(KEX, {"metadata": {"name": "warm"}, "spec": {}}, "default")
         await until(lambda: told.has("warm"), 30)
-        run = Run(client, told, process, psutil.Process(plane.pid))
+        run = Run(client, told, process, None if CLUSTER else psutil.Process(plane.pid))
         live_s, _, _, writes = await run.handled(lambda: created(client, "a", N), N)
         process.send_signal(signal.SIGSTOP)
         await created(client, "b", N)
@@ -351,7 +355,7 @@ async def main() -> None:
         root = Path(folder)
         (root / "folder").mkdir()
         (root / "folder" / "crd.yaml").write_text(json.dumps(_CRD))
-        plane = Plane(root / "folder", root / "state", "--simulate", "1")
+        plane = a_plane(root / "folder", root / "state", "--simulate", "1")
         try:
             plane.start()
             async with HttpClient(load(plane.data_dir / "kubeconfig"), SystemClock()) as client:
@@ -364,7 +368,8 @@ async def main() -> None:
                     for _ in range(ROUNDS):
                         for way in ways:
                             found.setdefault(way, []).append(await over_http(way, operator, plane, client, root))
-                        found.setdefault("embedded", []).append(await embedded(operator, root))
+                        if not CLUSTER:
+                            found.setdefault("embedded", []).append(await embedded(operator, root))
                     _print(operator, {way: medians(rounds) for way, rounds in found.items()})
         finally:
             plane.bury()
