@@ -32,6 +32,8 @@ WHOLE_HEADER = "Reconcile-Whole"
 """The HTTP header by which a server of ours says that it does so, and a client of ours that it wants it."""
 BATCH_PATH, BATCH_MEDIA, BATCH_HEADER = "/batch", "application/vnd.reconcile.batch", "Reconcile-Batch"
 """Where a server of ours takes several patches in one request, in which media type, and the header by which it says so."""
+BATCH_PATCHES_MAX = 100
+"""How many patches it takes in one."""
 FINALIZERS_HEADER = "Reconcile-Finalizers"
 """The header by which a watch says that new objects are to be created with these finalizers (a list, with commas), while it is
 open: its client has something to do before they go. Servers of ours heed it, where the client may patch what it watches."""

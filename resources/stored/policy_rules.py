@@ -90,7 +90,7 @@ def validate_policy(tree: Tree, old: Tree | None) -> Iterator[Cause]:
             yield required(f"spec.{name}", "validations or auditAnnotations must contain at least one item")
     for number, rule in enumerate(spec.get("validations") or ()):
         yield from _validation(rule, f"spec.validations[{number}]", scope)
-    yield from _annotations(tree, scope)
+    yield from _annotations(tree, spec, scope)
 
 
 def validate_mutating_policy(tree: Tree, old: Tree | None) -> Iterator[Cause]:
@@ -207,8 +207,8 @@ def _validation(rule: Tree, path: str, scope: _Scope) -> Iterator[Cause]:
         yield unsupported(f"{path}.reason", rule["reason"], _REASONS)
 
 
-def _annotations(tree: Tree, scope: _Scope) -> Iterator[Cause]:
-    annotations = tree["spec"].get("auditAnnotations") or []
+def _annotations(tree: Tree, spec: Tree, scope: _Scope) -> Iterator[Cause]:
+    annotations = spec.get("auditAnnotations") or []
     if len(annotations) > _ANNOTATIONS_MAX:
         yield invalid("spec.auditAnnotations", annotations, f"must not have more than {_ANNOTATIONS_MAX} auditAnnotations")
     seen = set()

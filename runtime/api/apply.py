@@ -23,7 +23,6 @@ from .crossing import Crossing
 from .fieldsets import FieldSet, difference, intersection, paths, union
 from .ownership import BEFORE_FIRST_APPLY, Owner, all_fields, ownable, owners_of, stripped, with_owners
 from .structure import changes, fields_of, merged, removed, rooted
-from .undeclared import check_declared
 
 KUBECTL = "kubectl"
 """The manager of `kubectl apply --server-side`."""
@@ -52,6 +51,8 @@ def check_body(served: Served, name: str, body: Any, subresource: str) -> None:
     if metadata.get("managedFields"):
         raise BadRequestError("metadata.managedFields must be nil")
     if subresource != "scale":
+        from .undeclared import check_declared  # no start needs it
+
         check_declared(served, body)
 
 

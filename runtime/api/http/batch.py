@@ -21,13 +21,12 @@ from urllib.parse import parse_qsl
 import orjson
 
 from reconcile.causality import CAUSE_HEADER
-from reconcile.client import BATCH_MEDIA, WHOLE_HEADER
+from reconcile.client import BATCH_MEDIA, BATCH_PATCHES_MAX, WHOLE_HEADER
 from reconcile.errors import BadRequestError
 from reconcile.runtime.api.refusals import method_not_allowed
 
 from .exchange import Answer, Request
 
-PATCHES_MAX = 100
 _WHOLE = WHOLE_HEADER.lower()
 
 One = Callable[[Request], Awaitable[Answer]]
@@ -58,7 +57,7 @@ def _read(request: Request, raw: bytes) -> list[Request]:
     at = 0
     try:
         heads = orjson.loads(first) if newline else None
-        if type(heads) is not list or not 0 < len(heads) <= PATCHES_MAX:
+        if type(heads) is not list or not 0 < len(heads) <= BATCH_PATCHES_MAX:
             raise ValueError
         for target, media, cause, whole, size in heads:
             if not (type(target) is type(media) is type(cause) is str and type(size) is int and 0 <= size <= len(bodies) - at):
@@ -66,7 +65,9 @@ def _read(request: Request, raw: bytes) -> list[Request]:
             found.append(_patch(request, target, media, cause, whole is True, bodies[at : at + size]))
             at += size
     except (TypeError, ValueError):
-        raise BadRequestError(f"this is no batch of 1 to {PATCHES_MAX} patches; see reconcile.runtime.api.http.batch") from None
+        raise BadRequestError(
+            f"this is no batch of 1 to {BATCH_PATCHES_MAX} patches; see reconcile.runtime.api.http.batch"
+        ) from None
     if at != len(bodies):
         raise BadRequestError("the bodies of this batch are longer than its heads say")
     return found

@@ -19,6 +19,7 @@ from reconcile.causality import Cause as CauseOfWrite
 from reconcile.client import (
     APPLY_PATCH,
     BATCH_HEADER,
+    BATCH_PATCHES_MAX,
     JSON_PATCH,
     MERGE_PATCH,
     STRATEGIC_PATCH,
@@ -36,7 +37,6 @@ from reconcile.runtime.api.server import ApiServer, FieldValidation, Match
 from reconcile.runtime.api.stored import Deleted, Notes
 
 from . import bodies, past
-from .batch import PATCHES_MAX
 from .connecting import connect
 from .exchange import Answer, Request, Stream, Switch, no_such_path, warning_headers
 from .feed import Feeds
@@ -57,7 +57,7 @@ _UNREADABLE_VERB = "unsafe-delete-ignore-read-errors"
 _CAUSE_CHARACTERS = 500
 _TEXT = "text/plain"
 _MAKES_WHOLE = ((WHOLE_HEADER, "status"),)
-_TAKES_BATCHES = ((BATCH_HEADER, str(PATCHES_MAX)),)
+_TAKES_BATCHES = ((BATCH_HEADER, str(BATCH_PATCHES_MAX)),)
 
 
 class Objects:

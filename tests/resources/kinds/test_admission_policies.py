@@ -105,6 +105,15 @@ def test_a_policy_that_makes_no_sense_is_refused(spec: Tree, says: list[str]) ->
     assert shown(validate_policy(policy(**spec), None)) == says
 
 
+def test_a_policy_that_says_nothing_is_refused() -> None:
+    """The fuzzer sent one, and was answered 500."""
+    assert shown(validate_policy({"metadata": {"name": "a"}}, None)) == [
+        "spec.matchConstraints: Required value",
+        "spec.validations: Required value: validations or auditAnnotations must contain at least one item",
+        "spec.auditAnnotations: Required value: validations or auditAnnotations must contain at least one item",
+    ]
+
+
 def test_an_expression_that_does_not_compile_is_refused_with_its_place() -> None:
     """And one that was stored stays editable in everything else."""
     pytest.importorskip("cel_expr_python")
