@@ -51,6 +51,8 @@ def prepare_job(tree: Tree, old: Tree | None) -> None:
     spec = tree.get("spec")
     if old is not None or not isinstance(spec, dict) or not isinstance(spec.get("template"), dict):
         return
+    if "name" not in tree["metadata"]:
+        return  # it is refused for that
     template = spec["template"]
     meta = template.setdefault("metadata", {})
     labels = meta.setdefault("labels", {})

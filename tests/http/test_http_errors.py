@@ -9,6 +9,8 @@ import aiohttp
 import pytest
 
 from reconcile.identity import Caller, Decision, Identity
+from reconcile.kinds import kind_of
+from reconcile.resources.coordination import Lease
 
 CM = "/api/v1/namespaces/default/configmaps"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
@@ -73,6 +75,16 @@ async def test_a_stale_update_is_a_conflict_in_the_known_words(serve: Any) -> No
             'Operation cannot be fulfilled on configmaps "x": the object has been modified; please apply your changes to the '
             "latest version and try again", "Conflict", 409, {"name": "x", "kind": "configmaps"},
         )  # fmt: skip
+
+
+async def test_metadata_that_is_none_is_refused_where_a_revision_is_asked_for(serve: Any) -> None:
+    """The fuzzer sent a number, and was answered 500."""
+    async with serve(tls=False) as site:
+        site.api.serve(kind_of(Lease))
+        leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+        await ask(site, "POST", leases, json={"metadata": {"name": "x"}})
+        code, _, answer = await ask(site, "PUT", f"{leases}/x", json={"metadata": 3})
+        assert (code, answer["reason"]) == (400, "BadRequest")
 
 
 async def test_unknown_and_double_fields_are_refused_warned_about_or_ignored(serve: Any) -> None:

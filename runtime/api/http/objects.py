@@ -174,7 +174,7 @@ class Objects:
     async def _update(self, request: Request, location: Location, kind: Kind, rendering: Rendering) -> Answer:
         notes = Notes()
         tree = await self._body(request, kind, notes, scale=location.subresource == "scale")
-        if kind.needs_revision and location.subresource != "scale" and not (tree.get("metadata") or {}).get("resourceVersion"):
+        if kind.needs_revision and location.subresource != "scale" and _says_no_revision(tree):
             await self._api.get(kind, location.name, location.namespace)  # what is not there is told before what is not said
             raise refusals.revision_needed(kind, location.name)
         stored = await self._api.update(
@@ -282,6 +282,12 @@ class Objects:
 
     def _wire(self) -> Messages:
         return self._messages
+
+
+def _says_no_revision(tree: Tree) -> bool:
+    """Whether an object names no resourceVersion; what is no metadata at all is refused for that, by who reads it."""
+    metadata = tree.get("metadata")
+    return metadata is None or (isinstance(metadata, dict) and not metadata.get("resourceVersion"))
 
 
 def refusal_of_part(known: bool, builtin: bool) -> Answer:

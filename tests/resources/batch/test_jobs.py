@@ -411,3 +411,11 @@ async def _running(plane: Any, count: int) -> bool:
 
 async def _owned(plane: Any, name: str, *, wanted: bool) -> bool:
     return bool((await plane.get(Pod, name))["metadata"].get("ownerReferences")) is wanted
+
+
+@virtual
+async def test_a_job_without_a_name_is_refused(clock: VirtualClock, control_plane: PlaneOf) -> None:
+    """The fuzzer sent one, and was answered 500."""
+    async with control_plane(clock) as plane:
+        with pytest.raises(InvalidError, match=r"metadata\.name: Required value"):
+            await plane.create(Job, {**job(), "metadata": {}})
